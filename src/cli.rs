@@ -1,0 +1,236 @@
+//! The command line. These doc comments are the help and the man page.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// A bootable, encrypted, always-fresh spare of a running server's system disk.
+#[derive(Debug, Parser)]
+#[command(name = "diskmirror", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    /// The primary's mounted root: fstab, crypttab and the configuration are read below it.
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+    /// The configuration file [default: etc/diskmirror.toml below --root].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what `init` would do to a disk. Changes nothing.
+    Plan(PlanArgs),
+    /// Prepare a disk as the mirror, make the first run, install the schedule.
+    Init(InitArgs),
+    /// Refresh the mirror once: what the timer calls.
+    Run(RunArgs),
+    /// Install, remove or show the timer and the log rotation.
+    Schedule(ScheduleArgs),
+    /// Make DST's content SRC's content: the engine alone, any two directories, no root needed.
+    Sync(SyncArgs),
+    /// Fill a device before it is encrypted, so that nothing shows what was written to it.
+    Fill(FillArgs),
+    /// Copy boot code from one disk to another.
+    BootBlock(BootBlockArgs),
+    /// Show the whole life of a mirror on two throw-away disks.
+    Demo,
+}
+
+/// The options that shape a mirror.
+#[derive(Debug, Clone, Args)]
+pub struct MirrorOptions {
+    /// The disk to prepare: /dev/sdb, or any link to it below /dev/disk. EVERYTHING ON IT IS ERASED.
+    #[arg(long, value_name = "DISK")]
+    pub mirror: PathBuf,
+    /// The disk to mirror [default: the one that holds the root file system].
+    #[arg(long, value_name = "DISK")]
+    pub primary: Option<PathBuf>,
+    /// What to write where the encrypted data will lie, before it is encrypted
+    /// [default: random on rotating disks, none on SSDs].
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub fill: Option<FillKind>,
+    /// How later runs open the mirror: a key file of its own, or a line in /etc/crypttab.
+    #[arg(long, value_enum, value_name = "HOW", default_value = "keyfile")]
+    pub unlock: Unlock,
+    /// Add (noauto) lines for the mirror's file systems to /etc/fstab.
+    #[arg(long)]
+    pub fstab: bool,
+    /// The name of the mirror's volume group.
+    #[arg(long, value_name = "NAME", default_value = "mirror")]
+    pub vg: String,
+    /// Allow an unencrypted mirror of an encrypted primary.
+    #[arg(long)]
+    pub allow_plaintext_mirror: bool,
+    /// Do not install the timer.
+    #[arg(long)]
+    pub no_schedule: bool,
+}
+
+/// What the part of a disk that will be encrypted is filled with first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FillKind {
+    /// A key stream that nothing tells from encrypted data.
+    Random,
+    /// Zeros.
+    Zero,
+    /// Tell the disk that nothing is in use.
+    Discard,
+    /// Leave what is there.
+    None,
+}
+
+/// How an unattended run opens the mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Unlock {
+    /// With a random key file that lies on the encrypted primary only.
+    Keyfile,
+    /// As the line in the primary's /etc/crypttab says, which boot asks the passphrase for.
+    Crypttab,
+}
+
+/// `plan`
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// What the mirror shall be.
+    #[command(flatten)]
+    pub options: MirrorOptions,
+    /// Print the plan as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `init`
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// What the mirror shall be.
+    #[command(flatten)]
+    pub options: MirrorOptions,
+    /// Confirm by the mirror's serial number (its path, if it reports none) that it is to be erased.
+    #[arg(long, value_name = "SERIAL")]
+    pub erase: Option<String>,
+    /// Apply only the plan with this digest, as `plan` printed it.
+    #[arg(long, value_name = "DIGEST")]
+    pub plan: Option<String>,
+    /// Ask nothing; needs --erase.
+    #[arg(long, requires = "erase")]
+    pub yes: bool,
+    /// Read the passphrase from this open file descriptor instead of the terminal.
+    #[arg(long, value_name = "N")]
+    pub passphrase_fd: Option<i32>,
+}
+
+/// `run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Which mirror, by its name in the configuration.
+    pub name: Option<String>,
+    /// List the changes; write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Compare everything, whatever the last run knew.
+    #[arg(long)]
+    pub full: bool,
+    /// Let this one list of deletions through, by the digest that the refusal named.
+    #[arg(long, value_name = "DIGEST")]
+    pub accept: Option<String>,
+    /// End with one JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `schedule`
+#[derive(Debug, Args)]
+pub struct ScheduleArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub action: ScheduleAction,
+}
+
+/// What to do with the schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum ScheduleAction {
+    /// Write and enable the timer (every 15 minutes) and the log rotation.
+    Install {
+        /// A line for cron instead of a systemd timer.
+        #[arg(long)]
+        cron: bool,
+    },
+    /// Remove exactly what `install` wrote.
+    Remove,
+    /// Print what is installed.
+    Show,
+}
+
+/// `sync`
+#[derive(Debug, Args)]
+pub struct SyncArgs {
+    /// The directory to copy from.
+    #[arg(value_name = "SRC")]
+    pub source: PathBuf,
+    /// The directory to make equal to it.
+    #[arg(value_name = "DST")]
+    pub destination: PathBuf,
+    /// List the changes; write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// End with one JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// Leave what matches out, on both sides. `/tmp/*` is anchored at SRC; `*.o` matches anywhere;
+    /// `*` does not match a slash, `**` does.
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+}
+
+/// `fill`
+#[derive(Debug, Args)]
+pub struct FillArgs {
+    /// The block device to overwrite.
+    pub device: PathBuf,
+    /// What to write.
+    #[arg(long, value_enum, default_value = "random")]
+    pub with: FillKind,
+    /// Confirm by the disk's serial number (its path, if it reports none) that it is to be overwritten.
+    #[arg(long, value_name = "SERIAL")]
+    pub erase: Option<String>,
+}
+
+/// `boot-block`
+#[derive(Debug, Args)]
+pub struct BootBlockArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub action: BootBlockAction,
+}
+
+/// What to do with a boot block.
+#[derive(Debug, Subcommand)]
+pub enum BootBlockAction {
+    /// Copy the first sector of a disk to another.
+    Copy {
+        /// Copy the boot code (bytes 0-439) only: signature and partition table of TO stay.
+        #[arg(long)]
+        keep_table: bool,
+        /// The disk to read.
+        from: PathBuf,
+        /// The disk to write.
+        to: PathBuf,
+        /// Confirm by TO's serial number (its path, if it reports none) that its table is to be replaced.
+        #[arg(long, value_name = "SERIAL")]
+        erase: Option<String>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,1 @@
+//! `sync`: the engine alone, on any two directories.

@@ -1,0 +1,12 @@
+//! The rooms of diskmirror; `doc/design.md` draws the house, `tests/layering.rs` holds its walls.
+
+pub mod cli;
+pub mod command;
+pub mod exit_code;
+pub mod layer;
+pub mod monitor;
+pub mod refusal;
+pub mod render;
+pub mod sys;
+pub mod tree;
+pub mod units;

@@ -1,0 +1,121 @@
+//! Every deliberate "no" the program says, in one shape: what, why, state, do.
+//!
+//! A `Refusal` is decided before anything is written, so its `state` can promise that. Failures on the way are
+//! `Failure`s: they carry what is now true of the disk instead.
+
+use std::fmt;
+
+/// Something the program will not do, decided before it wrote anything. Exit code 4.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is refused, of which disk or file: `refusing to prepare Samsung SSD 870 (S5GX123, /dev/sdb): in use`.
+    pub what: String,
+    /// Every reason, a line each: the whole list, not the first that was found.
+    pub why: Vec<String>,
+    /// What is true now; never left out.
+    pub state: String,
+    /// A command to paste, or an instruction, a line each; empty only if there is nothing to do.
+    pub remedy: Vec<String>,
+}
+
+impl Refusal {
+    /// A refusal of `what`; `state` says what is true now, as `nothing was written to /dev/sdb`.
+    pub fn new(what: impl Into<String>, state: impl Into<String>) -> Self {
+        Refusal { what: what.into(), why: Vec::new(), state: state.into(), remedy: Vec::new() }
+    }
+    /// Adds a reason.
+    pub fn why(mut self, line: impl Into<String>) -> Self {
+        self.why.push(line.into());
+        self
+    }
+    /// Adds what the administrator can do.
+    pub fn remedy(mut self, line: impl Into<String>) -> Self {
+        self.remedy.push(line.into());
+        self
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        four_things(f, &self.what, &self.why, &self.state, &self.remedy)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Work that was begun and could not be finished. Exit code 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What was being done, to what.
+    pub what: String,
+    /// What the system said: the tool's own stderr, or the error of the system call.
+    pub why: Vec<String>,
+    /// What is now true of the disk or the mirror.
+    pub state: String,
+    /// What to do next.
+    pub remedy: Vec<String>,
+}
+
+impl Failure {
+    /// A failure of `what`; `state` says what is true now.
+    pub fn new(what: impl Into<String>, state: impl Into<String>) -> Self {
+        Failure { what: what.into(), why: Vec::new(), state: state.into(), remedy: Vec::new() }
+    }
+    /// Adds what the system said; a text of several lines becomes several lines.
+    pub fn why(mut self, text: impl AsRef<str>) -> Self {
+        self.why.extend(text.as_ref().trim().lines().map(str::to_owned));
+        self
+    }
+    /// Adds what the administrator can do.
+    pub fn remedy(mut self, line: impl Into<String>) -> Self {
+        self.remedy.push(line.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        four_things(f, &self.what, &self.why, &self.state, &self.remedy)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+fn four_things(
+    f: &mut fmt::Formatter<'_>,
+    what: &str,
+    why: &[String],
+    state: &str,
+    remedy: &[String],
+) -> fmt::Result {
+    write!(f, "{what}")?;
+    write_lines(f, "why:  ", why)?;
+    write_lines(f, "state:", std::slice::from_ref(&state.to_owned()))?;
+    write_lines(f, "do:   ", remedy)
+}
+
+fn write_lines(f: &mut fmt::Formatter<'_>, head: &str, lines: &[String]) -> fmt::Result {
+    for (i, line) in lines.iter().enumerate() {
+        let head = if i == 0 { head } else { "      " };
+        write!(f, "\n  {head} {line}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_four_things() {
+        let refusal = Refusal::new("refusing to prepare /dev/sdb: in use", "nothing was written to /dev/sdb")
+            .why("/dev/sdb2 is mounted on /srv/old")
+            .why("/dev/sdb3 is held by dm-4 (vg_old-swap)")
+            .remedy("umount /srv/old");
+        assert_eq!(
+            refusal.to_string(),
+            "refusing to prepare /dev/sdb: in use\n  why:   /dev/sdb2 is mounted on /srv/old\n         \
+             /dev/sdb3 is held by dm-4 (vg_old-swap)\n  state: nothing was written to /dev/sdb\n  do:    umount /srv/old"
+        );
+    }
+}

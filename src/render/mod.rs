@@ -1,0 +1,1 @@
+//! What people and programs read: plan, status, history, report. Pure.

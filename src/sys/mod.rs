@@ -1,0 +1,5 @@
+//! The system, wrapped thinly: commands, block devices, mounts, locks, signals, file calls. No policy lives here,
+//! and `unsafe` lives nowhere else.
+
+pub mod command;
+pub mod signal;

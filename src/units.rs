@@ -1,0 +1,185 @@
+//! Quantities: bytes, sectors and how they are written for people.
+//!
+//! Everything is planned in bytes; sectors appear only where a tool speaks of them, and always together with
+//! their size. Binary prefixes, three significant figures (`3.10 GiB`); JSON carries the exact numbers.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// One mebibyte: what partitions are aligned to.
+pub const MIB: u64 = 1 << 20;
+/// One gibibyte.
+pub const GIB: u64 = 1 << 30;
+
+/// A number of bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Bytes(pub u64);
+
+impl Bytes {
+    /// This many mebibytes.
+    pub const fn mib(n: u64) -> Self {
+        Bytes(n * MIB)
+    }
+    /// This many gibibytes.
+    pub const fn gib(n: u64) -> Self {
+        Bytes(n * GIB)
+    }
+    /// The largest multiple of `unit` bytes that is not above this.
+    pub const fn round_down(self, unit: u64) -> Self {
+        Bytes(self.0 / unit * unit)
+    }
+    /// The smallest multiple of `unit` bytes that is not below this.
+    pub const fn round_up(self, unit: u64) -> Self {
+        Bytes(self.0.div_ceil(unit) * unit)
+    }
+    /// The difference, or zero.
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Bytes(self.0.saturating_sub(other.0))
+    }
+}
+
+impl Add for Bytes {
+    type Output = Bytes;
+    fn add(self, other: Bytes) -> Bytes {
+        Bytes(self.0 + other.0)
+    }
+}
+
+impl Sub for Bytes {
+    type Output = Bytes;
+    fn sub(self, other: Bytes) -> Bytes {
+        Bytes(self.0 - other.0)
+    }
+}
+
+impl std::iter::Sum for Bytes {
+    fn sum<I: Iterator<Item = Bytes>>(iter: I) -> Bytes {
+        iter.fold(Bytes(0), Add::add)
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const PREFIXES: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+        if self.0 < 1024 {
+            return f.pad(&format!("{} B", self.0));
+        }
+        let mut value = self.0 as f64;
+        let mut prefix = "";
+        for name in PREFIXES {
+            value /= 1024.0;
+            prefix = name;
+            if value < 999.5 {
+                break;
+            }
+        }
+        let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+        f.pad(&format!("{value:.decimals$} {prefix}"))
+    }
+}
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    /// `512`, `100K`, `3MiB`, `1.5G`: binary prefixes, whatever their spelling.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, suffix) = text.split_at(split);
+        let value: f64 = number.parse().map_err(|_| format!("{text:?} is not a size (try 100M or 2GiB)"))?;
+        let suffix = suffix.trim().to_ascii_lowercase();
+        let shift = match suffix.trim_end_matches('b').trim_end_matches('i') {
+            "" => 0,
+            "k" => 10,
+            "m" => 20,
+            "g" => 30,
+            "t" => 40,
+            _ => return Err(format!("{text:?} has an unknown unit (use K, M, G or T)")),
+        };
+        Ok(Bytes((value * (1u64 << shift) as f64) as u64))
+    }
+}
+
+/// A number of logical sectors of a disk whose sector size stands beside it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sectors(pub u64);
+
+impl Sectors {
+    /// As bytes, for a disk with logical sectors of `sector_size` bytes.
+    pub const fn bytes(self, sector_size: u32) -> Bytes {
+        Bytes(self.0 * sector_size as u64)
+    }
+    /// The whole sectors in `bytes`.
+    pub const fn of(bytes: Bytes, sector_size: u32) -> Self {
+        Sectors(bytes.0 / sector_size as u64)
+    }
+}
+
+/// Bytes a second over a time.
+pub fn rate(bytes: Bytes, elapsed: Duration) -> Bytes {
+    Bytes((bytes.0 as f64 / elapsed.as_secs_f64().max(1e-6)) as u64)
+}
+
+/// `412,906`: how counts are written for people.
+pub fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `0.8s`, `42s`, `1m42s`, `3h05m`: how times are written for people.
+pub fn duration(time: Duration) -> String {
+    let secs = time.as_secs();
+    match secs {
+        0..10 => format!("{:.1}s", time.as_secs_f64()),
+        10..60 => format!("{secs}s"),
+        60..3600 => format!("{}m{:02}s", secs / 60, secs % 60),
+        3600..172_800 => format!("{}h{:02}m", secs / 3600, secs % 3600 / 60),
+        _ => format!("{} days", secs / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_written_with_three_figures() {
+        let shown = [0, 1023, 1024, 10_240, 102_400, 1_048_575, 3_328_599_655].map(|n| Bytes(n).to_string());
+        assert_eq!(shown, ["0 B", "1023 B", "1.00 KiB", "10.0 KiB", "100 KiB", "1.00 MiB", "3.10 GiB"]);
+    }
+
+    #[test]
+    fn sizes_are_read_in_every_usual_spelling() {
+        for text in ["1536", "1.5K", "1.5KiB", "1.5kb", "1.5 k"] {
+            assert_eq!(text.parse(), Ok(Bytes(1536)), "{text}");
+        }
+        assert!("12 parsecs".parse::<Bytes>().is_err());
+        assert!("".parse::<Bytes>().is_err());
+    }
+
+    #[test]
+    fn counts_and_times_read_like_prose() {
+        assert_eq!([0, 999, 1000, 412_906].map(thousands), ["0", "999", "1,000", "412,906"]);
+        assert_eq!(duration(Duration::from_secs(102)), "1m42s");
+        assert_eq!(duration(Duration::from_millis(840)), "0.8s");
+        assert_eq!(duration(Duration::from_secs(11_100)), "3h05m");
+    }
+
+    #[test]
+    fn rounding_keeps_to_the_unit() {
+        assert_eq!(Bytes(MIB + 1).round_up(MIB), Bytes(2 * MIB));
+        assert_eq!(Bytes(2 * MIB - 1).round_down(MIB), Bytes(MIB));
+    }
+}
