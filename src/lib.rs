@@ -3,9 +3,11 @@
 pub mod cli;
 pub mod command;
 pub mod exit_code;
+pub mod identity;
 pub mod layer;
 pub mod layout;
 pub mod monitor;
+pub mod plan;
 pub mod refusal;
 pub mod render;
 pub mod step;

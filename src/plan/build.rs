@@ -1,0 +1,480 @@
+//! Builds the steps, from the table inwards: each layer makes itself and then what it holds.
+
+use super::geometry::{Geometry, Place, geometry, needed};
+use super::{FillChoice, MIRROR_NAME, NewContainer, NewVolume, Options, Piece, Plan, Unlock, fit, refuse};
+use crate::identity::{FreshIds, distinct_label, fat_uuid};
+use crate::layer::{filesystem, luks, lvm, partition_table, swap};
+use crate::layout::{
+    Content, Filesystem, FsKind, Layout, Luks, Partition, Pbkdf, Survey, Swap, Table, TableKind, VolumeGroup,
+};
+use crate::refusal::Refusal;
+use crate::step::{Action, Check, FileText, Filling, Invocation, Step};
+use crate::units::{Bytes, MIB};
+
+/// A key file's length in bytes: 512 random bits are as many as any volume key has.
+const KEY_BYTES: usize = 64;
+/// Bytes in the name of a GPT partition: 36 UTF-16 units; bytes are what is certain to fit (UEFI 2.10, 5.3.3).
+const PARTITION_NAME_BYTES: usize = 36;
+
+struct Builder<'a> {
+    survey: &'a Survey,
+    options: &'a Options,
+    ids: &'a mut FreshIds,
+    vg_names: Vec<String>,
+    labels: Vec<String>,
+    partition: u32,
+    depth: usize,
+    sector: u32,
+    plan: Plan,
+}
+
+/// Builds the plan of a mirror that `refuse` has nothing against.
+///
+/// # Errors
+/// A `Refusal` where the mirror is too small.
+pub fn build(survey: &Survey, options: &Options, ids: &mut FreshIds) -> Result<Plan, Refusal> {
+    let table = survey.primary.table().expect("a primary without a table is refused before");
+    let places = place(survey, table)?;
+    let mut builder = Builder::new(survey, options, ids);
+    builder.erase();
+    builder.partition(table, &places);
+    builder.boot_block(table);
+    for (partition, place) in table.partitions.iter().zip(&places.places) {
+        builder.partition = partition.number;
+        let node = survey.mirror.disk.partition_path(partition.number);
+        builder.piece(&partition.path, &node, what(&partition.content), partition.size, place.size);
+        builder.content(&partition.content, &node, place.size)?;
+    }
+    builder.remark(&places);
+    Ok(builder.plan)
+}
+
+/// Lays out the partitions, and refuses what would not hold what is used.
+fn place(survey: &Survey, table: &Table) -> Result<Geometry, Refusal> {
+    let (primary, mirror) = (&survey.primary.disk, &survey.mirror.disk);
+    let places = geometry(table, primary, mirror).map_err(|e| too_small(survey, table, e.missing))?;
+    for (partition, place) in table.partitions.iter().zip(&places.places) {
+        let least = fit::least(&partition.content, partition.size);
+        let shrinks = place.size < partition.size;
+        if shrinks && !matches!(partition.content, Content::Extended) && place.size < least {
+            return Err(too_small(survey, table, least - place.size));
+        }
+    }
+    Ok(places)
+}
+
+fn too_small(survey: &Survey, table: &Table, missing: Bytes) -> Refusal {
+    let disk = &survey.mirror.disk;
+    let missing = missing.round_up(MIB);
+    refuse::refusal(survey, &format!("too small by {missing}"))
+        .why(format!(
+            "it has {}; what the primary's files use, with 15 % to spare, needs {}",
+            disk.size,
+            disk.size + missing
+        ))
+        .why(format!("everything at its present size needs {}", needed(table)))
+        .remedy(format!("use a disk of {} or more, or free space on the primary", disk.size + missing))
+}
+
+impl<'a> Builder<'a> {
+    fn new(survey: &'a Survey, options: &'a Options, ids: &'a mut FreshIds) -> Self {
+        let disk = &survey.mirror.disk;
+        let plan = Plan {
+            digest: digest(survey, options),
+            primary: survey.primary.disk.title(),
+            mirror: disk.title(),
+            disk: disk.path.clone(),
+            confirmation: disk.confirmation().to_owned(),
+            erased: erased(&survey.mirror),
+            pieces: Vec::new(),
+            notes: Vec::new(),
+            steps: Vec::new(),
+            closing: Vec::new(),
+            table_id: String::new(),
+            containers: Vec::new(),
+            volume_groups: Vec::new(),
+            volumes: Vec::new(),
+            filled: Bytes(0),
+            passphrase_for: None,
+        };
+        let vg_names = survey.around.volume_groups.clone();
+        let labels = survey.around.labels.clone();
+        Builder {
+            survey,
+            options,
+            ids,
+            vg_names,
+            labels,
+            partition: 0,
+            depth: 0,
+            sector: disk.logical_sector,
+            plan,
+        }
+    }
+
+    fn run(&mut self, title: impl Into<String>, invocation: Invocation, checks: Vec<Check>) {
+        self.plan.steps.push(Step { title: title.into(), action: Action::Run(invocation), checks });
+    }
+
+    fn close(&mut self, title: impl Into<String>, invocation: Invocation) {
+        self.plan
+            .closing
+            .insert(0, Step { title: title.into(), action: Action::Run(invocation), checks: vec![] });
+    }
+
+    fn note(&mut self, text: impl Into<String>) {
+        self.plan.notes.push(text.into());
+    }
+
+    fn piece(&mut self, from: &str, to: &str, what: String, size: Bytes, new_size: Bytes) {
+        let (from, to) = (from.to_owned(), to.to_owned());
+        self.plan.pieces.push(Piece { depth: self.depth, from, to, what, size, new_size });
+    }
+
+    fn distinct(&mut self, label: &str, max_bytes: usize) -> String {
+        let label = distinct_label(label, max_bytes, &self.labels);
+        self.labels.push(label.clone());
+        label
+    }
+
+    /// Old signatures go first: what the kernel or LVM still recognised would be picked up as it appears.
+    fn erase(&mut self) {
+        let disk = &self.survey.mirror.disk.path;
+        if self.survey.mirror.content == Content::Empty {
+            return;
+        }
+        let partitions =
+            self.survey.mirror.table().into_iter().flat_map(|t| &t.partitions).map(|p| p.path.clone());
+        let nodes: Vec<String> = partitions.chain([disk.clone()]).collect();
+        let wipe = Invocation::new(
+            "wipefs",
+            ["--all".to_owned(), "--force".into(), "--quiet".into()].into_iter().chain(nodes),
+        );
+        self.run(format!("erase the old signatures of {disk}"), wipe, vec![]);
+    }
+
+    fn partition(&mut self, table: &Table, places: &Geometry) {
+        let disk = self.survey.mirror.disk.clone();
+        let (label, id) = match table.kind {
+            TableKind::Dos => ("dos", self.ids.disk_signature()),
+            TableKind::Gpt => ("gpt", self.ids.guid()),
+        };
+        let new: Vec<_> = table
+            .partitions
+            .iter()
+            .zip(&places.places)
+            .map(|(p, place)| self.new_partition(p, place))
+            .collect();
+        let partitions = new.iter().map(|p| (p.number, p.start.0, p.size.0)).collect();
+        let write = partition_table::write(&disk.path, label, &id, disk.logical_sector, &new);
+        let names = partition_table::name_partitions(&disk.path, &new);
+        let check = Check::Table { disk: disk.path.clone(), partitions };
+        let title =
+            format!("partition {} as the primary ({} partitions, new identifiers)", disk.path, new.len());
+        self.run(title, write, vec![check]);
+        for name in names {
+            self.run(format!("name a partition of {}", disk.path), name, vec![]);
+        }
+        self.plan.table_id = id;
+    }
+
+    fn new_partition(&mut self, old: &Partition, place: &Place) -> partition_table::NewPartition {
+        partition_table::NewPartition {
+            number: old.number,
+            start: place.start,
+            size: place.size,
+            type_id: old.type_id.clone(),
+            uuid: old.uuid.as_ref().map(|_| self.ids.guid()),
+            name: old.name.as_ref().map(|name| self.distinct(name, PARTITION_NAME_BYTES)),
+            attributes: old.attributes.clone(),
+            bootable: old.bootable,
+        }
+    }
+
+    /// The procedure's first step, done after the second so that one way of it is enough.
+    fn boot_block(&mut self, table: &Table) {
+        let (from, to) = (&self.survey.primary.disk, &self.survey.mirror.disk);
+        if from.logical_sector != to.logical_sector {
+            self.note("boot code is not copied: it holds sector numbers, and the mirror's sectors have another size");
+            return;
+        }
+        let first = table.partitions.iter().map(|p| p.start.0).min().unwrap_or(512);
+        let gap = if table.kind == TableKind::Dos { first.saturating_sub(512).min(MIB) } else { 0 };
+        let (from, to) = (from.path.clone(), to.path.clone());
+        let title = format!("copy the boot code of {from} to {to}, keeping its table and signature");
+        self.plan.steps.push(Step { title, action: Action::BootBlock { from, to, gap }, checks: vec![] });
+    }
+
+    /// Makes what the primary holds here on the mirror's `node`, `size` long.
+    fn content(&mut self, content: &Content, node: &str, size: Bytes) -> Result<(), Refusal> {
+        self.depth += 1;
+        match content {
+            Content::Luks(luks) if self.options.plaintext => {
+                self.note(format!("{node} will NOT be encrypted, though {} is", luks.path));
+                self.content(&luks.content, node, size)?;
+            }
+            Content::Luks(luks) => self.luks(luks, node, size)?,
+            Content::Volumes(vg) => self.volumes(vg, node, size)?,
+            Content::Filesystem(fs) => self.filesystem(fs, node),
+            Content::Swap(swap) => self.swap(swap, node),
+            Content::Empty | Content::BiosBoot | Content::Extended => {}
+            Content::Table(_) | Content::Unsupported(_) => unreachable!("refused before"),
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn luks(&mut self, like: &Luks, node: &str, size: Bytes) -> Result<(), Refusal> {
+        self.fill(node, size);
+        let uuid = self.ids.uuid();
+        let mapper = self.free_mapper();
+        let key_file = match self.options.unlock {
+            Unlock::Keyfile => Some(format!("{}/{uuid}.key", self.options.key_dir)),
+            Unlock::Crypttab => None,
+        };
+        let pbkdf = self.cost(like);
+        let sector = if like.version >= 2 {
+            like.sector_size.max(self.survey.mirror.disk.logical_sector)
+        } else {
+            512
+        };
+        let label = like.label.as_ref().map(|label| self.distinct(label, 47));
+        let made = Check::Signature { device: node.into(), kind: "crypto_LUKS".into(), uuid: uuid.clone() };
+        self.run(
+            format!("encrypt {node} (LUKS{}, {}, the primary's passphrase)", like.version, like.cipher),
+            luks::format(node, &uuid, like, &pbkdf, label.as_deref(), sector),
+            vec![made],
+        );
+        if let Some(path) = &key_file {
+            let action = Action::Write {
+                path: path.into(),
+                mode: 0o400,
+                text: FileText::RandomKey { bytes: KEY_BYTES },
+            };
+            self.plan.steps.push(Step {
+                title: format!("write a random key file for {node}"),
+                action,
+                checks: vec![],
+            });
+            let add = luks::add_key(node, path, like.version, &pbkdf);
+            self.run(format!("let the key file open {node} too"), add, vec![]);
+        }
+        let open = Check::Open { mapper: mapper.clone(), device: node.into() };
+        let invocation = luks::open(node, &mapper, key_file.as_deref(), like.discard);
+        self.run(format!("open {node} as {mapper}"), invocation, vec![open]);
+        self.close(format!("close {mapper}"), luks::close(&mapper));
+        self.plan.passphrase_for.get_or_insert_with(|| like.path.clone());
+        let discard = like.discard;
+        let inner = size.saturating_sub(like.data_offset);
+        self.piece_inside(&mapper, like, inner);
+        let old_sector =
+            std::mem::replace(&mut self.sector, sector.max(self.survey.mirror.disk.logical_sector));
+        self.plan.containers.push(NewContainer {
+            luks_uuid: uuid,
+            mapper: mapper.clone(),
+            key_file,
+            discard,
+        });
+        self.content(&like.content, &format!("/dev/mapper/{mapper}"), inner)?;
+        self.sector = old_sector;
+        Ok(())
+    }
+
+    /// Lists what lies in a container without a volume group; a group lists its volumes itself.
+    fn piece_inside(&mut self, mapper: &str, like: &Luks, inner: Bytes) {
+        if matches!(like.content, Content::Volumes(_) | Content::Empty) {
+            return;
+        }
+        let from = like.mapper.as_deref().map_or(like.path.clone(), |m| format!("/dev/mapper/{m}"));
+        let old = if let Content::Filesystem(fs) = &like.content { fs.size } else { inner };
+        self.piece(&from, &format!("/dev/mapper/{mapper}"), what(&like.content), old, inner);
+    }
+
+    fn fill(&mut self, node: &str, size: Bytes) {
+        let disk = &self.survey.mirror.disk;
+        let with = match self.options.fill {
+            FillChoice::With(with) => with,
+            FillChoice::Nothing => return,
+            FillChoice::Default if disk.rotational => Filling::Random,
+            FillChoice::Default => {
+                let text = format!(
+                    "{node} is not filled first, as {} is an SSD: whoever finds the disk may see which parts were ever \
+                     written. --fill random hides that; it costs one full write of the disk's life, and the time",
+                    disk.path
+                );
+                return self.note(text);
+            }
+        };
+        if with != Filling::Discard {
+            self.plan.filled = self.plan.filled + size;
+        }
+        let name = match with {
+            Filling::Random => "random data",
+            Filling::Zero => "zeros",
+            Filling::Discard => "nothing (discard)",
+        };
+        let action = Action::Fill { device: node.into(), with, bytes: size.0 };
+        self.plan.steps.push(Step {
+            title: format!("fill {node} with {name} ({size})"),
+            action,
+            checks: vec![],
+        });
+    }
+
+    /// The cost of the slot that the passphrase opened, or of the first.
+    fn cost(&self, like: &Luks) -> Pbkdf {
+        let opened = like.keyslots.iter().find(|slot| Some(slot.number) == self.options.keyslot);
+        opened.or(like.keyslots.first()).expect("a container without slots is refused before").pbkdf.clone()
+    }
+
+    /// `mirror5_crypt`, as the procedure would have named it, or the first name after it that is free.
+    fn free_mapper(&self) -> String {
+        let base = self.options.vg.as_deref().unwrap_or(MIRROR_NAME);
+        let name = format!("{base}{}_crypt", self.partition);
+        let taken = |name: &String| {
+            self.survey.around.mappers.contains(name)
+                || self.plan.containers.iter().any(|c| c.mapper == *name)
+        };
+        std::iter::once(name.clone())
+            .chain((2..).map(|n| format!("{name}_{n}")))
+            .find(|name| !taken(name))
+            .expect("there are more numbers than mappers")
+    }
+
+    fn free_vg(&mut self) -> String {
+        let base = self.options.vg.clone().unwrap_or(MIRROR_NAME.to_owned());
+        let name = std::iter::once(base.clone())
+            .chain((2..).map(|n| format!("{base}{n}")))
+            .find(|name| !self.vg_names.contains(name))
+            .expect("there are more numbers than volume groups");
+        self.vg_names.push(name.clone());
+        name
+    }
+
+    fn volumes(&mut self, like: &VolumeGroup, node: &str, size: Bytes) -> Result<(), Refusal> {
+        let table = self.survey.primary.table().expect("a primary without a table is refused before");
+        let sizes = fit::fit(like, size).map_err(|missing| too_small(self.survey, table, missing))?;
+        let vg = self.free_vg();
+        self.run(format!("make {node} a physical volume"), lvm::create_pv(node), vec![]);
+        let group = Check::Group { vg: vg.clone(), pv: node.into() };
+        self.run(
+            format!("make the volume group {vg}"),
+            lvm::create_vg(&vg, like.extent_size, node),
+            vec![group],
+        );
+        self.close(format!("deactivate the volume group {vg}"), lvm::deactivate(&vg));
+        self.plan.volume_groups.push(vg.clone());
+        for (lv, new_size) in like.volumes.iter().zip(sizes) {
+            let path = lvm::lv_path(&vg, &lv.name);
+            self.piece(&lv.path, &path, what(&lv.content), lv.size, new_size);
+            let check = Check::Volume { vg: vg.clone(), lv: lv.name.clone(), size: new_size.0 };
+            let create = lvm::create_lv(&vg, &lv.name, new_size);
+            self.run(format!("make the volume {vg}/{} ({new_size})", lv.name), create, vec![check]);
+            self.content(&lv.content, &path, new_size)?;
+        }
+        Ok(())
+    }
+
+    fn filesystem(&mut self, like: &Filesystem, node: &str) {
+        let uuid = if like.kind == FsKind::Vfat { self.ids.fat_serial() } else { self.ids.uuid() };
+        let label = like.label.as_ref().map(|label| self.distinct(label, like.kind.label_bytes()));
+        let new =
+            filesystem::New { device: node, uuid: &uuid, label: label.as_deref(), sector_size: self.sector };
+        let invocation = filesystem::make(like.kind, &like.parameters, new);
+        let mirror_uuid = if like.kind == FsKind::Vfat { fat_uuid(&uuid) } else { uuid.clone() };
+        let kind = like.kind.name();
+        let made = Check::Signature { device: node.into(), kind: kind.into(), uuid: mirror_uuid.clone() };
+        let Some(mount) = like.target().map(str::to_owned) else {
+            self.note(format!(
+                "{} ({kind}) is mounted nowhere: the mirror's {node} is made and stays empty",
+                like.path
+            ));
+            return self.run(format!("make {kind} on {node}"), invocation, vec![made]);
+        };
+        self.run(format!("make {kind} on {node}, for {mount}"), invocation, vec![made]);
+        let (primary_uuid, device) = (like.uuid.clone(), node.to_owned());
+        self.plan.volumes.push(NewVolume { mount, kind: like.kind, device, primary_uuid, mirror_uuid });
+    }
+
+    fn swap(&mut self, like: &Swap, node: &str) {
+        let uuid = self.ids.uuid();
+        let label = like.label.as_ref().map(|label| self.distinct(label, 16));
+        let made = Check::Signature { device: node.into(), kind: "swap".into(), uuid: uuid.clone() };
+        self.run(format!("make swap space on {node}"), swap::make(node, &uuid, label.as_deref()), vec![made]);
+    }
+
+    /// Says what the sizes mean, and orders what was collected.
+    fn remark(&mut self, places: &Geometry) {
+        self.plan.volumes.sort_by(|a, b| a.mount.cmp(&b.mount));
+        let changed: Vec<String> =
+            self.plan.pieces.iter().filter(|p| p.new_size < p.size).map(shrunk).collect();
+        self.plan.notes.extend(changed);
+        let grown =
+            self.plan.pieces.iter().find(|p| p.depth == 0 && p.new_size > p.size && places.elastic.is_some());
+        if let Some(p) = grown.cloned() {
+            self.note(format!("{} grows from {} to {}: the mirror is larger", p.to, p.size, p.new_size));
+        }
+    }
+}
+
+fn shrunk(p: &Piece) -> String {
+    format!("{} shrinks from {} to {}: what is used, and 15 % more, still fits", p.to, p.size, p.new_size)
+}
+
+/// What a piece is, in two words.
+fn what(content: &Content) -> String {
+    match content {
+        Content::Empty => "nothing that is known".into(),
+        Content::Table(_) => "a table".into(),
+        Content::Luks(luks) => format!("LUKS{}", luks.version),
+        Content::Volumes(vg) => format!("LVM, group {}", vg.name),
+        Content::Filesystem(fs) => match fs.target() {
+            Some(target) => format!("{} {target}", fs.kind.name()),
+            None => fs.kind.name().into(),
+        },
+        Content::Swap(_) => "swap".into(),
+        Content::BiosBoot => "BIOS boot".into(),
+        Content::Extended => "extended".into(),
+        Content::Unsupported(thing) => thing.what.clone(),
+    }
+}
+
+/// What is on the mirror now, a line each.
+fn erased(mirror: &Layout) -> Vec<String> {
+    let line = |path: &str, content: &Content| match content {
+        Content::Empty | Content::Extended => None,
+        Content::Table(t) => Some(format!("{path}: a partition table ({} partitions)", t.partitions.len())),
+        Content::Filesystem(fs) => {
+            let label = fs.label.as_ref().map(|l| format!(" {l:?}")).unwrap_or_default();
+            Some(format!("{path}: {}{label}, {}", fs.kind.name(), fs.size))
+        }
+        other => Some(format!("{path}: {}", what(other))),
+    };
+    mirror.walk().into_iter().filter_map(|(path, content)| line(path, content)).collect()
+}
+
+/// Names a plan: both layouts, less what changes by the minute, and the options.
+fn digest(survey: &Survey, options: &Options) -> String {
+    let mut survey = survey.clone();
+    settle(&mut survey.primary.content);
+    settle(&mut survey.mirror.content);
+    let text =
+        serde_json::to_vec(&(&survey.primary, &survey.mirror, options)).expect("plain data becomes JSON");
+    blake3::hash(&text).to_hex()[..16].to_owned()
+}
+
+fn settle(content: &mut Content) {
+    match content {
+        Content::Table(table) => table.partitions.iter_mut().for_each(|p| settle(&mut p.content)),
+        Content::Luks(luks) => settle(&mut luks.content),
+        Content::Volumes(vg) => vg.volumes.iter_mut().for_each(|lv| settle(&mut lv.content)),
+        Content::Filesystem(fs) => {
+            (fs.used, fs.capacity) = (None, None);
+            if let crate::layout::FsParameters::Ext { inodes_used, features, .. } = &mut fs.parameters {
+                *inodes_used = 0;
+                features.retain(|f| f != "needs_recovery" && f != "orphan_present");
+            }
+        }
+        _ => {}
+    }
+}
