@@ -14,6 +14,8 @@ pub struct Mount {
     pub source: String,
     /// The kernel's name of its file system.
     pub fstype: String,
+    /// The UUID of its file system, if udev knows it.
+    pub uuid: Option<String>,
     /// The directory of the file system that is mounted: `/`, or another for a bind mount or a subvolume.
     pub fs_root: String,
     /// What statfs gives as its size: without the file system's own overhead.
@@ -49,6 +51,7 @@ fn collect(row: &Value, mounts: &mut Vec<Mount>) -> Result<()> {
         target: json::required(row, "target")?,
         source: json::text(row, "source").unwrap_or_default(),
         fstype: json::text(row, "fstype").unwrap_or_default(),
+        uuid: json::text(row, "uuid"),
         fs_root: json::text(row, "fsroot").unwrap_or_else(|| "/".to_owned()),
         size: json::number(row, "size").map(Bytes),
         used: json::number(row, "used").map(Bytes),

@@ -20,6 +20,11 @@ impl TableKind {
     }
 }
 
+/// Whether an MBR partition of this type contains the logical ones (5: CHS, f: LBA, 85: Linux).
+pub fn is_extended(type_id: &str) -> bool {
+    matches!(type_id.trim_start_matches("0x").trim_start_matches('0'), "5" | "f" | "F" | "85")
+}
+
 /// The table in a dump; `logical_sector` counts where the dump does not say (util-linux before 2.35).
 ///
 /// # Errors
