@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod command;
+pub mod discover;
 pub mod exit_code;
 pub mod identity;
 pub mod layer;

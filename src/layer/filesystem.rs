@@ -2,6 +2,76 @@
 
 use crate::layout::{FsKind, FsParameters};
 use crate::step::Invocation;
+use anyhow::{Context, Result};
+
+/// The parameters in `dumpe2fs -h`'s text.
+///
+/// # Errors
+/// If a line that every ext file system has is missing.
+pub fn parse_ext(text: &str) -> Result<FsParameters> {
+    let number = |key: &str| -> Result<u64> {
+        let value = ext_field(text, key).with_context(|| format!("dumpe2fs said nothing of {key:?}"))?;
+        value.parse().with_context(|| format!("dumpe2fs says {key:?} is {value:?}"))
+    };
+    let inodes = number("Inode count")?;
+    Ok(FsParameters::Ext {
+        block_size: number("Block size")? as u32,
+        inode_size: number("Inode size")? as u32,
+        inodes,
+        inodes_used: inodes.saturating_sub(number("Free inodes")?),
+        blocks: number("Block count")?,
+        reserved_blocks: number("Reserved block count")?,
+        features: ext_field(text, "Filesystem features")
+            .context("dumpe2fs said nothing of the features")?
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect(),
+    })
+}
+
+fn ext_field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(':')?.trim()))
+}
+
+/// The settings in `xfs_info`'s text, in its order. The word that stands right behind a section (`internal log`,
+/// `none`) has no key of its own and gets the empty one; the device's name is left out: it is no setting.
+///
+/// # Errors
+/// If there is no setting in it.
+pub fn parse_xfs(text: &str) -> Result<FsParameters> {
+    let mut settings = Vec::new();
+    let mut section = "";
+    for line in text.lines() {
+        let Some((head, rest)) = line.split_once('=') else { continue };
+        section = Some(head.trim()).filter(|head| !head.is_empty()).unwrap_or(section);
+        let (word, pairs) = split_pairs(rest);
+        if !word.is_empty() && section != "meta-data" {
+            settings.push((section.to_owned(), String::new(), word));
+        }
+        settings.extend(pairs.into_iter().map(|(key, value)| (section.to_owned(), key, value)));
+    }
+    anyhow::ensure!(!settings.is_empty(), "xfs_info said nothing of the file system");
+    Ok(FsParameters::Xfs { settings })
+}
+
+/// `internal log   bsize=4096   blocks=16384, version=2` → the words before the pairs, and the pairs.
+fn split_pairs(text: &str) -> (String, Vec<(String, String)>) {
+    let is_pair = |word: &&str| word.contains('=');
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let head: Vec<&str> = words.iter().copied().take_while(|word| !is_pair(word)).collect();
+    let pairs = words.iter().filter_map(|word| word.trim_end_matches(',').split_once('='));
+    (head.join(" "), pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+}
+
+/// The parameters of a FAT from blkid's version: `FAT32`.
+///
+/// # Errors
+/// If the version is another.
+pub fn parse_fat(version: &str) -> Result<FsParameters> {
+    let bits = version.strip_prefix("FAT").and_then(|bits| bits.parse().ok());
+    let bits = bits.with_context(|| format!("blkid calls this FAT {version:?}"))?;
+    Ok(FsParameters::Vfat { bits })
+}
 
 // -- making
 

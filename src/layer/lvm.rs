@@ -1,7 +1,159 @@
 //! LVM: what its reports say, and the commands that make, activate and deactivate the mirror's group.
 
+use super::json;
 use crate::step::Invocation;
 use crate::units::Bytes;
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// A row of `pvs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PhysicalVolume {
+    /// Its node as LVM names it.
+    pub path: String,
+    /// The group it belongs to.
+    pub group: Option<String>,
+    /// Its UUID.
+    pub uuid: String,
+    /// Where its first extent begins.
+    pub data_offset: Bytes,
+}
+
+/// A row of `vgs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// Its UUID.
+    pub uuid: String,
+    /// Bytes in an extent.
+    pub extent_size: Bytes,
+    /// Extents in all.
+    pub extents: u64,
+    /// How many physical volumes it spans.
+    pub physical_volumes: u64,
+}
+
+/// A logical volume: the rows of `lvs`, one a segment, put together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Its name, without the brackets of a hidden one.
+    pub name: String,
+    /// The group it belongs to.
+    pub group: String,
+    /// Its UUID.
+    pub uuid: String,
+    /// Its size.
+    pub size: Bytes,
+    /// Its node: `/dev/www/root`; empty for a hidden volume.
+    pub path: String,
+    /// The types of its segments: `linear`, `thin-pool`, `raid1` …
+    pub segments: Vec<String>,
+    /// What it is a snapshot of.
+    pub origin: Option<String>,
+    /// Whether it is there to be read.
+    pub active: bool,
+    /// Whether LVM shows it only with `-a`: a part of another volume.
+    pub hidden: bool,
+}
+
+impl Volume {
+    /// What it is, if it cannot be mirrored: anything but plain extents in a row.
+    pub fn peculiarity(&self) -> Option<String> {
+        if let Some(origin) = &self.origin {
+            return Some(format!("a snapshot of {origin}"));
+        }
+        let segment = self.segments.iter().find(|segment| *segment != "linear")?;
+        Some(match segment.as_str() {
+            "thin-pool" => "a thin pool".to_owned(),
+            "thin" => "a thin volume".to_owned(),
+            "snapshot" => "a snapshot".to_owned(),
+            "cache" | "cache-pool" | "writecache" => "a cached volume".to_owned(),
+            "striped" => "a striped volume".to_owned(),
+            other => format!("an LVM volume of type {other}"),
+        })
+    }
+}
+
+/// The physical volumes.
+///
+/// # Errors
+/// If the text is not LVM's JSON report, or a row lacks a field.
+pub fn parse_pvs(text: &str) -> Result<Vec<PhysicalVolume>> {
+    each(text, "pv", |row| {
+        Ok(PhysicalVolume {
+            path: json::required(row, "pv_name")?,
+            group: json::text(row, "vg_name"),
+            uuid: json::required(row, "pv_uuid")?,
+            data_offset: Bytes(number(row, "pe_start")?),
+        })
+    })
+}
+
+/// The volume groups.
+///
+/// # Errors
+/// As `parse_pvs`.
+pub fn parse_vgs(text: &str) -> Result<Vec<Group>> {
+    each(text, "vg", |row| {
+        Ok(Group {
+            name: json::required(row, "vg_name")?,
+            uuid: json::required(row, "vg_uuid")?,
+            extent_size: Bytes(number(row, "vg_extent_size")?),
+            extents: number(row, "vg_extent_count")?,
+            physical_volumes: number(row, "pv_count")?,
+        })
+    })
+}
+
+/// The logical volumes, hidden ones too, in LVM's order.
+///
+/// # Errors
+/// As `parse_pvs`.
+pub fn parse_lvs(text: &str) -> Result<Vec<Volume>> {
+    let mut volumes: Vec<Volume> = Vec::new();
+    for row in each(text, "lv", volume)? {
+        match volumes.iter_mut().find(|volume| volume.uuid == row.uuid) {
+            Some(volume) => volume.segments.extend(row.segments),
+            None => volumes.push(row),
+        }
+    }
+    Ok(volumes)
+}
+
+/// The mapper's name for a volume: hyphens doubled, `my--vg-root` (lvm(8)).
+pub fn mapper_name(group: &str, volume: &str) -> String {
+    format!("{}-{}", group.replace('-', "--"), volume.replace('-', "--"))
+}
+
+fn volume(row: &Value) -> Result<Volume> {
+    let name = json::required(row, "lv_name")?;
+    let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    Ok(Volume {
+        hidden: inner.is_some(),
+        group: json::required(row, "vg_name")?,
+        uuid: json::required(row, "lv_uuid")?,
+        size: Bytes(number(row, "lv_size")?),
+        path: json::text(row, "lv_path").unwrap_or_default(),
+        segments: json::text(row, "segtype").into_iter().collect(),
+        origin: json::text(row, "origin"),
+        active: json::text(row, "lv_active").as_deref() == Some("active"),
+        name: inner.unwrap_or(&name).to_owned(),
+    })
+}
+
+fn number(row: &Value, key: &str) -> Result<u64> {
+    json::number(row, key).with_context(|| format!("there is no number {key:?} in {row}"))
+}
+
+/// Every row of a report; LVM may print advice before it, and makes one part of it for each kind asked for.
+fn each<T>(text: &str, kind: &str, read: impl Fn(&Value) -> Result<T>) -> Result<Vec<T>> {
+    let said = || format!("cannot read what LVM said of its {kind}s");
+    let report = text.find('{').map_or("", |start| &text[start..]);
+    let parts = json::rows(report, "report").with_context(said)?;
+    let rows = parts.iter().filter_map(|part| part.get(kind)?.as_array()).flatten();
+    rows.map(|row| read(row).with_context(said)).collect()
+}
 
 // -- making
 

@@ -1,8 +1,17 @@
 //! What is known about each layer of a disk, one file a layer: the tool's text to data, data to an invocation,
 //! file text to file text. Pure.
 
+pub mod blkid;
+pub mod crypttab;
+pub mod device_spec;
 pub mod filesystem;
+pub mod fstab;
+pub mod json;
+pub mod lines;
+pub mod lsblk;
 pub mod luks;
 pub mod lvm;
+pub mod mounts;
+pub mod octal;
 pub mod partition_table;
 pub mod swap;

@@ -1,0 +1,396 @@
+//! What a device holds, from the table down to the file systems. What cannot be mirrored, or not be read, comes out
+//! as `Unsupported`, with everything that uses it: nothing is passed over. blkid's reading of the bytes decides, never
+//! lsblk's FSTYPE.
+
+use super::machine::{Machine, is_named, kind_of};
+use super::probe::{self, Probe, Question};
+use super::uses;
+use crate::layer::blkid::{self, Signature};
+use crate::layer::device_spec::DeviceSpec;
+use crate::layer::lsblk::BlockDevice;
+use crate::layer::lvm::{self, PhysicalVolume, Volume};
+use crate::layer::{filesystem, fstab, luks, partition_table};
+use crate::layout::{
+    Content, Filesystem, FsKind, FsParameters, Layout, LogicalVolume, Partition, Swap, Table, TableKind,
+    Unsupported, VolumeGroup,
+};
+use crate::refusal::Refusal;
+use anyhow::{Context, Result};
+use std::path::Path;
+
+/// Whose disk is read: that decides how mounts are told.
+#[derive(Debug, Clone, Copy)]
+pub enum Role<'a> {
+    /// The server's: its mounts count below `root`, and are told relative to it.
+    Primary {
+        /// The mounted root.
+        root: &'a Path,
+        /// Its fstab.
+        fstab: &'a [fstab::Entry],
+    },
+    /// The spare: every mount counts, as it stands.
+    Mirror,
+}
+
+/// Reads what is on a disk.
+pub struct Reader<'a> {
+    /// The machine it is in.
+    pub machine: &'a Machine,
+    /// Who is asked.
+    pub ask: &'a dyn Probe,
+    /// Whose disk it is.
+    pub role: Role<'a>,
+}
+
+/// A device together with the names its place on the disk gives it.
+struct Place<'a> {
+    device: &'a BlockDevice,
+    /// The partition's GUID, or the MBR's signature and number.
+    part_uuid: Option<String>,
+    /// The partition's name.
+    part_label: Option<String>,
+    /// Other nodes: `/dev/www/root`.
+    links: Vec<String>,
+}
+
+impl<'a> Place<'a> {
+    fn bare(device: &'a BlockDevice) -> Self {
+        Place { device, part_uuid: None, part_label: None, links: Vec::new() }
+    }
+
+    fn partition(device: &'a BlockDevice, table: &Table, partition: &Partition) -> Self {
+        let by_number = || format!("{}-{:02x}", table.id.trim_start_matches("0x"), partition.number);
+        Place {
+            part_uuid: Some(partition.uuid.clone().unwrap_or_else(by_number)),
+            part_label: partition.name.clone(),
+            ..Place::bare(device)
+        }
+    }
+
+    /// Whether a file's way to name a device means this one.
+    fn is(&self, spec: &DeviceSpec, signature: &Signature) -> bool {
+        let same = |ours: &Option<String>, theirs: &str| {
+            ours.as_deref().is_some_and(|ours| ours.eq_ignore_ascii_case(theirs))
+        };
+        match spec {
+            DeviceSpec::Uuid(uuid) => same(&signature.uuid, uuid),
+            DeviceSpec::Label(label) => signature.label.as_deref() == Some(label),
+            DeviceSpec::PartUuid(uuid) => same(&self.part_uuid, uuid),
+            DeviceSpec::PartLabel(label) => self.part_label.as_deref() == Some(label),
+            DeviceSpec::Path(path) => is_named(self.device, path) || self.links.contains(path),
+            DeviceSpec::Other(_) => false,
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// What `disk` holds.
+    ///
+    /// # Errors
+    /// Those of the probe where not even the signature can be read; a refusal for want of a tool or of rights.
+    pub fn whole_disk(&self, disk: &BlockDevice) -> Result<Content> {
+        let signature = self.signature(disk)?;
+        let is_table = signature.table.as_deref().is_some_and(|name| TableKind::named(name).is_some());
+        let is_cut = disk.children.iter().any(|child| child.kind == "part");
+        if is_table && uses::own(self.machine, disk).is_empty() && (signature.kind.is_none() || is_cut) {
+            self.unless_unreadable(disk, &signature, self.table(disk, &signature))
+        } else {
+            self.content(&Place::bare(disk), &signature)
+        }
+    }
+
+    fn signature(&self, device: &BlockDevice) -> Result<Signature> {
+        Ok(blkid::parse(&self.ask.ask(&Question::Blkid(device.path.clone()))?))
+    }
+
+    fn table(&self, disk: &BlockDevice, signature: &Signature) -> Result<Content> {
+        let dump = self.ask.ask(&Question::SfdiskDump(disk.path.clone()))?;
+        let mut table = partition_table::parse(&dump, disk.logical_sector)?;
+        let listed = |child: &BlockDevice| table.partitions.iter().any(|p| p.path == child.path);
+        if let Some(child) = disk.children.iter().find(|child| child.kind != "part" || !listed(child)) {
+            let what = match child.kind.as_str() {
+                "part" => {
+                    format!("a partition table that the kernel knows another version of ({})", child.path)
+                }
+                _ => format!("a part of {} ({})", kind_of(child), child.path),
+            };
+            return Ok(self.unsupported(disk, signature, what));
+        }
+        let contents: Vec<Content> =
+            table.partitions.iter().map(|p| self.partition(disk, &table, p)).collect::<Result<_>>()?;
+        for (partition, content) in table.partitions.iter_mut().zip(contents) {
+            partition.content = content;
+        }
+        table.partitions.sort_by_key(|partition| partition.number);
+        Ok(Content::Table(table))
+    }
+
+    fn partition(&self, disk: &BlockDevice, table: &Table, partition: &Partition) -> Result<Content> {
+        let Some(device) = disk.children.iter().find(|child| child.path == partition.path) else {
+            let what = format!("a partition that the kernel does not know (partprobe {})", disk.path);
+            return Ok(Content::Unsupported(Unsupported {
+                path: partition.path.clone(),
+                what,
+                in_use: Vec::new(),
+            }));
+        };
+        let signature = self.signature(device)?;
+        let is_free = uses::uses(self.machine, device, &signature).is_empty();
+        match table.kind {
+            TableKind::Gpt
+                if is_free && partition.type_id.eq_ignore_ascii_case(partition_table::BIOS_BOOT) =>
+            {
+                Ok(Content::BiosBoot)
+            }
+            TableKind::Dos if is_free && partition_table::is_extended(&partition.type_id) => {
+                Ok(Content::Extended)
+            }
+            _ => self.content(&Place::partition(device, table, partition), &signature),
+        }
+    }
+
+    fn content(&self, place: &Place, signature: &Signature) -> Result<Content> {
+        let device = place.device;
+        if let Some(what) = self.misfit(device, signature) {
+            return Ok(self.unsupported(device, signature, what));
+        }
+        let read = match signature.kind.as_deref() {
+            None => Ok(Content::Empty),
+            Some("crypto_LUKS") => self.container(device, signature),
+            Some("LVM2_member") => self.volumes(device, signature),
+            Some("swap") => self.swap(device, signature),
+            Some(name) => match FsKind::named(name) {
+                Some(kind) => self.filesystem(place, signature, kind),
+                None => Ok(self.unsupported(device, signature, uses::described(signature))),
+            },
+        };
+        self.unless_unreadable(device, signature, read)
+    }
+
+    /// Why what is on `device` cannot be taken for what its signature says, if so.
+    fn misfit(&self, device: &BlockDevice, signature: &Signature) -> Option<String> {
+        let kind = signature.kind.as_deref();
+        let expected = match kind {
+            Some("crypto_LUKS") => "crypt",
+            Some("LVM2_member") => "lvm",
+            _ => "",
+        };
+        if let Some(child) = device.children.iter().find(|child| child.kind != expected) {
+            let kind = uses::described(signature);
+            return Some(match child.kind.as_str() {
+                "part" => format!("{kind}, but the kernel knows partitions there"),
+                _ if signature.kind.is_some() => format!("{kind} ({})", child.path),
+                _ => format!("a part of {} ({})", kind_of(child), child.path),
+            });
+        }
+        let is_filesystem = kind.is_some_and(|kind| FsKind::named(kind).is_some());
+        let is_mounted = self.machine.mounts_of(device).next().is_some();
+        let is_swap = self.machine.is_swap(device);
+        if signature.ambivalent {
+            Some(format!("signatures that contradict each other (wipefs {} lists them)", device.path))
+        } else if kind.is_none() && signature.table.is_some() {
+            Some(format!("a {} partition table", signature.table.as_deref().unwrap_or_default()))
+        } else if (is_mounted && !is_filesystem && is_ours(kind)) || (is_swap && kind != Some("swap")) {
+            Some(format!("{}, though it is in use as something else", uses::described(signature)))
+        } else {
+            None
+        }
+    }
+
+    fn container(&self, device: &BlockDevice, signature: &Signature) -> Result<Content> {
+        let dump = self.ask.ask(&Question::LuksDump(device.path.clone()))?;
+        if let Some(what) = luks::peculiarity(&dump) {
+            return Ok(self.unsupported(device, signature, what.to_owned()));
+        }
+        let mut container = luks::parse(&device.path, &dump)?;
+        if let Some(open) = device.children.first() {
+            let status = luks::parse_status(&self.ask.ask(&Question::CryptStatus(open.name.clone()))?);
+            container.discard = status.discard;
+            container.mapper = Some(open.name.clone());
+            container.content = self.content(&Place::bare(open), &self.signature(open)?)?;
+        }
+        Ok(Content::Luks(Box::new(container)))
+    }
+
+    fn swap(&self, device: &BlockDevice, signature: &Signature) -> Result<Content> {
+        Ok(Content::Swap(Swap {
+            path: device.path.clone(),
+            uuid: signature.uuid.clone().context("it has no UUID")?,
+            label: signature.label.clone(),
+            active: self.machine.is_swap(device),
+        }))
+    }
+
+    fn volumes(&self, device: &BlockDevice, signature: &Signature) -> Result<Content> {
+        let no = |what: String| Ok(self.unsupported(device, signature, what));
+        let Some(pv) = self.physical_volume(device, signature) else {
+            if self.machine.physical_volumes.is_empty() {
+                return Err(probe::missing("pvs").into());
+            }
+            return no("an LVM physical volume that LVM does not use".to_owned());
+        };
+        let Some(name) = &pv.group else {
+            return no("an LVM physical volume in no volume group".to_owned());
+        };
+        let groups: Vec<_> = self.machine.groups.iter().filter(|group| group.name == *name).collect();
+        let [group] = groups.as_slice() else {
+            return no(format!("an LVM physical volume; {} volume groups are named {name}", groups.len()));
+        };
+        if group.physical_volumes != 1 {
+            let all = self.machine.physical_volumes.iter().filter(|pv| pv.group.as_ref() == Some(name));
+            let nodes: Vec<&str> = all.map(|pv| pv.path.as_str()).collect();
+            return no(format!("a part of the volume group {name}, which spans {}", nodes.join(" and ")));
+        }
+        let volumes = self.machine.volumes.iter().filter(|volume| volume.group == *name && !volume.hidden);
+        let mut volumes: Vec<LogicalVolume> =
+            volumes.map(|volume| self.volume(device, &group.uuid, volume)).collect::<Result<_>>()?;
+        volumes.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Content::Volumes(VolumeGroup {
+            pv_path: device.path.clone(),
+            pv_uuid: pv.uuid.clone(),
+            name: name.clone(),
+            uuid: group.uuid.clone(),
+            extent_size: group.extent_size,
+            extents: group.extents,
+            data_offset: pv.data_offset,
+            volumes,
+        }))
+    }
+
+    /// LVM's row for `device`: by its node; by UUID only where LVM names it as nothing else that is there.
+    fn physical_volume(&self, device: &BlockDevice, signature: &Signature) -> Option<&PhysicalVolume> {
+        let rows = &self.machine.physical_volumes;
+        let is_elsewhere = |pv: &PhysicalVolume| self.machine.walk().any(|other| is_named(other, &pv.path));
+        let by_uuid = |pv: &&PhysicalVolume| Some(&pv.uuid) == signature.uuid.as_ref() && !is_elsewhere(pv);
+        rows.iter().find(|pv| is_named(device, &pv.path)).or_else(|| rows.iter().find(by_uuid))
+    }
+
+    fn volume(&self, pv: &BlockDevice, group_uuid: &str, volume: &Volume) -> Result<LogicalVolume> {
+        let mapper = lvm::mapper_name(&volume.group, &volume.name);
+        let device = pv.walk().into_iter().find(|device| device.kind == "lvm" && device.name == mapper);
+        let unsupported = |what: String, in_use: Vec<String>| {
+            Content::Unsupported(Unsupported { path: volume.path.clone(), what, in_use })
+        };
+        let content = match (volume.peculiarity(), device) {
+            (Some(what), None) => unsupported(what, Vec::new()),
+            (Some(what), Some(device)) => {
+                unsupported(what, uses::uses(self.machine, device, &Signature::default()))
+            }
+            (None, None) => unsupported("a volume that is not active".to_owned(), Vec::new()),
+            (None, Some(device)) => {
+                let by_id = format!("{group_uuid}{}", volume.uuid).replace('-', "");
+                let links = vec![volume.path.clone(), format!("/dev/disk/by-id/dm-uuid-LVM-{by_id}")];
+                self.content(&Place { links, ..Place::bare(device) }, &self.signature(device)?)?
+            }
+        };
+        Ok(LogicalVolume {
+            name: volume.name.clone(),
+            uuid: volume.uuid.clone(),
+            path: volume.path.clone(),
+            size: volume.size,
+            content,
+        })
+    }
+
+    fn filesystem(&self, place: &Place, signature: &Signature, kind: FsKind) -> Result<Content> {
+        let device = place.device;
+        let statfs = self.machine.mounts_of(device).next();
+        Ok(Content::Filesystem(Filesystem {
+            kind,
+            path: device.path.clone(),
+            uuid: signature.uuid.clone().context("it has no UUID")?,
+            label: signature.label.clone(),
+            size: device.size,
+            used: statfs.and_then(|mount| mount.used),
+            capacity: statfs.and_then(|mount| mount.size),
+            mounted_at: self.mounted_at(device),
+            fstab_target: self.fstab_target(place, signature),
+            parameters: self.parameters(device, signature, kind)?,
+        }))
+    }
+
+    fn parameters(&self, device: &BlockDevice, signature: &Signature, kind: FsKind) -> Result<FsParameters> {
+        let node = device.path.clone();
+        match kind {
+            FsKind::Ext2 | FsKind::Ext3 | FsKind::Ext4 => {
+                filesystem::parse_ext(&self.ask.ask(&Question::Dumpe2fs(node))?)
+            }
+            FsKind::Xfs => filesystem::parse_xfs(&self.ask.ask(&Question::XfsInfo(node))?),
+            FsKind::Vfat => filesystem::parse_fat(signature.version.as_deref().unwrap_or_default()),
+        }
+    }
+
+    /// Where a file system is mounted. On the primary only as a whole (a bind mount of a part of it is no place for
+    /// it) and below the root; the shortest path first.
+    fn mounted_at(&self, device: &BlockDevice) -> Vec<String> {
+        let mounts = self.machine.mounts_of(device);
+        let mut points: Vec<String> = match self.role {
+            Role::Mirror => mounts.map(|mount| mount.target.clone()).collect(),
+            Role::Primary { root, .. } => {
+                let whole = mounts.filter(|mount| mount.fs_root == "/");
+                whole.filter_map(|mount| below_root(root, &mount.target)).collect()
+            }
+        };
+        points.sort_by_key(|point| (point.trim_end_matches('/').matches('/').count(), point.clone()));
+        points.dedup();
+        points
+    }
+
+    fn fstab_target(&self, place: &Place, signature: &Signature) -> Option<String> {
+        let Role::Primary { fstab, .. } = self.role else { return None };
+        let mut entries = fstab.iter().filter(|entry| entry.target.starts_with('/'));
+        entries.find(|entry| place.is(&entry.device, signature)).map(|entry| entry.target.clone())
+    }
+
+    /// What cannot be read is not skipped: it is named. Only the primary's want of a tool ends discovery: what the
+    /// mirror holds will be erased, and need not be understood.
+    fn unless_unreadable(
+        &self,
+        device: &BlockDevice,
+        signature: &Signature,
+        read: Result<Content>,
+    ) -> Result<Content> {
+        let error = match read {
+            Err(error) if error.is::<Refusal>() && matches!(self.role, Role::Primary { .. }) => {
+                return Err(error);
+            }
+            Err(error) => error,
+            read => return read,
+        };
+        let said =
+            error.downcast_ref().map_or_else(|| format!("{error:#}"), |no: &Refusal| no.why.join("; "));
+        let what = match signature.kind {
+            Some(_) => uses::described(signature),
+            None => "a partition table".to_owned(),
+        };
+        Ok(self.unsupported(device, signature, format!("{what} that cannot be read: {said}")))
+    }
+
+    fn unsupported(&self, device: &BlockDevice, signature: &Signature, what: String) -> Content {
+        let in_use = uses::uses(self.machine, device, signature);
+        Content::Unsupported(Unsupported { path: device.path.clone(), what, in_use })
+    }
+}
+
+/// Whether a signature is of a kind that is read further here, and that nobody can mount.
+fn is_ours(kind: Option<&str>) -> bool {
+    matches!(kind, None | Some("crypto_LUKS" | "LVM2_member" | "swap"))
+}
+
+/// `target` as seen from `root`: `/mnt/x/boot` below `/mnt/x` is `/boot`.
+fn below_root(root: &Path, target: &str) -> Option<String> {
+    let rest = Path::new(target).strip_prefix(root).ok()?;
+    Some(format!("/{}", rest.to_str()?))
+}
+
+/// Every label on a disk: of partitions, containers, file systems and swap.
+pub fn labels(layout: &Layout) -> Vec<String> {
+    let names = layout.table().into_iter().flat_map(|table| &table.partitions).filter_map(|p| p.name.clone());
+    let labels = layout.walk().into_iter().filter_map(|(_, content)| match content {
+        Content::Luks(container) => container.label.clone(),
+        Content::Filesystem(filesystem) => filesystem.label.clone(),
+        Content::Swap(swap) => swap.label.clone(),
+        _ => None,
+    });
+    names.chain(labels).collect()
+}
