@@ -1,13 +1,16 @@
 //! The rooms of diskmirror; `doc/design.md` draws the house, `tests/layering.rs` holds its walls.
 
+pub mod boot_block;
 pub mod cli;
 pub mod command;
 pub mod exit_code;
+pub mod fill;
 pub mod layer;
 pub mod layout;
 pub mod monitor;
 pub mod refusal;
 pub mod render;
+pub mod schedule;
 pub mod step;
 pub mod sys;
 pub mod tree;
