@@ -1,9 +1,11 @@
 //! The rooms of diskmirror; `doc/design.md` draws the house, `tests/layering.rs` holds its walls.
 
+pub mod boot_block;
 pub mod cli;
 pub mod command;
 pub mod discover;
 pub mod exit_code;
+pub mod fill;
 pub mod identity;
 pub mod layer;
 pub mod layout;
@@ -11,6 +13,7 @@ pub mod monitor;
 pub mod plan;
 pub mod refusal;
 pub mod render;
+pub mod schedule;
 pub mod step;
 pub mod sys;
 pub mod tree;

@@ -2,6 +2,10 @@
 
 use clap::Parser;
 use diskmirror::cli::{Cli, Command};
+use diskmirror::command::boot_block::boot_block;
+use diskmirror::command::fill::fill_device;
+use diskmirror::command::monitor_for_stderr;
+use diskmirror::command::schedule::schedule;
 use diskmirror::exit_code::Exit;
 use diskmirror::refusal::Refusal;
 use diskmirror::sys::signal;
@@ -19,6 +23,9 @@ fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Sync(_args) => Ok(Exit::Done),
+        Command::Fill(args) => fill_device(&cli.root, &args, &*monitor_for_stderr()),
+        Command::BootBlock(args) => boot_block(&args, &*monitor_for_stderr()),
+        Command::Schedule(args) => schedule(&cli.root, cli.config.as_deref(), &args),
         _ => Ok(Exit::Usage),
     }
 }

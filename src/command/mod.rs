@@ -1,3 +1,20 @@
 //! The commands. Each one's top function is its table of contents. They do not know each other, but `init` calls `run`.
 
+pub mod boot_block;
+pub mod confirm;
+pub mod fill;
+pub mod schedule;
 pub mod sync;
+
+use crate::monitor::{Bars, Lines, Monitor};
+use std::io::IsTerminal;
+use std::time::Duration;
+
+/// Bars for a stderr that is a terminal; else lines, one about progress each minute.
+pub fn monitor_for_stderr() -> Box<dyn Monitor> {
+    if std::io::stderr().is_terminal() {
+        Box::new(Bars::new())
+    } else {
+        Box::new(Lines::new(std::io::stderr(), Duration::from_secs(60)))
+    }
+}

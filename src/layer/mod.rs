@@ -2,9 +2,11 @@
 //! file text to file text. Pure.
 
 pub mod blkid;
+pub mod boot_block;
 pub mod crypttab;
 pub mod device_spec;
 pub mod filesystem;
+pub mod fill;
 pub mod fstab;
 pub mod json;
 pub mod lines;
@@ -14,4 +16,5 @@ pub mod lvm;
 pub mod mounts;
 pub mod octal;
 pub mod partition_table;
+pub mod schedule;
 pub mod swap;

@@ -1,0 +1,124 @@
+//! Confirming by its serial number that a disk may be erased, and refusing the disks that may not.
+
+use crate::refusal::Refusal;
+use crate::step::quoted;
+use crate::sys::block::BlockDevice;
+use crate::sys::disk::Node;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+
+/// What is about to be done to a device: how its refusals begin and end.
+pub struct Intent<'a> {
+    /// As the administrator named it.
+    pub device: &'a Path,
+    /// `to fill`, `to replace the partition table of`.
+    pub verb: &'a str,
+    /// The command to paste, without its `--erase`.
+    pub command: String,
+}
+
+impl Intent<'_> {
+    /// A refusal of this, `because` of something.
+    pub fn refusal(&self, title: &str, because: &str) -> Refusal {
+        Refusal::new(
+            format!("refusing {} {title}: {because}", self.verb),
+            format!("nothing was written to {}", self.device.display()),
+        )
+    }
+
+    /// The device, if it is one.
+    ///
+    /// # Errors
+    /// A refusal if it is no block device or is not there.
+    pub fn node(&self) -> Result<Node, Refusal> {
+        let path = self.device.display().to_string();
+        Node::find(self.device).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => self.refusal(&path, "not a block device"),
+            _ => self.refusal(&path, "it cannot be looked at").why(error.to_string()),
+        })
+    }
+
+    /// Refuses a device that is in use, with the whole list of who uses it, or that cannot be written to.
+    ///
+    /// # Errors
+    /// That refusal.
+    pub fn refuse_unless_free(&self, node: &Node) -> Result<(), Refusal> {
+        let title = node.title();
+        let users =
+            node.users().map_err(|e| self.refusal(&title, "who uses it is unknown").why(e.to_string()))?;
+        if !users.is_empty() {
+            let refusal = self.refusal(&title, "in use");
+            let refusal = users.into_iter().fold(refusal, Refusal::why);
+            return Err(refusal.remedy("unmount, close or deactivate what is named above, then repeat this"));
+        }
+        self.refuse_read_only(node)?;
+        match BlockDevice::open_exclusive_write(self.device) {
+            Ok(_) => Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Err(self
+                .refusal(&title, "in use")
+                .why("the kernel says that it is held, by whom it does not say (another mount namespace?)")
+                .remedy(format!("lsblk {0} && fuser -v {0}", quoted(&node.disk().path().to_string_lossy())))),
+            Err(error) => Err(self.cannot_open(&title, &error)),
+        }
+    }
+
+    /// Refuses a device that the kernel would not write to.
+    ///
+    /// # Errors
+    /// That refusal.
+    pub fn refuse_read_only(&self, node: &Node) -> Result<(), Refusal> {
+        if node.read_only() || node.disk().read_only() {
+            let lift = format!("blockdev --setrw {}", quoted(&node.path().to_string_lossy()));
+            return Err(self.refusal(&node.title(), "read-only").remedy(lift));
+        }
+        Ok(())
+    }
+
+    /// A refusal that says why a device could not be opened.
+    pub fn cannot_open(&self, title: &str, error: &io::Error) -> Refusal {
+        let refusal = self.refusal(title, "it cannot be opened").why(error.to_string());
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => refusal.remedy("run this as root"),
+            _ => refusal,
+        }
+    }
+
+    /// Asks for the disk's serial number (its path, if it reports none), or compares the one that was given.
+    ///
+    /// # Errors
+    /// A refusal if it is another one, or if none was given and nobody can be asked.
+    pub fn confirm(&self, node: &Node, given: Option<&str>) -> Result<(), Refusal> {
+        let (title, expected) = (node.title(), node.confirmation());
+        let asked;
+        let given = match given {
+            Some(given) => given,
+            None if io::stdin().is_terminal() => {
+                asked =
+                    ask(&title, node).map_err(|e| self.refusal(&title, "no answer").why(e.to_string()))?;
+                &asked
+            }
+            None => return Err(self.refusal(&title, "not confirmed").remedy(self.with_erase(&expected))),
+        };
+        if given == expected {
+            return Ok(());
+        }
+        let differs = self
+            .refusal(&title, "not the disk that was confirmed")
+            .why(format!("confirmed was {given:?}, but this is {expected:?}"));
+        Err(differs.remedy(format!("if this is the disk: {}", self.with_erase(&expected))))
+    }
+
+    fn with_erase(&self, expected: &str) -> String {
+        format!("{} --erase {}", self.command, quoted(expected))
+    }
+}
+
+fn ask(title: &str, node: &Node) -> io::Result<String> {
+    let what = if node.serial().is_some() { "serial number" } else { "path" };
+    eprintln!("What is on {title} will be lost.");
+    eprint!("Type the {what} of the disk to go on: ");
+    io::stderr().flush()?;
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    Ok(line.trim_end_matches('\n').to_owned())
+}

@@ -1,0 +1,64 @@
+//! `schedule`: install, remove or show what calls the runs.
+
+use crate::cli::{ScheduleAction, ScheduleArgs};
+use crate::exit_code::Exit;
+use crate::layer::schedule::{Called, Caller, Origin};
+use crate::schedule;
+use anyhow::Context;
+use std::path::{Path, PathBuf};
+
+/// Installs, removes or shows the schedule of the system below `root`; `config` is the file the runs shall read if
+/// it is not the usual one.
+///
+/// # Errors
+/// A `Refusal` or a `Failure`, as `schedule::install` and `schedule::remove` say.
+pub fn schedule(root: &Path, config: Option<&Path>, args: &ScheduleArgs) -> anyhow::Result<Exit> {
+    match args.action {
+        ScheduleAction::Install { cron } => install(root, config, cron)?,
+        ScheduleAction::Remove => remove(root)?,
+        ScheduleAction::Show => show(root)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn install(root: &Path, config: Option<&Path>, cron: bool) -> anyhow::Result<()> {
+    let program = text(std::env::current_exe().context("cannot find out where this program lies")?)?;
+    let config = config.map(std::path::absolute).transpose()?.map(text).transpose()?;
+    let caller = if cron { Caller::Cron } else { Caller::Timer };
+    let called = Called { program: &program, config: config.as_deref() };
+    for path in schedule::install(root, caller, called)? {
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+fn remove(root: &Path) -> anyhow::Result<()> {
+    let removed = schedule::remove(root)?;
+    if removed.is_empty() {
+        eprintln!("no schedule is installed");
+    }
+    removed.iter().for_each(|path| println!("removed {}", path.display()));
+    Ok(())
+}
+
+fn show(root: &Path) -> anyhow::Result<()> {
+    let files = schedule::installed(root)?;
+    if files.is_empty() {
+        eprintln!("no schedule is installed");
+    }
+    for file in files {
+        let remark = match file.origin {
+            Origin::Ours => "",
+            Origin::Changed => " (changed after it was installed)",
+            Origin::Foreign => " (not written by diskmirror)",
+        };
+        println!("==> {}{remark}\n{}", file.path.display(), file.text);
+    }
+    Ok(())
+}
+
+/// A path for a file that only takes text in lines.
+fn text(path: PathBuf) -> anyhow::Result<String> {
+    let text = path.to_str().filter(|text| !text.contains(['\n', '\r']));
+    text.map(str::to_owned).with_context(|| format!("{path:?} cannot be written into a schedule"))
+}

@@ -1,0 +1,96 @@
+//! How far a fill has come, kept in a file so that the next one goes on there.
+//!
+//! The file says less than the disk proves: a fill is resumed only where the device still has the size, place and
+//! serial number it had, and its first and its last filled piece still hold what was written. So neither another
+//! disk nor one that was used in between keeps a part that was not overwritten.
+
+use crate::step::Filling;
+use crate::sys::block::BlockDevice;
+use crate::sys::disk::Node;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Bytes of the first and of the last filled piece that are compared.
+const PROBE_BYTES: u64 = 64 * 1024;
+
+/// Where the progress of one fill of one device is kept.
+pub struct Checkpoint {
+    file: PathBuf,
+    identity: String,
+}
+
+/// The file's content.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Progress {
+    device: String,
+    identity: String,
+    reached: u64,
+    first: String,
+    last: String,
+}
+
+impl Checkpoint {
+    /// The checkpoint, below `directory`, of filling `bytes` of `device` `with` that.
+    pub fn of(directory: &Path, node: &Node, device: &BlockDevice, with: Filling, bytes: u64) -> Self {
+        let start = node.attribute("start").unwrap_or_default();
+        let size = device.size();
+        let identity = format!("{} start {start} size {size} {with:?} {bytes}", node.confirmation());
+        let digest = blake3::hash(identity.as_bytes()).to_hex();
+        Checkpoint { file: directory.join(format!("fill-{}.json", &digest[..16])), identity }
+    }
+
+    /// How far an earlier fill came; 0 if there was none, or if the device does not prove it.
+    pub fn reached(&self, device: &BlockDevice) -> u64 {
+        let earlier =
+            fs::read(&self.file).ok().and_then(|text| serde_json::from_slice::<Progress>(&text).ok());
+        let Some(earlier) = earlier.filter(|p| p.reached > 0 && p.reached <= device.size()) else { return 0 };
+        match self.progress(device, earlier.reached) {
+            Ok(now) if now == earlier => now.reached,
+            _ => 0,
+        }
+    }
+
+    /// Flushes the device, then says durably that everything before `reached` is filled.
+    ///
+    /// # Errors
+    /// Those of the device and of writing the file.
+    pub fn save(&self, device: &BlockDevice, reached: u64) -> io::Result<()> {
+        device.flush()?;
+        let text = serde_json::to_vec(&self.progress(device, reached)?)?;
+        let directory = self.file.parent().expect("the file was joined to a directory");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let new = self.file.with_extension("new");
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        fs::rename(&new, &self.file)?;
+        File::open(directory)?.sync_all()
+    }
+
+    /// Forgets the fill: it is complete.
+    ///
+    /// # Errors
+    /// Those of removing the file, but that there is none.
+    pub fn remove(&self) -> io::Result<()> {
+        match fs::remove_file(&self.file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn progress(&self, device: &BlockDevice, reached: u64) -> io::Result<Progress> {
+        let length = PROBE_BYTES.min(reached);
+        let hash =
+            |at| device.read_span(at, length as usize).map(|bytes| blake3::hash(&bytes).to_hex().to_string());
+        Ok(Progress {
+            device: device.path().display().to_string(),
+            identity: self.identity.clone(),
+            reached,
+            first: hash(0)?,
+            last: hash(reached - length)?,
+        })
+    }
+}

@@ -1,0 +1,212 @@
+//! Installs, removes and reads the schedule's files, and tells systemd of them.
+//!
+//! All or nothing is decided first: a file that is not ours, or no longer as it was installed, stops the whole.
+
+use crate::layer::schedule::{CRON, Called, Caller, FILES, Origin, TIMER, files, origin};
+use crate::refusal::{Failure, Refusal};
+use crate::step::quoted;
+use crate::sys::command;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Where a systemd that runs as the init process shows itself: sd_booted(3).
+const BOOTED: &str = "/run/systemd/system";
+const TIMER_UNIT: &str = "diskmirror.timer";
+
+/// A file of the schedule as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What is in it.
+    pub text: String,
+    /// Whose it is.
+    pub origin: Origin,
+}
+
+/// The files of a schedule that exist below `root`.
+///
+/// # Errors
+/// Those of reading one of them.
+pub fn installed(root: &Path) -> io::Result<Vec<Installed>> {
+    let mut found = Vec::new();
+    for file in FILES {
+        let path = root.join(file);
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                let origin = origin(&text);
+                found.push(Installed { path, text, origin });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+        }
+    }
+    Ok(found)
+}
+
+/// Writes the schedule's files below `root` and enables the timer. Done twice, it changes nothing.
+///
+/// # Errors
+/// A `Refusal` if a file there is not ours, the other kind of schedule is installed, or nobody would call it; a
+/// `Failure` when writing or systemd fails.
+pub fn install(root: &Path, caller: Caller, called: Called) -> anyhow::Result<Vec<PathBuf>> {
+    let present = installed(root)?;
+    refuse_others(&present, "to install the schedule")?;
+    refuse_second(root, &present, caller)?;
+    refuse_uncalled(root, caller)?;
+    let mut written = Vec::new();
+    for (file, text) in files(caller, called) {
+        let path = root.join(file);
+        if !present.iter().any(|old| old.path == path && old.text == text) {
+            write(&path, &text).map_err(|error| half_written(&path, &error, &written))?;
+        }
+        written.push(path);
+    }
+    if caller == Caller::Timer {
+        enable(root)?;
+    }
+    Ok(written)
+}
+
+/// Disables the timer and removes the schedule's files below `root`: exactly those that were installed.
+///
+/// # Errors
+/// A `Refusal` that names every file that somebody changed or wrote; a `Failure` when systemd or removing fails.
+pub fn remove(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let present = installed(root)?;
+    refuse_others(&present, "to remove the schedule")?;
+    if present.iter().any(|file| file.path == root.join(TIMER)) {
+        disable(root)?;
+    }
+    let mut removed = Vec::new();
+    for file in present {
+        fs::remove_file(&file.path).map_err(|error| {
+            let state = format!("removed: {}", listed(&removed));
+            Failure::new(format!("cannot remove {}", file.path.display()), state).why(error.to_string())
+        })?;
+        removed.push(file.path);
+    }
+    if is_running_system(root) && Path::new(BOOTED).exists() && !removed.is_empty() {
+        systemctl(&["daemon-reload"], "the schedule's files are removed")?;
+    }
+    Ok(removed)
+}
+
+fn refuse_others(present: &[Installed], what: &str) -> Result<(), Refusal> {
+    let others: Vec<_> = present.iter().filter(|file| file.origin != Origin::Ours).collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    let refusal = Refusal::new(
+        format!(
+            "refusing {what}: {} not as it was installed",
+            if others.len() == 1 { "a file is" } else { "files are" }
+        ),
+        "nothing was changed",
+    );
+    let refusal = others.iter().fold(refusal, |refusal, file| {
+        let path = file.path.display();
+        match file.origin {
+            Origin::Changed => refusal.why(format!("{path} was changed after it was installed")),
+            _ => refusal.why(format!("{path} was not written by diskmirror")),
+        }
+    });
+    let paths: Vec<_> = others.iter().map(|file| quoted(&file.path.to_string_lossy())).collect();
+    Err(refusal.remedy(format!("look at them, then: rm {}", paths.join(" "))))
+}
+
+fn refuse_second(root: &Path, present: &[Installed], caller: Caller) -> Result<(), Refusal> {
+    let (other, name) = match caller {
+        Caller::Timer => (CRON, "cron line"),
+        Caller::Cron => (TIMER, "systemd timer"),
+    };
+    if present.iter().all(|file| file.path != root.join(other)) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        format!("refusing to install a second schedule beside the {name}"),
+        "nothing was changed",
+    )
+    .why(format!("{} is installed", root.join(other).display()))
+    .remedy("diskmirror schedule remove"))
+}
+
+fn refuse_uncalled(root: &Path, caller: Caller) -> Result<(), Refusal> {
+    let refusal = |because: &str| {
+        Refusal::new(format!("refusing to install the schedule: {because}"), "nothing was changed")
+    };
+    match caller {
+        Caller::Timer if is_running_system(root) && !Path::new(BOOTED).exists() => {
+            Err(refusal("systemd does not run here")
+                .why(format!("{BOOTED} does not exist"))
+                .remedy("diskmirror schedule install --cron"))
+        }
+        Caller::Cron if !root.join("etc/cron.d").is_dir() => Err(refusal("cron is not installed")
+            .why(format!("{} does not exist", root.join("etc/cron.d").display()))
+            .remedy("apt-get install cron   # cronie on RHEL and Fedora")),
+        _ => Ok(()),
+    }
+}
+
+fn is_running_system(root: &Path) -> bool {
+    fs::canonicalize(root).is_ok_and(|root| root == Path::new("/"))
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let directory = path.parent().expect("every file of the schedule lies in a directory");
+    fs::create_dir_all(directory)?;
+    // A dot file: cron and logrotate read neither those nor what is not there yet.
+    let name = path.file_name().expect("and has a name").to_string_lossy();
+    let new = directory.join(format!(".{name}.new"));
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o644).open(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    File::open(directory)?.sync_all()
+}
+
+fn half_written(path: &Path, error: &io::Error, written: &[PathBuf]) -> Failure {
+    Failure::new(format!("cannot write {}", path.display()), format!("written: {}", listed(written)))
+        .why(error.to_string())
+        .remedy("diskmirror schedule remove   # or repeat this: it goes on where it was")
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    if paths.is_empty() {
+        return "nothing".to_owned();
+    }
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn enable(root: &Path) -> Result<(), Failure> {
+    let state = "the schedule's files are written, the timer is not enabled";
+    if is_running_system(root) {
+        systemctl(&["daemon-reload"], state)?;
+        return systemctl(&["enable", "--now", TIMER_UNIT], state);
+    }
+    systemctl(&[&format!("--root={}", root.display()), "enable", TIMER_UNIT], state)
+}
+
+fn disable(root: &Path) -> Result<(), Failure> {
+    let state = "the schedule's files are still there";
+    match (is_running_system(root), Path::new(BOOTED).exists()) {
+        (true, true) => systemctl(&["disable", "--now", TIMER_UNIT], state),
+        (true, false) => systemctl(&["disable", TIMER_UNIT], state),
+        (false, _) => systemctl(&[&format!("--root={}", root.display()), "disable", TIMER_UNIT], state),
+    }
+}
+
+fn systemctl(args: &[&str], state: &str) -> Result<(), Failure> {
+    let failure = || {
+        let line = format!("systemctl {}", args.join(" "));
+        Failure::new(format!("`{line}` failed"), state).remedy(format!("{line}   # then repeat this"))
+    };
+    match command::run("systemctl", args, b"") {
+        Ok(said) if said.ok() => Ok(()),
+        Ok(said) => Err(failure().why(said.stderr)),
+        Err(error) => Err(failure().why(error.to_string())),
+    }
+}
