@@ -52,16 +52,17 @@ pub struct MirrorOptions {
     /// [default: random on rotating disks, none on SSDs].
     #[arg(long, value_enum, value_name = "HOW")]
     pub fill: Option<FillKind>,
-    /// How later runs open the mirror: a key file of its own, or a line in /etc/crypttab.
+    /// How later runs open the mirror: with a key file of its own, or not at all: you open it by its
+    /// (noauto) line in /etc/crypttab.
     #[arg(long, value_enum, value_name = "HOW", default_value = "keyfile")]
     pub unlock: Unlock,
     /// Add (noauto) lines for the mirror's file systems to /etc/fstab.
     #[arg(long)]
     pub fstab: bool,
-    /// The name of the mirror's volume group.
-    #[arg(long, value_name = "NAME", default_value = "mirror")]
-    pub vg: String,
-    /// Allow an unencrypted mirror of an encrypted primary.
+    /// The name of the mirror's volume group [default: mirror, or mirror2 … if that is taken].
+    #[arg(long, value_name = "NAME")]
+    pub vg: Option<String>,
+    /// Leave the encryption out: an UNENCRYPTED mirror of an encrypted primary.
     #[arg(long)]
     pub allow_plaintext_mirror: bool,
     /// Do not install the timer.
@@ -87,7 +88,7 @@ pub enum FillKind {
 pub enum Unlock {
     /// With a random key file that lies on the encrypted primary only.
     Keyfile,
-    /// As the line in the primary's /etc/crypttab says, which boot asks the passphrase for.
+    /// Not at all: you open it by its line in /etc/crypttab.
     Crypttab,
 }
 

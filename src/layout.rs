@@ -435,9 +435,13 @@ impl Layout {
         }
     }
 
-    /// Whatever uses the disk or a part of it now, a line each: mounts, swap, open containers, volume groups, holders.
-    pub fn in_use(&self) -> Vec<String> {
-        self.walk().into_iter().flat_map(|(path, content)| uses(path, content)).collect()
+    /// Whatever uses the disk or a part of it now, a line each: mounts, swap, open containers, volume groups (but
+    /// those in `disregarded`), holders.
+    pub fn in_use(&self, disregarded: &[String]) -> Vec<String> {
+        let counts =
+            |content: &Content| !matches!(content, Content::Volumes(vg) if disregarded.contains(&vg.name));
+        let found = self.walk().into_iter().filter(|(_, content)| counts(content));
+        found.flat_map(|(path, content)| uses(path, content)).collect()
     }
 }
 

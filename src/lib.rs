@@ -1,5 +1,6 @@
 //! The rooms of diskmirror; `doc/design.md` draws the house, `tests/layering.rs` holds its walls.
 
+pub mod apply;
 pub mod boot_block;
 pub mod cli;
 pub mod command;

@@ -32,7 +32,7 @@ pub fn boot_block(args: &BootBlockArgs, monitor: &dyn Monitor) -> anyhow::Result
         refuse_stand_in(&intent, &source, &code, from, to)?;
         intent.refuse_unless_free(&target)?;
         if !is_blank(&target)? {
-            intent.confirm(&target, erase.as_deref())?;
+            intent.confirm(&target.title(), &target.confirmation(), erase.as_deref())?;
         }
         copy(from, to, Extent::Whole, 0)?;
         tell_whole(monitor, &target, from, to);

@@ -83,29 +83,29 @@ impl Intent<'_> {
         }
     }
 
-    /// Asks for the disk's serial number (its path, if it reports none), or compares the one that was given.
+    /// Asks for what confirms the disk called `title` (its serial number; its path, if it reports none), or compares
+    /// what was given.
     ///
     /// # Errors
     /// A refusal if it is another one, or if none was given and nobody can be asked.
-    pub fn confirm(&self, node: &Node, given: Option<&str>) -> Result<(), Refusal> {
-        let (title, expected) = (node.title(), node.confirmation());
+    pub fn confirm(&self, title: &str, expected: &str, given: Option<&str>) -> Result<(), Refusal> {
         let asked;
         let given = match given {
             Some(given) => given,
             None if io::stdin().is_terminal() => {
                 asked =
-                    ask(&title, node).map_err(|e| self.refusal(&title, "no answer").why(e.to_string()))?;
+                    ask(title, expected).map_err(|e| self.refusal(title, "no answer").why(e.to_string()))?;
                 &asked
             }
-            None => return Err(self.refusal(&title, "not confirmed").remedy(self.with_erase(&expected))),
+            None => return Err(self.refusal(title, "not confirmed").remedy(self.with_erase(expected))),
         };
         if given == expected {
             return Ok(());
         }
         let differs = self
-            .refusal(&title, "not the disk that was confirmed")
+            .refusal(title, "not the disk that was confirmed")
             .why(format!("confirmed was {given:?}, but this is {expected:?}"));
-        Err(differs.remedy(format!("if this is the disk: {}", self.with_erase(&expected))))
+        Err(differs.remedy(format!("if this is the disk: {}", self.with_erase(expected))))
     }
 
     fn with_erase(&self, expected: &str) -> String {
@@ -113,8 +113,8 @@ impl Intent<'_> {
     }
 }
 
-fn ask(title: &str, node: &Node) -> io::Result<String> {
-    let what = if node.serial().is_some() { "serial number" } else { "path" };
+fn ask(title: &str, expected: &str) -> io::Result<String> {
+    let what = if expected.starts_with('/') { "path" } else { "serial number" };
     eprintln!("What is on {title} will be lost.");
     eprint!("Type the {what} of the disk to go on: ");
     io::stderr().flush()?;

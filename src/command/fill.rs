@@ -25,7 +25,7 @@ pub fn fill_device(root: &Path, args: &FillArgs, monitor: &dyn Monitor) -> anyho
     let node = intent.node()?;
     let with = filling(&intent, &node, args.with)?;
     intent.refuse_unless_free(&node)?;
-    intent.confirm(&node, args.erase.as_deref())?;
+    intent.confirm(&node.title(), &node.confirmation(), args.erase.as_deref())?;
     let bytes = BlockDevice::open_read(&args.device)?.size();
     let state = root.join(STATE_DIRECTORY);
     let stop = &signal::stop_requested;

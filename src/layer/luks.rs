@@ -202,6 +202,9 @@ pub fn format(
 /// Adds the key file's slot, at the same cost as the passphrase's.
 pub fn add_key(device: &str, key_file: &str, version: u8, pbkdf: &Pbkdf) -> Invocation {
     let mut args: Vec<String> = ["luksAddKey", "--batch-mode"].map(String::from).into();
+    if let Pbkdf::Pbkdf2 { hash, .. } = pbkdf {
+        args.extend(["--hash".to_owned(), hash.clone()]);
+    }
     args.extend(cost(version, pbkdf));
     args.extend(["--key-file", "-", device, key_file].map(String::from));
     Invocation::new("cryptsetup", args).reading(Input::Passphrase)
@@ -247,11 +250,10 @@ fn cost(version: u8, pbkdf: &Pbkdf) -> Vec<String> {
     let mut args = Vec::new();
     let mut option = |name: &str, value: String| args.extend([name.to_owned(), value]);
     match pbkdf {
-        Pbkdf::Pbkdf2 { hash, iterations } => {
+        Pbkdf::Pbkdf2 { iterations, .. } => {
             if version >= 2 {
                 option("--pbkdf", "pbkdf2".into());
             }
-            option("--hash", hash.clone());
             option("--pbkdf-force-iterations", iterations.to_string());
         }
         Pbkdf::Argon2 { variant, time, memory_kib, lanes } => {

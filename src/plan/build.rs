@@ -97,7 +97,8 @@ impl<'a> Builder<'a> {
             filled: Bytes(0),
             passphrase_for: None,
         };
-        let vg_names = survey.around.volume_groups.clone();
+        let left = &options.unfinished_groups;
+        let vg_names = survey.around.volume_groups.iter().filter(|vg| !left.contains(vg)).cloned().collect();
         let labels = survey.around.labels.clone();
         Builder {
             survey,
@@ -225,7 +226,7 @@ impl<'a> Builder<'a> {
     }
 
     fn luks(&mut self, like: &Luks, node: &str, size: Bytes) -> Result<(), Refusal> {
-        self.fill(node, size);
+        self.fill(node, size, like.discard);
         let uuid = self.ids.uuid();
         let mapper = self.free_mapper();
         let key_file = match self.options.unlock {
@@ -290,11 +291,17 @@ impl<'a> Builder<'a> {
         self.piece(&from, &format!("/dev/mapper/{mapper}"), what(&like.content), old, inner);
     }
 
-    fn fill(&mut self, node: &str, size: Bytes) {
+    fn fill(&mut self, node: &str, size: Bytes, discard: bool) {
         let disk = &self.survey.mirror.disk;
         let with = match self.options.fill {
             FillChoice::With(with) => with,
             FillChoice::Nothing => return,
+            FillChoice::Default if discard => {
+                let text = format!(
+                    "{node} is not filled first: discards pass through it, as on the primary, and undo it"
+                );
+                return self.note(text);
+            }
             FillChoice::Default if disk.rotational => Filling::Random,
             FillChoice::Default => {
                 let text = format!(

@@ -28,6 +28,9 @@ pub struct Options {
     pub vg: Option<String>,
     /// Whether the encryption is left out.
     pub plaintext: bool,
+    /// Volume groups that an interrupted `init` left: they do not count as in use, nor as taken names.
+    #[serde(skip)]
+    pub unfinished_groups: Vec<String>,
     /// The directory of key files, as the running system sees it.
     pub key_dir: String,
     /// The key slot whose cost the mirror's slots get: the one that the passphrase opened, if that is known yet.

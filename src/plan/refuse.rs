@@ -12,7 +12,7 @@ use crate::step::{Filling, quoted};
 /// The `Refusal`.
 pub fn unfit(survey: &Survey, options: &Options) -> Result<(), Refusal> {
     same_disk(survey)?;
-    in_use(&survey.mirror)?;
+    in_use(&survey.mirror, options)?;
     unmirrorable(survey)?;
     unkeepable(survey, options)?;
     ill_named(survey, options)
@@ -42,8 +42,8 @@ fn same_disk(survey: &Survey) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn in_use(mirror: &Layout) -> Result<(), Refusal> {
-    let uses = mirror.in_use();
+fn in_use(mirror: &Layout, options: &Options) -> Result<(), Refusal> {
+    let uses = mirror.in_use(&options.unfinished_groups);
     if uses.is_empty() {
         return Ok(());
     }

@@ -4,4 +4,5 @@
 pub mod block;
 pub mod command;
 pub mod disk;
+pub mod secret;
 pub mod signal;

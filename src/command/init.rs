@@ -1,0 +1,242 @@
+//! `plan` and `init`: prepare a disk as the mirror of the running server.
+
+mod files;
+mod unfinished;
+
+use crate::apply::{Context, apply};
+use crate::cli::{FillKind, InitArgs, MirrorOptions, PlanArgs, Unlock};
+use crate::command::confirm::Intent;
+use crate::command::{run, schedule};
+use crate::discover::{Tools, discover};
+use crate::exit_code::Exit;
+use crate::identity::FreshIds;
+use crate::layer::luks;
+use crate::layout::Survey;
+use crate::mirror;
+use crate::monitor::Monitor;
+use crate::plan::{self, FillChoice, Options, Plan};
+use crate::refusal::Refusal;
+use crate::render;
+use crate::step::{Filling, quoted};
+use crate::sys::command;
+use crate::sys::secret::Passphrase;
+use anyhow::{Context as _, Result};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+/// Where things lie on the primary, as this process sees them.
+pub struct Place {
+    /// The primary's mounted root.
+    pub root: PathBuf,
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Whether `config` was named, and is not the one below `root`.
+    pub config_named: bool,
+}
+
+/// `plan`: shows what `init` would do.
+///
+/// # Errors
+/// A `Refusal` with every reason, or what a tool said.
+pub fn show_plan(place: &Place, args: &PlanArgs) -> Result<Exit> {
+    let (survey, plan) = planned(place, &args.options, None)?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &plan)?;
+        writeln!(out)?;
+        return Ok(Exit::Done);
+    }
+    render::plan::plan(&plan, survey.mirror.disk.rotational, &mut out)?;
+    writeln!(out, "To do it:  {} --plan {}", command_line(&args.options, &plan.confirmation), plan.digest)?;
+    Ok(Exit::Done)
+}
+
+/// `init`: prepares the mirror, makes the first run, installs the schedule.
+///
+/// # Errors
+/// A `Refusal` before the first byte is written, a `Failure` that says what is true of the disk after it.
+pub fn init(place: &Place, args: &InitArgs, monitor: &dyn Monitor) -> Result<Exit> {
+    let state_dir = files::state_dir(place, files::existing(place)?.as_ref());
+    unfinished::sweep(&state_dir, monitor)?;
+    let (survey, plan) = planned(place, &args.options, None)?;
+    show(&plan, &survey)?;
+    confirm(&plan, args)?;
+    let passphrase = tested_passphrase(&plan, args)?;
+    let plan = unchanged(place, args, &plan, passphrase.as_ref().and_then(|(_, slot)| *slot))?;
+    unfinished::begin(&state_dir, &plan)?;
+    let context = Context {
+        disk: &plan.disk,
+        passphrase: passphrase.as_ref().map(|(passphrase, _)| passphrase),
+        checkpoints: &state_dir,
+        monitor,
+    };
+    prepare(place, &plan, &context)?;
+    unfinished::end(&state_dir)?;
+    monitor.note("the mirror is prepared; the first run copies everything");
+    finish(place, args, monitor)
+}
+
+/// Where key files lie, relative to the root.
+const KEY_DIR: &str = "etc/diskmirror/keys";
+
+fn planned(place: &Place, options: &MirrorOptions, keyslot: Option<u32>) -> Result<(Survey, Plan)> {
+    let tools = Tools { root: place.root.clone() };
+    let survey = discover(&place.root, options.primary.as_deref(), &options.mirror, &tools)?;
+    let wanted = wanted(place, options, keyslot)?;
+    let mut ids = FreshIds::new((0..FreshIds::ENOUGH).map(|_| Uuid::new_v4()));
+    let plan = plan::plan(&survey, &wanted, &mut ids)?;
+    let plan = files::with_files(place, plan, &survey, options)?;
+    Ok((survey, plan))
+}
+
+fn wanted(place: &Place, options: &MirrorOptions, keyslot: Option<u32>) -> Result<Options> {
+    let key_dir = place.root.join(KEY_DIR);
+    Ok(Options {
+        fill: match options.fill {
+            None => FillChoice::Default,
+            Some(FillKind::None) => FillChoice::Nothing,
+            Some(FillKind::Random) => FillChoice::With(Filling::Random),
+            Some(FillKind::Zero) => FillChoice::With(Filling::Zero),
+            Some(FillKind::Discard) => FillChoice::With(Filling::Discard),
+        },
+        unlock: match options.unlock {
+            Unlock::Keyfile => plan::Unlock::Keyfile,
+            Unlock::Crypttab => plan::Unlock::Crypttab,
+        },
+        fstab: options.fstab,
+        vg: options.vg.clone(),
+        plaintext: options.allow_plaintext_mirror,
+        unfinished_groups: unfinished::read(&files::state_dir(place, files::existing(place)?.as_ref()))?.volume_groups,
+        key_dir: key_dir.to_str().context("the path of --root is not UTF-8")?.to_owned(),
+        keyslot,
+    })
+}
+
+fn show(plan: &Plan, survey: &Survey) -> Result<()> {
+    Ok(render::plan::plan(plan, survey.mirror.disk.rotational, &mut io::stderr().lock())?)
+}
+
+fn confirm(plan: &Plan, args: &InitArgs) -> Result<()> {
+    let device = PathBuf::from(&plan.disk);
+    let command = command_line_without_erase(&args.options);
+    let intent = Intent { device: &device, verb: "to prepare", command };
+    if args.plan.as_ref().is_some_and(|digest| *digest != plan.digest) {
+        return Err(changed(plan).into());
+    }
+    Ok(intent.confirm(&plan.mirror, &plan.confirmation, args.erase.as_deref())?)
+}
+
+fn changed(plan: &Plan) -> Refusal {
+    Refusal::new(
+        format!("refusing to prepare {}: the disks have changed since the plan was made", plan.mirror),
+        format!("nothing was written to {}", plan.disk),
+    )
+    .why(format!("the plan is now {}", plan.digest))
+    .remedy(format!("look at it again: diskmirror plan --mirror {}", plan.disk))
+}
+
+/// Asks for the passphrase once, and makes sure that the primary opens with it; the slot is the one that did.
+fn tested_passphrase(plan: &Plan, args: &InitArgs) -> Result<Option<(Passphrase, Option<u32>)>> {
+    let Some(container) = &plan.passphrase_for else { return Ok(None) };
+    let refusal = |because: &str| {
+        let state = format!("nothing was written to {}", plan.disk);
+        Refusal::new(format!("refusing to prepare {}: {because}", plan.mirror), state)
+    };
+    let passphrase = match args.passphrase_fd {
+        Some(fd) => Passphrase::read_from(fd).map_err(|e| refusal("no passphrase").why(e.to_string()))?,
+        None if args.yes || !io::stdin().is_terminal() => {
+            let remedy = "pass it on a descriptor: --passphrase-fd 3 3</run/passphrase";
+            return Err(refusal("no passphrase").why("nobody can be asked for it").remedy(remedy).into());
+        }
+        None => Passphrase::ask(&format!("Passphrase of {container}, which will open the mirror too: "))
+            .map_err(|e| refusal("no passphrase").why(e.to_string()))?,
+    };
+    let test = luks::test_passphrase(container);
+    let said = command::run(&test.program, &test.args, passphrase.bytes()).context("cannot run cryptsetup")?;
+    if !said.ok() {
+        let why = said.stderr.trim();
+        return Err(refusal("wrong passphrase")
+            .why(format!("it does not open {container}"))
+            .why(if why.is_empty() { "cryptsetup said nothing more" } else { why })
+            .remedy("repeat it with the passphrase that opens the primary at boot")
+            .into());
+    }
+    let slot = luks::unlocked_slot(&said.stdout).or_else(|| luks::unlocked_slot(&said.stderr));
+    Ok(Some((passphrase, slot)))
+}
+
+/// Discovers again and plans anew, and refuses if that is another plan than the one that was confirmed.
+fn unchanged(place: &Place, args: &InitArgs, shown: &Plan, keyslot: Option<u32>) -> Result<Plan> {
+    let (_, plan) = planned(place, &args.options, keyslot)?;
+    if plan.digest != shown.digest {
+        return Err(changed(&plan).into());
+    }
+    Ok(plan)
+}
+
+/// Makes the layers, marks the file systems as the mirror's, and takes it offline; offline also when that fails.
+fn prepare(place: &Place, plan: &Plan, context: &Context<'_>) -> Result<()> {
+    let made = apply(&plan.steps, context)
+        .map_err(anyhow::Error::from)
+        .and_then(|()| mirror::write_initial_marks(&files::marks(place, plan)));
+    let closed = if made.is_ok() { apply(&plan.closing, context) } else { close_what_is_open(plan, context) };
+    made?;
+    Ok(closed?)
+}
+
+/// After a failure: closes each layer that was opened, whatever the others say.
+fn close_what_is_open(plan: &Plan, context: &Context<'_>) -> Result<(), crate::refusal::Failure> {
+    let silent = Context { monitor: &crate::monitor::Silent, disk: context.disk, passphrase: None, checkpoints: context.checkpoints };
+    plan.closing.iter().for_each(|step| drop(apply(std::slice::from_ref(step), &silent)));
+    Ok(())
+}
+
+/// The first run and the schedule. A first run that left files out does not keep the schedule away.
+fn finish(place: &Place, args: &InitArgs, monitor: &dyn Monitor) -> Result<Exit> {
+    let config = place.config_named.then_some(place.config.as_path());
+    let exit = run::first(&place.root, config)?;
+    if args.options.no_schedule {
+        monitor.note("no schedule is installed: diskmirror run refreshes the mirror");
+    } else if matches!(exit, Exit::Done | Exit::Incomplete) {
+        schedule::install(&place.root, config, false)?;
+    }
+    Ok(exit)
+}
+
+fn command_line(options: &MirrorOptions, confirmation: &str) -> String {
+    format!("{} --erase {}", command_line_without_erase(options), quoted(confirmation))
+}
+
+/// The options as they were given, so that the plan's command is the plan's.
+fn command_line_without_erase(options: &MirrorOptions) -> String {
+    let mut line = format!("diskmirror init --mirror {}", path(&options.mirror));
+    let mut add = |text: String| {
+        line.push(' ');
+        line.push_str(&text);
+    };
+    options.primary.iter().for_each(|p| add(format!("--primary {}", path(p))));
+    options.fill.iter().for_each(|fill| add(format!("--fill {}", named(fill))));
+    if options.unlock != Unlock::Keyfile {
+        add(format!("--unlock {}", named(&options.unlock)));
+    }
+    if options.fstab {
+        add("--fstab".into());
+    }
+    options.vg.iter().for_each(|vg| add(format!("--vg {}", quoted(vg))));
+    if options.allow_plaintext_mirror {
+        add("--allow-plaintext-mirror".into());
+    }
+    if options.no_schedule {
+        add("--no-schedule".into());
+    }
+    line
+}
+
+fn path(path: &Path) -> String {
+    quoted(&path.to_string_lossy())
+}
+
+fn named(value: &impl clap::ValueEnum) -> String {
+    value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,143 @@
+//! The files that `init` writes on the primary: the configuration, and lines in fstab and crypttab where asked for.
+
+use super::Place;
+use crate::cli::MirrorOptions;
+use crate::config::{self, CONFIG_PATH, Config, Container, DiskId, Mirror, Unlock, Volume};
+use crate::layer::lines::Lines;
+use crate::layout::{Disk, Survey};
+use crate::plan::{MIRROR_NAME, NewContainer, NewVolume, Plan};
+use crate::refusal::Refusal;
+use crate::step::{Action, FileText, Step};
+use anyhow::{Context, Result};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The configuration that is there, if there is one; one that cannot be read is not overwritten.
+///
+/// # Errors
+/// The refusal of `Config::read`.
+pub fn existing(place: &Place) -> Result<Option<Config>, Refusal> {
+    if !place.config.exists() {
+        return Ok(None);
+    }
+    Config::read(&place.root, Some(&place.config)).map(Some)
+}
+
+/// The plan with the steps that write files on the primary.
+///
+/// # Errors
+/// If fstab or crypttab cannot be read.
+pub fn with_files(place: &Place, mut plan: Plan, survey: &Survey, options: &MirrorOptions) -> Result<Plan> {
+    if options.unlock == crate::cli::Unlock::Crypttab {
+        let lines = plan.containers.iter().map(crypttab_line).collect::<Vec<_>>();
+        plan.steps.extend(edited(place, "etc/crypttab", &survey.around.crypttab, &lines)?);
+    }
+    if options.fstab {
+        let lines = plan.volumes.iter().map(fstab_line).collect::<Vec<_>>();
+        plan.steps.extend(edited(place, "etc/fstab", &survey.around.fstab, &lines)?);
+    }
+    let old = existing(place)?;
+    if let Some(old) = &old {
+        let title = old.mirrors.first().map(|m| m.disk.title()).unwrap_or_default();
+        plan.notes.push(format!(
+            "{} names {title} as the mirror; it will name the new one, and keep what is excluded",
+            place.config.display()
+        ));
+    }
+    let config = configuration(place, &plan, survey, old);
+    let text = FileText::Text(config.to_toml());
+    let action = Action::Write { path: place.config.clone(), mode: 0o600, text };
+    plan.steps.push(Step { title: "write the configuration".into(), action, checks: vec![] });
+    Ok(plan)
+}
+
+/// A mark comments each line of ours, so that a repeated `init` replaces it and nothing else.
+fn edited(place: &Place, file: &str, text: &str, new: &[(String, String)]) -> Result<Option<Step>> {
+    if new.is_empty() {
+        return Ok(None);
+    }
+    let path = place.root.join(file);
+    let mode = match std::fs::metadata(&path) {
+        Ok(meta) => meta.mode() & 0o7777,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0o644,
+        Err(error) => return Err(error).with_context(|| format!("cannot look at {}", path.display())),
+    };
+    let mut lines = Lines::parse(text);
+    new.iter().for_each(|(mark, line)| lines.set(mark, line));
+    let action = Action::Write { path, mode, text: FileText::Text(lines.to_string()) };
+    Ok(Some(Step { title: format!("add {} lines to /{file}", new.len()), action, checks: vec![] }))
+}
+
+fn crypttab_line(container: &NewContainer) -> (String, String) {
+    let NewContainer { luks_uuid, mapper, discard, .. } = container;
+    let discard = if *discard { ",discard" } else { "" };
+    let line = format!("{mapper} UUID={luks_uuid} none luks,noauto,nofail{discard}");
+    (format!("diskmirror: the mirror's {mapper}"), line)
+}
+
+fn fstab_line(volume: &NewVolume) -> (String, String) {
+    let NewVolume { mount, kind, mirror_uuid, .. } = volume;
+    let target = format!("/mirror{}", mount.trim_end_matches('/')).replace(' ', r"\040");
+    let options = "noauto,nofail,ro,x-mount.mkdir";
+    let line = format!("UUID={mirror_uuid} {target} {} {options} 0 0", kind.name());
+    (format!("diskmirror: the mirror's {mount}"), line)
+}
+
+fn configuration(place: &Place, plan: &Plan, survey: &Survey, old: Option<Config>) -> Config {
+    let primary_id = survey.primary.table().map(|table| table.id.clone()).unwrap_or_default();
+    let excludes = old.iter().flat_map(|c| &c.mirrors).flat_map(|m| m.excludes.clone()).collect();
+    let mirror = Mirror {
+        name: MIRROR_NAME.into(),
+        primary: disk_id(&survey.primary.disk, &primary_id),
+        disk: disk_id(&survey.mirror.disk, &plan.table_id),
+        containers: plan.containers.iter().map(|c| container(place, c)).collect(),
+        volume_groups: plan.volume_groups.clone(),
+        volumes: plan.volumes.iter().map(volume).collect(),
+        excludes,
+    };
+    match old {
+        Some(old) => Config { mirrors: vec![mirror], ..old },
+        None => Config {
+            state_dir: "/var/lib/diskmirror".into(),
+            runtime_dir: "/run/diskmirror".into(),
+            log_file: "/var/log/diskmirror.log".into(),
+            mirrors: vec![mirror],
+        },
+    }
+}
+
+/// blkid's spelling of a table's identifier: no `0x`, small letters.
+fn disk_id(disk: &Disk, table_id: &str) -> DiskId {
+    let table_id = table_id.trim_start_matches("0x").to_lowercase();
+    let anonymous = disk.serial.is_none() && disk.wwn.is_none();
+    let path = anonymous.then(|| disk.path.clone());
+    DiskId { model: disk.model.clone(), serial: disk.serial.clone(), wwn: disk.wwn.clone(), table_id, path }
+}
+
+fn container(place: &Place, new: &NewContainer) -> Container {
+    let unlock = match &new.key_file {
+        Some(path) => Unlock::KeyFile(from_root(&place.root, Path::new(path))),
+        None => Unlock::Crypttab,
+    };
+    Container { luks_uuid: new.luks_uuid.clone(), mapper: new.mapper.clone(), unlock, discard: new.discard }
+}
+
+/// A path as the primary itself sees it.
+fn from_root(root: &Path, path: &Path) -> PathBuf {
+    Path::new("/").join(path.strip_prefix(root).unwrap_or(path))
+}
+
+fn volume(new: &NewVolume) -> Volume {
+    let NewVolume { mount, kind, primary_uuid, mirror_uuid, .. } = new.clone();
+    Volume { mount, kind, primary_uuid, mirror_uuid }
+}
+
+/// Where the configuration lies: the named file, or the usual one below `root`.
+pub fn config_path(root: &Path, named: Option<&Path>) -> PathBuf {
+    named.map_or_else(|| root.join(CONFIG_PATH), Path::to_owned)
+}
+
+/// Where the program's own files lie, below the root.
+pub fn state_dir(place: &Place, config: Option<&Config>) -> PathBuf {
+    config::below(&place.root, config.map_or(Path::new("/var/lib/diskmirror"), |config| &config.state_dir))
+}

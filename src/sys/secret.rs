@@ -1,0 +1,79 @@
+//! The passphrase: read without an echo or from a descriptor, kept in memory that is wiped, shown nowhere.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use zeroize::Zeroizing;
+
+/// More than cryptsetup takes interactively (512 bytes); what is longer is not a passphrase.
+const MOST_BYTES: u64 = 8192;
+
+/// A passphrase. It has no `Debug` and no `Display`.
+pub struct Passphrase(Zeroizing<Vec<u8>>);
+
+impl Passphrase {
+    /// Asks on the terminal, without an echo.
+    ///
+    /// # Errors
+    /// If there is no terminal.
+    pub fn ask(prompt: &str) -> io::Result<Self> {
+        let typed = Zeroizing::new(rpassword::prompt_password(prompt)?);
+        Ok(Passphrase(Zeroizing::new(typed.as_bytes().to_vec())))
+    }
+
+    /// Reads descriptor `fd` to its end and closes it; one newline at the end is not part of the passphrase.
+    ///
+    /// # Errors
+    /// If it is not open for reading, or holds more than a passphrase.
+    pub fn read_from(fd: RawFd) -> io::Result<Self> {
+        if fd < 0 || rustix::io::fcntl_getfd(borrowed(fd)).is_err() {
+            return Err(io::Error::other(format!("descriptor {fd} is not open")));
+        }
+        // SAFETY: the descriptor is open, and the administrator gave it to us to be read once: nobody else here has it.
+        let file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+        // Room for all of it beforehand: a vector that grows leaves copies behind that are not wiped.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(MOST_BYTES as usize + 1));
+        file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MOST_BYTES {
+            return Err(io::Error::other(format!("descriptor {fd} holds more than {MOST_BYTES} bytes")));
+        }
+        if bytes.last() == Some(&b'\n') {
+            bytes.pop();
+        }
+        Ok(Passphrase(bytes))
+    }
+
+    /// The bytes, for a tool's stdin.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+fn borrowed<'a>(fd: RawFd) -> std::os::fd::BorrowedFd<'a> {
+    // SAFETY: used for one fcntl, which says itself whether the descriptor is open; -1 was ruled out before.
+    unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::fd::IntoRawFd;
+
+    #[test]
+    fn one_newline_at_the_end_is_not_part_of_a_passphrase() {
+        for (given, kept) in [("secret\n", "secret"), ("two\n\n", "two\n"), ("none", "none"), ("", "")] {
+            let mut pipe = tempfile::tempfile().expect("a temporary file");
+            pipe.write_all(given.as_bytes()).expect("it takes a few bytes");
+            std::io::Seek::rewind(&mut pipe).expect("it can be read again");
+            let read = Passphrase::read_from(pipe.into_raw_fd()).expect("it is open");
+            assert_eq!(read.bytes(), kept.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_is_not_open_is_an_error() {
+        assert!(Passphrase::read_from(-1).is_err());
+        assert!(Passphrase::read_from(987).is_err());
+    }
+}

@@ -1,0 +1,210 @@
+//! What would be done to real machines: each `tests/layouts/NN-name/layout.json` is planned, and the plan must be the
+//! one in `plan.txt` beside it. `DISKMIRROR_BLESS=1` writes them anew, to be read before they are committed.
+
+use diskmirror::identity::FreshIds;
+use diskmirror::layout::Survey;
+use diskmirror::plan::{FillChoice, Options, Plan, Unlock, plan};
+use diskmirror::refusal::Refusal;
+use diskmirror::render;
+use diskmirror::units::Bytes;
+use std::fs;
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+fn layouts() -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/layouts");
+    let mut found: Vec<_> =
+        fs::read_dir(dir).expect("the layouts are there").map(|e| e.expect("readable").path()).collect();
+    found.sort();
+    found
+}
+
+fn survey(layout: &str) -> Survey {
+    let dir = layouts()
+        .into_iter()
+        .find(|dir| dir.file_name().is_some_and(|n| n.to_string_lossy().starts_with(layout)));
+    let text = fs::read(dir.expect("the layout exists").join("layout.json")).expect("it is there");
+    serde_json::from_slice(&text).expect("it is a survey")
+}
+
+fn options() -> Options {
+    Options {
+        fill: FillChoice::Default,
+        unlock: Unlock::Keyfile,
+        fstab: false,
+        vg: None,
+        plaintext: false,
+        unfinished_groups: vec![],
+        key_dir: "/etc/diskmirror/keys".into(),
+        keyslot: None,
+    }
+}
+
+fn planned(survey: &Survey, options: &Options) -> Result<Plan, Refusal> {
+    let mut ids = FreshIds::new((1..=64u128).map(|n| Uuid::from_u128(n << 96 | 0x4000_8000_0000_0000_0000)));
+    plan(survey, options, &mut ids)
+}
+
+fn told(survey: &Survey) -> String {
+    match planned(survey, &options()) {
+        Err(refusal) => format!("error: {refusal}\n"),
+        Ok(plan) => {
+            let mut out = Vec::new();
+            render::plan::plan(&plan, survey.mirror.disk.rotational, &mut out)
+                .expect("memory takes any text");
+            String::from_utf8(out).expect("a plan is text")
+        }
+    }
+}
+
+#[test]
+fn every_real_layout_gets_the_plan_that_was_reviewed() {
+    let bless = std::env::var_os("DISKMIRROR_BLESS").is_some();
+    let mut wrong = Vec::new();
+    let planned = layouts().into_iter().filter(|dir| dir.join("layout.json").exists());
+    for dir in planned {
+        let survey: Survey = serde_json::from_slice(&fs::read(dir.join("layout.json")).expect("it exists"))
+            .expect("it is a survey");
+        let text = told(&survey);
+        if bless {
+            fs::write(dir.join("plan.txt"), &text).expect("it can be written");
+        } else if fs::read_to_string(dir.join("plan.txt")).unwrap_or_default() != text {
+            wrong.push(format!("{}:\n{text}", dir.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_plan_is_named_by_the_disks_and_the_options_and_not_by_the_hour() {
+    let survey = survey("01");
+    let digest =
+        |survey: &Survey, options: &Options| planned(survey, options).expect("it can be mirrored").digest;
+    let first = digest(&survey, &options());
+    let mut later = survey.clone();
+    later.primary = serde_json::from_str(
+        &serde_json::to_string(&later.primary)
+            .expect("it is data")
+            .replace("\"inodes_used\":", "\"inodes_used\":9"),
+    )
+    .expect("it is still a layout");
+    assert_eq!(digest(&later, &options()), first, "files come and go");
+    let mut other = survey.clone();
+    other.mirror.disk.size = other.mirror.disk.size + Bytes::gib(1);
+    assert_ne!(digest(&other, &options()), first);
+    assert_ne!(digest(&survey, &Options { fstab: true, ..options() }), first);
+}
+
+#[test]
+fn the_key_slot_that_the_passphrase_opened_sets_the_cost() {
+    let mut survey = survey("01");
+    let text = serde_json::to_string(&survey.primary).expect("it is data");
+    let diskmirror::layout::Content::Table(table) = &mut survey.primary.content else { panic!("{text}") };
+    let luks = table.partitions.iter_mut().find_map(|p| match &mut p.content {
+        diskmirror::layout::Content::Luks(luks) => Some(luks),
+        _ => None,
+    });
+    let slots = &mut luks.expect("the layout has a container").keyslots;
+    let pbkdf = diskmirror::layout::Pbkdf::Argon2 {
+        variant: "argon2id".into(),
+        time: 7,
+        memory_kib: 65_536,
+        lanes: 2,
+    };
+    slots.push(diskmirror::layout::Keyslot { number: 6, pbkdf });
+    let text = |keyslot| {
+        let plan = planned(&survey, &Options { keyslot, ..options() }).expect("it can be mirrored");
+        serde_json::to_string(&plan.steps).expect("it is data")
+    };
+    assert!(!text(None).contains("argon2id") || text(None) != text(Some(6)));
+    assert_eq!(
+        text(Some(6)).matches("--pbkdf-memory\",\"65536").count(),
+        2,
+        "passphrase and key file cost the same"
+    );
+}
+
+#[test]
+fn nothing_of_the_primary_is_ever_named_as_something_to_write_to() {
+    for layout in ["01", "02", "04", "05"] {
+        let survey = survey(layout);
+        let plan = planned(&survey, &options()).expect("it can be mirrored");
+        let primary: Vec<String> =
+            survey.primary.walk().into_iter().map(|(path, _)| path.to_owned()).collect();
+        for step in plan.steps.iter().chain(&plan.closing) {
+            if let diskmirror::step::Action::Run(invocation) = &step.action {
+                let touched = invocation.args.iter().find(|arg| primary.contains(arg));
+                assert_eq!(touched, None, "{layout}: {invocation}");
+            }
+        }
+    }
+}
+
+fn refused(survey: &Survey, options: &Options) -> String {
+    planned(survey, options).expect_err("it must be refused").to_string()
+}
+
+#[test]
+fn a_mirror_that_is_the_primary_read_only_or_too_small_is_refused() {
+    let survey = survey("01");
+    let mut same = survey.clone();
+    same.mirror.disk.path = same.primary.disk.path.clone();
+    assert!(refused(&same, &options()).contains("it is the primary"));
+
+    let mut locked = survey.clone();
+    locked.mirror.disk.read_only = true;
+    assert!(refused(&locked, &options()).contains("it is read-only"));
+
+    let mut small = survey.clone();
+    small.mirror.disk.size = Bytes::mib(64);
+    let text = refused(&small, &options());
+    assert!(
+        text.contains("too small by ")
+            && text.contains("use a disk of ")
+            && text.contains("nothing was written")
+    );
+}
+
+#[test]
+fn an_encrypted_primary_gets_an_unencrypted_mirror_only_on_request() {
+    let survey = survey("01");
+    let steps = |options: &Options| {
+        serde_json::to_string(&planned(&survey, options).expect("it can be mirrored").steps)
+            .expect("it is data")
+    };
+    assert!(steps(&options()).contains("luksFormat"));
+    let plain = Options { plaintext: true, ..options() };
+    assert!(!steps(&plain).contains("cryptsetup"));
+    let notes = planned(&survey, &plain).expect("it can be mirrored").notes.join("\n");
+    assert!(notes.contains("will NOT be encrypted"), "{notes}");
+}
+
+#[test]
+fn a_group_name_that_is_taken_is_refused_and_the_default_gives_way() {
+    let mut survey = survey("01");
+    survey.around.volume_groups.push("mirror".into());
+    let plan = planned(&survey, &options()).expect("it can be mirrored");
+    assert_eq!(plan.volume_groups, ["mirror2"]);
+    let text = refused(&survey, &Options { vg: Some("mirror".into()), ..options() });
+    assert!(text.contains("the volume group mirror exists already"), "{text}");
+    let text = refused(&survey, &Options { vg: Some("-x".into()), ..options() });
+    assert!(text.contains("no name for a volume group"), "{text}");
+    let left = Options { unfinished_groups: vec!["mirror".into()], ..options() };
+    assert_eq!(planned(&survey, &left).expect("it can be mirrored").volume_groups, ["mirror"]);
+}
+
+#[test]
+fn a_key_file_is_never_planned_where_it_would_lie_unencrypted() {
+    let mut survey = survey("01");
+    // The root moves to the unencrypted /boot partition; the container holds what was /boot.
+    let text = serde_json::to_string(&survey.primary).expect("it is data");
+    let swapped = text.replace("\"fstab_target\":\"/\"", "\"fstab_target\":\"@\"");
+    let swapped =
+        swapped.replace("\"fstab_target\":\"/boot\"", "\"fstab_target\":\"/\"").replace("\"@\"", "\"/boot\"");
+    survey.primary = serde_json::from_str(&swapped).expect("it is still a layout");
+    let text = refused(&survey, &options());
+    assert!(text.contains("unencrypted file system") && text.contains("--unlock crypttab"), "{text}");
+    let plan =
+        planned(&survey, &Options { unlock: Unlock::Crypttab, ..options() }).expect("it can be mirrored");
+    assert!(plan.containers.iter().all(|c| c.key_file.is_none()));
+}
