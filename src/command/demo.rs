@@ -1,0 +1,138 @@
+//! `demo`: the whole life of a mirror on two throw-away disks, told as a story.
+//!
+//! It calls this very program as an administrator would, with `--root`, so nothing in it is staged. Whatever happens,
+//! it leaves nothing behind.
+
+mod manifest;
+mod server;
+
+use crate::exit_code::Exit;
+use crate::refusal::{Failure, Refusal};
+use crate::step::quoted;
+use crate::sys::command::{self, Said};
+use crate::units::{duration, thousands};
+use anyhow::{Context, Result, bail};
+use manifest::Manifest;
+use server::Server;
+use std::path::Path;
+use std::time::Instant;
+
+/// The passphrase of the demo's disks: they live for a minute.
+const PASSPHRASE: &str = "correct horse battery staple";
+
+/// Runs the demo.
+///
+/// # Errors
+/// A refusal where it cannot be run; else whatever went wrong, with the command that did.
+pub fn demo() -> Result<Exit> {
+    refuse_unless_possible()?;
+    let since = Instant::now();
+    let mut server = Server::build(PASSPHRASE)?;
+    let story = tell(&mut server);
+    let cleaned = server.remove();
+    story?;
+    cleaned?;
+    println!("\nNothing is left behind. The whole life of a mirror took {}.", duration(since.elapsed()));
+    Ok(Exit::Done)
+}
+
+fn refuse_unless_possible() -> Result<(), Refusal> {
+    let refusal = || Refusal::new("refusing to run the demo", "nothing was written");
+    if !rustix::process::geteuid().is_root() {
+        return Err(refusal().why("it makes two loop devices, which only root may").remedy("sudo diskmirror demo"));
+    }
+    for (tool, package) in [("losetup", "mount"), ("sfdisk", "fdisk"), ("mke2fs", "e2fsprogs"), ("lsblk", "util-linux")] {
+        if command::run(tool, &["--version"], b"").is_err() && command::run(tool, &["-V"], b"").is_err() {
+            return Err(refusal().why(format!("{tool} is not installed")).remedy(format!("apt-get install {package}")));
+        }
+    }
+    Ok(())
+}
+
+fn tell(server: &mut Server) -> Result<()> {
+    chapter("A server with one disk");
+    println!("{}", server.describe());
+    chapter("What would be done to the second disk");
+    let mirror = server.mirror().to_owned();
+    let plan = call(server, &["plan", "--mirror", &mirror])?;
+    print!("{}", outline(&plan.stdout));
+    chapter("The mirror is prepared, and everything is copied");
+    let erased = ["init", "--mirror", &mirror, "--erase", &mirror, "--yes", "--no-schedule", "--fill", "none"];
+    told(call(server, &with_passphrase(server, &erased))?);
+    chapter("Life goes on: files change, appear, and go");
+    println!("{}", server.live()?);
+    told(call(server, &["run", "--dry-run"])?);
+    told(call(server, &["run"])?);
+    told(call(server, &["run"])?);
+    let manifest = Manifest::of(&server.volumes())?;
+    chapter("The primary dies");
+    server.lose_primary()?;
+    println!("{} is gone. What does the mirror hold, on its own?", server.primary());
+    let mounts = server.mount_mirror()?;
+    let found = manifest.compare(&mounts)?;
+    if !found.differences.is_empty() {
+        let failure = Failure::new("the mirror differs from the primary", "both disks were throw-away images");
+        return Err(found.differences.iter().fold(failure, |f, line| f.why(line)).into());
+    }
+    println!("every file system checks clean, and {} files, read back, are the primary's to the byte", thousands(found.files));
+    Ok(())
+}
+
+fn with_passphrase<'a>(server: &Server, args: &[&'a str]) -> Vec<&'a str> {
+    let more: &[&str] = if server.encrypted() { &["--passphrase-fd", "0"] } else { &[] };
+    args.iter().chain(more).copied().collect()
+}
+
+fn chapter(title: &str) {
+    println!("\n== {title}");
+}
+
+/// Calls this program on the demo's server; shows the command as an administrator would have typed it.
+fn call<S: AsRef<str>>(server: &Server, args: &[S]) -> Result<Said> {
+    let args: Vec<&str> = args.iter().map(AsRef::as_ref).collect();
+    println!("$ diskmirror {}", args.iter().map(|arg| quoted(arg)).collect::<Vec<_>>().join(" "));
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let program = program.to_str().context("this program's path is not UTF-8")?;
+    let root = server.root().to_str().context("the path of temporary files is not UTF-8")?;
+    let input = if args.contains(&"--passphrase-fd") { PASSPHRASE.as_bytes() } else { b"" };
+    let all: Vec<&str> = ["--root", root].into_iter().chain(args.iter().copied()).collect();
+    let said = command::run(program, &all, input)?;
+    if !said.ok() {
+        bail!("diskmirror {} exited with {}\n{}{}", args.join(" "), said.status, said.stdout, said.stderr);
+    }
+    Ok(said)
+}
+
+/// What a command said: its result, and of its messages those a reader wants here.
+fn told(said: Said) {
+    let lines: Vec<&str> = said.stdout.lines().collect();
+    const MOST: usize = 12;
+    lines.iter().take(MOST).for_each(|line| println!("  {line}"));
+    if lines.len() > MOST {
+        println!("  … and {} more lines", lines.len() - MOST);
+    }
+}
+
+/// A plan without the commands below its steps: those are for the administrator's own disk.
+fn outline(plan: &str) -> String {
+    plan.lines().filter(|line| !line.starts_with("        ")).map(|line| format!("  {line}\n")).collect()
+}
+
+/// Runs a tool that must succeed.
+fn tool<S: AsRef<str>>(program: &str, args: &[S], input: &[u8]) -> Result<String> {
+    let args: Vec<&str> = args.iter().map(AsRef::as_ref).collect();
+    let said = command::run(program, &args, input).with_context(|| format!("cannot run {program}"))?;
+    if !said.ok() {
+        bail!("{program} {} exited with {}: {}", args.join(" "), said.status, said.stderr.trim());
+    }
+    Ok(said.stdout.trim().to_owned())
+}
+
+/// Unmounts `at` if anything is mounted there.
+fn unmount(at: &Path) -> Result<()> {
+    let at = at.to_str().context("the path of temporary files is not UTF-8")?;
+    if command::run("mountpoint", &["-q", at], b"")?.ok() {
+        tool("umount", &[at], b"")?;
+    }
+    Ok(())
+}
