@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use diskmirror::cli::{Cli, Command};
+use diskmirror::command::sync;
 use diskmirror::exit_code::Exit;
 use diskmirror::refusal::Refusal;
 use diskmirror::sys::signal;
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
-        Command::Sync(_args) => Ok(Exit::Done),
+        Command::Sync(args) => sync::run(&args),
         _ => Ok(Exit::Usage),
     }
 }

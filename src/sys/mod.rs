@@ -2,4 +2,9 @@
 //! and `unsafe` lives nowhere else.
 
 pub mod command;
+pub mod dir;
+pub mod flags;
+pub mod mount;
 pub mod signal;
+pub mod stat;
+pub mod xattr;
