@@ -6,6 +6,7 @@ use diskmirror::command::boot_block::boot_block;
 use diskmirror::command::fill::fill_device;
 use diskmirror::command::monitor_for_stderr;
 use diskmirror::command::schedule::schedule;
+use diskmirror::command::sync;
 use diskmirror::exit_code::Exit;
 use diskmirror::refusal::Refusal;
 use diskmirror::sys::signal;
@@ -22,10 +23,10 @@ fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
-        Command::Sync(_args) => Ok(Exit::Done),
         Command::Fill(args) => fill_device(&cli.root, &args, &*monitor_for_stderr()),
         Command::BootBlock(args) => boot_block(&args, &*monitor_for_stderr()),
         Command::Schedule(args) => schedule(&cli.root, cli.config.as_deref(), &args),
+        Command::Sync(args) => sync::run(&args),
         _ => Ok(Exit::Usage),
     }
 }

@@ -3,6 +3,11 @@
 
 pub mod block;
 pub mod command;
+pub mod dir;
 pub mod disk;
+pub mod flags;
+pub mod mount;
 pub mod secret;
 pub mod signal;
+pub mod stat;
+pub mod xattr;

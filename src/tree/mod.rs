@@ -1,2 +1,47 @@
 //! The engine: makes one directory tree equal to another. Knows directory descriptors; knows no disks, no
 //! configuration, no mirror.
+//!
+//! `scan` compares and writes nothing; `decide` looks at the whole list; `apply_additions` and `apply_deletions` carry
+//! it out. `stream` is all three at once, for a mirror that has never been complete. Everything is reached from the root
+//! descriptors of two `View`s, by calls that follow no symbolic link and cross no mount.
+
+mod apply;
+mod attrs;
+mod batch;
+mod change;
+mod compare;
+mod content;
+mod counts;
+mod deletions;
+mod excludes;
+mod fault;
+mod itemise;
+mod links;
+mod listing;
+mod make;
+mod merge;
+mod metadata;
+mod pass;
+mod place;
+mod relpath;
+mod scan;
+mod spool;
+mod stream;
+mod subtree;
+mod tally;
+mod view;
+mod workspace;
+
+pub use batch::apply_additions;
+pub use counts::Counts;
+pub use deletions::apply_deletions;
+pub use excludes::Excludes;
+pub use fault::{Error, FileError};
+pub use listing::OWN;
+pub use pass::Options;
+pub use relpath::RelPath;
+pub use scan::{Changes, scan};
+pub use stream::stream;
+pub use tally::{Tally, TooManyDeletions, decide};
+pub use view::View;
+pub use workspace::{Leftover, leftover};

@@ -1,0 +1,111 @@
+//! Extended attributes of what is open: by descriptor, or by its magic link where it is open with `O_PATH`.
+
+use super::dir::Handle;
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
+use std::ffi::CString;
+use std::io;
+
+/// Most bytes that the names, or one value, of an entry's attributes may take (limits.h, XATTR_LIST_MAX).
+const MOST: usize = 64 * 1024;
+
+/// One attribute.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Xattr {
+    /// Name, with its namespace.
+    pub name: CString,
+    /// Value.
+    pub value: Vec<u8>,
+}
+
+thread_local! {
+    static ROOM: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; MOST]);
+}
+
+/// The names of the attributes, sorted; none where the file system has no attributes.
+///
+/// # Errors
+/// The system's.
+pub fn list(handle: &Handle) -> io::Result<Vec<CString>> {
+    ROOM.with_borrow_mut(|room| {
+        let read = if handle.path_only {
+            rustix::fs::listxattr(handle.proc_path(), &mut room[..])
+        } else {
+            rustix::fs::flistxattr(&handle.fd, &mut room[..])
+        };
+        match read {
+            Ok(length) => Ok(names(&room[..length])),
+            Err(Errno::OPNOTSUPP) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
+    })
+}
+
+fn names(list: &[u8]) -> Vec<CString> {
+    let mut names: Vec<CString> = list
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+        .filter_map(|name| CString::new(name).ok())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+/// The value of one attribute; `None` if there is no such attribute.
+///
+/// # Errors
+/// The system's.
+pub fn get(handle: &Handle, name: &CString) -> io::Result<Option<Vec<u8>>> {
+    ROOM.with_borrow_mut(|room| {
+        let read = if handle.path_only {
+            rustix::fs::getxattr(handle.proc_path(), name, &mut room[..])
+        } else {
+            rustix::fs::fgetxattr(&handle.fd, name, &mut room[..])
+        };
+        match read {
+            Ok(length) => Ok(Some(room[..length].to_vec())),
+            Err(Errno::NODATA) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    })
+}
+
+/// Sets one attribute.
+///
+/// # Errors
+/// The system's.
+pub fn set(handle: &Handle, xattr: &Xattr) -> io::Result<()> {
+    let (name, value) = (&xattr.name, &xattr.value[..]);
+    Ok(if handle.path_only {
+        rustix::fs::setxattr(handle.proc_path(), name, value, XattrFlags::empty())
+    } else {
+        rustix::fs::fsetxattr(&handle.fd, name, value, XattrFlags::empty())
+    }?)
+}
+
+/// Removes one attribute, if it is there.
+///
+/// # Errors
+/// The system's.
+pub fn remove(handle: &Handle, name: &CString) -> io::Result<()> {
+    let removed = if handle.path_only {
+        rustix::fs::removexattr(handle.proc_path(), name)
+    } else {
+        rustix::fs::fremovexattr(&handle.fd, name)
+    };
+    match removed {
+        Ok(()) | Err(Errno::NODATA) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_names_is_sorted_and_split_at_its_nuls() {
+        assert_eq!(names(b"user.b\0security.a\0"), [c"security.a".to_owned(), c"user.b".to_owned()]);
+        assert!(names(b"").is_empty());
+    }
+}

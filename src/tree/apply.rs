@@ -1,0 +1,214 @@
+//! Carries changes out on one directory: makes, adjusts, links, and at the end gives the directory itself what the
+//! source's has.
+
+use super::change::{Action, Change};
+use super::fault::{Error, Fault, Sided};
+use super::links::LinkTo;
+use super::make::{Made, make, open_source};
+use super::metadata::{Wanted, lock};
+use super::pass::{Pass, go_on};
+use super::place::{Pending, put};
+use super::relpath::RelPath;
+use super::subtree::make_writable;
+use super::workspace::Workspace;
+use crate::sys::dir::{self, Handle};
+use crate::sys::stat::Kind;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Opens both sides of a directory, the mirror's ready to be written; `None` if one cannot be opened.
+pub(super) fn open_both(pass: &Pass<'_>, path: &RelPath) -> Result<Option<(Handle, Handle)>, Error> {
+    let opened = pass.source_dir(path).on_source("opening directory").and_then(|source| {
+        let mirror = pass.mirror_dir(path).on_mirror("opening the mirror's directory")?;
+        make_writable(&mirror, pass).on_mirror("unlocking")?;
+        Ok((source, mirror))
+    });
+    pass.enter(|| path.clone(), opened)
+}
+
+/// Makes a directory, empty and closed to others; what it shall hold and be comes later.
+pub(super) fn make_dir(
+    pass: &Pass<'_>,
+    workspace: &Workspace,
+    path: &Arc<RelPath>,
+    mirror: &Handle,
+    change: &Change,
+) -> Result<(), Fault> {
+    if change.over.is_none() {
+        match dir::make_dir(&mirror.fd, &change.name) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            other => other.on_mirror("making directory")?,
+        }
+    } else {
+        let temporary = workspace.name();
+        dir::make_dir(&workspace.dir.fd, &temporary).on_mirror("making directory")?;
+        let (dir, name) = (path.clone(), change.name.clone());
+        let (kind, over) = (change.kind, change.over);
+        put(
+            pass,
+            workspace,
+            mirror,
+            &Pending { dir, name, temporary, kind, over, locks: 0, bytes: 0, torn: false },
+        )?;
+    }
+    pass.count(|counts| counts.directories_made += 1);
+    Ok(())
+}
+
+/// Makes an entry in the workspace, ready to be put in its place.
+pub(super) fn prepare(
+    pass: &Pass<'_>,
+    workspace: &Workspace,
+    path: &Arc<RelPath>,
+    source: &Handle,
+    change: &Change,
+) -> Result<Pending, Fault> {
+    let temporary = workspace.name();
+    let Made { locks, bytes, torn } = make(pass, source, change, &workspace.dir, &temporary)?;
+    let (dir, name) = (path.clone(), change.name.clone());
+    Ok(Pending { dir, name, temporary, kind: change.kind, over: change.over, locks, bytes, torn })
+}
+
+/// Puts prepared entries of one directory in their places, and counts them.
+pub(super) fn put_all(
+    pass: &Pass<'_>,
+    workspace: &Workspace,
+    mirror: &Handle,
+    pending: &[Pending],
+) -> Result<(), Error> {
+    for one in pending {
+        let done = put(pass, workspace, mirror, one);
+        if pass.enter(|| one.dir.join(&one.name), done)?.is_some() {
+            copied(pass, one.bytes);
+            if one.torn {
+                pass.fault(one.dir.join(&one.name), Fault::Changing)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn copied(pass: &Pass<'_>, bytes: u64) {
+    pass.count(|counts| {
+        counts.files_copied += 1;
+        counts.bytes_copied += bytes;
+    });
+}
+
+/// Makes an entry under its final name, where none is yet and nobody relies on the mirror.
+pub(super) fn make_in_place(
+    pass: &Pass<'_>,
+    path: &RelPath,
+    source: &Handle,
+    mirror: &Handle,
+    change: &Change,
+) -> Result<(), Fault> {
+    let Made { locks, bytes, torn } = make(pass, source, change, mirror, &change.name)?;
+    if locks != 0 {
+        let handle = dir::open_read(&mirror.fd, &change.name).on_mirror("opening")?;
+        lock(&handle, locks).on_mirror("setting flags of")?;
+    }
+    copied(pass, bytes);
+    if torn {
+        // The entry is in place and counted as copied; that it kept changing is reported beside.
+        pass.fault(path.join(&change.name), Fault::Changing).map_err(|_| Fault::Stopped)?;
+    }
+    Ok(())
+}
+
+/// Changes the metadata of an entry that is otherwise equal.
+pub(super) fn adjust(
+    pass: &Pass<'_>,
+    source: &Handle,
+    mirror: &Handle,
+    change: &Change,
+) -> Result<(), Fault> {
+    let (from, stat) = open_source(pass, source, change)?;
+    let wanted = Wanted::read(&from, stat, &pass.rules).on_source("reading attributes")?;
+    let to = match change.kind {
+        Kind::File => dir::open_read(&mirror.fd, &change.name),
+        _ => dir::open_path(&mirror.fd, &change.name),
+    };
+    let to = to.on_mirror("opening")?;
+    let found = to.stat().on_mirror("examining")?;
+    if found.kind != change.kind {
+        return Err(Fault::Vanished);
+    }
+    let locks = wanted.apply(&to, &mirror.fd, &change.name, &pass.rules).on_mirror("setting metadata of")?;
+    lock_if(&to, locks).on_mirror("setting flags of")?;
+    pass.count(|counts| counts.metadata_changed += 1);
+    Ok(())
+}
+
+fn lock_if(handle: &Handle, locks: u32) -> std::io::Result<()> {
+    if locks == 0 { Ok(()) } else { lock(handle, locks) }
+}
+
+/// Gives a directory of the mirror the metadata of the source's. Comes after everything that changes its entries.
+pub(super) fn finish_dir(pass: &Pass<'_>, path: &RelPath) -> Result<(), Error> {
+    let finished = pass.source_dir(path).on_source("opening directory").and_then(|source| {
+        let mirror = pass.mirror_dir(path).on_mirror("opening the mirror's directory")?;
+        finish_open_dir(pass, &source, &mirror)
+    });
+    pass.enter(|| path.clone(), finished).map(drop)
+}
+
+/// The same, for a directory that is open on both sides.
+pub(super) fn finish_open_dir(pass: &Pass<'_>, source: &Handle, mirror: &Handle) -> Result<(), Fault> {
+    let stat = source.stat().on_source("examining")?;
+    let wanted = Wanted::read(source, stat, &pass.rules).on_source("reading attributes")?;
+    let locks = wanted.apply(mirror, &mirror.fd, b".", &pass.rules).on_mirror("setting metadata of")?;
+    lock_if(mirror, locks).on_mirror("setting flags of")
+}
+
+/// Gives names to inodes that are in place, and finishes the directories that gained them.
+pub(super) fn link_all(pass: &Pass<'_>, workspace: &Workspace, links: &[LinkTo]) -> Result<(), Error> {
+    let mut touched = BTreeSet::new();
+    for one in links {
+        go_on()?;
+        let linked = link_one(pass, workspace, one);
+        if pass.enter(|| one.dir.join(&one.name), linked)?.is_some() {
+            pass.count(|counts| counts.hardlinks += 1);
+        }
+        touched.insert(one.dir.clone());
+    }
+    touched.iter().rev().try_for_each(|path| finish_dir(pass, path))
+}
+
+fn link_one(pass: &Pass<'_>, workspace: &Workspace, link: &LinkTo) -> Result<(), Fault> {
+    let leader_dir = pass.mirror_dir(&link.leader_dir).on_mirror("opening the mirror's directory")?;
+    let target = pass.mirror_dir(&link.dir).on_mirror("opening the mirror's directory")?;
+    make_writable(&target, pass).on_mirror("unlocking")?;
+    let temporary = workspace.name();
+    let locks = link_unlocked(pass, &leader_dir, &link.leader, workspace, &temporary)?;
+    let (dir, name, over) = (link.dir.clone(), link.name.clone(), link.over);
+    // Not a directory: its exact type does not matter here.
+    let kind = Kind::File;
+    put(pass, workspace, &target, &Pending { dir, name, temporary, kind, over, locks, bytes: 0, torn: false })
+}
+
+/// Links the leader into the workspace. A lock (chattr +i, +a) forbids that: it is taken off, and given back to be set.
+fn link_unlocked(
+    pass: &Pass<'_>,
+    leader_dir: &Handle,
+    leader: &[u8],
+    workspace: &Workspace,
+    temporary: &[u8],
+) -> Result<u32, Fault> {
+    use crate::sys::flags::{self, LOCKS};
+    match dir::link(&leader_dir.fd, leader, &workspace.dir.fd, temporary) {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) && pass.rules.privileged => {
+            let handle = dir::open_read(&leader_dir.fd, leader).on_mirror("opening")?;
+            let locks = flags::get(&handle.fd).on_mirror("reading flags of")?.unwrap_or(0) & LOCKS;
+            super::metadata::unlock(&handle).on_mirror("unlocking")?;
+            dir::link(&leader_dir.fd, leader, &workspace.dir.fd, temporary).on_mirror("linking")?;
+            Ok(locks)
+        }
+        other => other.on_mirror("linking").map(|()| 0),
+    }
+}
+
+/// Whether a change is one of those that this phase carries out one by one.
+pub(super) fn is_dir_to_make(change: &Change) -> bool {
+    change.action == Action::Make && change.kind == Kind::Dir
+}

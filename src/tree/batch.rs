@@ -1,0 +1,204 @@
+//! Additions and changes into a mirror that somebody may need at any moment: in batches, each complete and on the
+//! disk before its first name changes.
+
+use super::apply::{adjust, finish_dir, is_dir_to_make, link_all, make_dir, open_both, prepare, put_all};
+use super::change::{Action, Change, DirChange};
+use super::counts::Counts;
+use super::fault::Error;
+use super::pass::{Options, Pass, at_root, go_on};
+use super::place::Pending;
+use super::relpath::RelPath;
+use super::scan::Changes;
+use super::spool::Replay;
+use super::view::View;
+use super::workspace::{Workspace, sweep};
+use crate::monitor::{Monitor, Unit};
+use crate::sys::dir::sync_volume;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+/// A batch holds no more changes than this …
+const BATCH_CHANGES: usize = 4096;
+/// … and begins no further file beyond this many bytes.
+const BATCH_BYTES: u64 = 1 << 30;
+/// What one thread takes at a time.
+const PORTION: usize = 128;
+
+/// Carries out additions and changes; deletes nothing but what a new entry takes the place of, and that is set aside.
+///
+/// # Errors
+/// `Stopped`, or what no other entry would survive either. Every file of the mirror is then its old or its new version.
+pub fn apply_additions(
+    changes: &Changes,
+    source: &View,
+    mirror: &View,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Counts, Error> {
+    let pass = Pass::new(source, mirror, options, monitor)?;
+    let mut spool = changes.additions.lock().expect("no thread panics while spooling");
+    let mut replay = spool.replay().map_err(at_root("listing"))?.peekable();
+    if replay.peek().is_none() && changes.links.is_empty() {
+        return Ok(pass.take_counts());
+    }
+    let workspace = Workspace::open(&pass)?;
+    monitor.begin("copying", Some(changes.tally.to_copy_bytes), Unit::Bytes);
+    let done = all_batches(&pass, &workspace, &mut replay)
+        .and_then(|()| link_all(&pass, &workspace, &changes.links))
+        .and_then(|()| flush(mirror));
+    monitor.end();
+    if let Err(error) = done {
+        // The first error is the one to report; what the sweep leaves, the next run finds.
+        let _ = sweep(&pass);
+        return Err(error);
+    }
+    Ok(pass.take_counts())
+}
+
+/// Brings the mirror's file system to its disk.
+pub(super) fn flush(mirror: &View) -> Result<(), Error> {
+    sync_volume(mirror.root()).map_err(at_root("flushing"))
+}
+
+type Replayed<'a> = std::iter::Peekable<Replay<'a>>;
+
+fn all_batches(pass: &Pass<'_>, workspace: &Workspace, replay: &mut Replayed<'_>) -> Result<(), Error> {
+    while replay.peek().is_some() {
+        go_on()?;
+        let batch = next_batch(replay)?;
+        one_batch(pass, workspace, &batch)?;
+    }
+    Ok(())
+}
+
+/// Takes changes until the batch is full. A directory with more changes is split over several batches.
+fn next_batch(replay: &mut Replayed<'_>) -> Result<Vec<DirChange>, Error> {
+    let (mut batch, mut count, mut bytes) = (Vec::new(), 0, 0);
+    while count < BATCH_CHANGES && bytes < BATCH_BYTES {
+        let Some(change) = replay.next() else { break };
+        let change = change.map_err(at_root("listing"))?;
+        count += change.changes.len().max(1);
+        bytes += change.changes.iter().map(|one| one.size).sum::<u64>();
+        batch.push(change);
+    }
+    Ok(batch)
+}
+
+/// A part of one directory's changes.
+struct Portion<'a> {
+    path: Arc<RelPath>,
+    changes: &'a [Change],
+}
+
+fn one_batch(pass: &Pass<'_>, workspace: &Workspace, batch: &[DirChange]) -> Result<(), Error> {
+    let paths: Vec<Arc<RelPath>> = batch.iter().map(|change| Arc::new(change.path.clone())).collect();
+    for (change, path) in batch.iter().zip(&paths) {
+        make_dirs(pass, workspace, change, path)?;
+    }
+    let portions: Vec<Portion<'_>> = batch
+        .iter()
+        .zip(&paths)
+        .flat_map(|(change, path)| {
+            change.changes.chunks(PORTION).map(|changes| Portion { path: path.clone(), changes })
+        })
+        .collect();
+    for turn in turns(&portions) {
+        let mut pending = in_parallel(pass, workspace, turn)?;
+        pending.sort_by(|a, b| a.dir.cmp(&b.dir));
+        if !pending.is_empty() {
+            flush(pass.mirror)?;
+        }
+        for group in pending.chunk_by(|a, b| a.dir == b.dir) {
+            if let Some((_, mirror)) = open_both(pass, &group[0].dir)? {
+                put_all(pass, workspace, &mirror, group)?;
+            }
+        }
+    }
+    paths.iter().rev().try_for_each(|path| finish_dir(pass, path))
+}
+
+/// Splits portions so that no turn exceeds a batch, however large one directory is.
+fn turns<'a, 'b>(portions: &'a [Portion<'b>]) -> impl Iterator<Item = &'a [Portion<'b>]> {
+    let mut rest = portions;
+    std::iter::from_fn(move || {
+        let (mut count, mut bytes, mut take) = (0, 0, 0);
+        for portion in rest {
+            if take > 0 && (count + portion.changes.len() > BATCH_CHANGES || bytes >= BATCH_BYTES) {
+                break;
+            }
+            count += portion.changes.len();
+            bytes += portion.changes.iter().map(|one| one.size).sum::<u64>();
+            take += 1;
+        }
+        let (turn, left) = rest.split_at(take);
+        rest = left;
+        (!turn.is_empty()).then_some(turn)
+    })
+}
+
+fn make_dirs(
+    pass: &Pass<'_>,
+    workspace: &Workspace,
+    change: &DirChange,
+    path: &Arc<RelPath>,
+) -> Result<(), Error> {
+    if !change.changes.iter().any(is_dir_to_make) {
+        return Ok(());
+    }
+    let opened = pass
+        .mirror_dir(path)
+        .and_then(|mirror| super::subtree::make_writable(&mirror, pass).map(|()| mirror));
+    let opened = super::fault::Sided::on_mirror(opened, "opening the mirror's directory");
+    let Some(mirror) = pass.enter(|| change.path.clone(), opened)? else { return Ok(()) };
+    for one in change.changes.iter().filter(|one| is_dir_to_make(one)) {
+        let made = make_dir(pass, workspace, path, &mirror, one);
+        pass.enter(|| change.path.join(&one.name), made)?;
+    }
+    Ok(())
+}
+
+/// Makes and adjusts on several threads; gives back what is complete in the workspace.
+fn in_parallel(
+    pass: &Pass<'_>,
+    workspace: &Workspace,
+    portions: &[Portion<'_>],
+) -> Result<Vec<Pending>, Error> {
+    let (next, pending, ended) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(None));
+    std::thread::scope(|scope| {
+        for _ in 0..pass.options.thread_count().min(portions.len()) {
+            scope.spawn(|| {
+                while let Some(portion) = portions.get(next.fetch_add(1, Relaxed)) {
+                    match one_portion(pass, workspace, portion) {
+                        Ok(made) => pending.lock().expect("no thread panics while collecting").extend(made),
+                        Err(error) => {
+                            next.store(portions.len(), Relaxed);
+                            ended.lock().expect("no thread panics while ending").get_or_insert(error);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    match ended.into_inner().expect("no thread panics while ending") {
+        Some(error) => Err(error),
+        None => Ok(pending.into_inner().expect("no thread panics while collecting")),
+    }
+}
+
+fn one_portion(pass: &Pass<'_>, workspace: &Workspace, portion: &Portion<'_>) -> Result<Vec<Pending>, Error> {
+    let path = &portion.path;
+    let Some((source, mirror)) = open_both(pass, path)? else { return Ok(Vec::new()) };
+    let mut made = Vec::new();
+    for change in portion.changes.iter().filter(|change| !is_dir_to_make(change)) {
+        go_on()?;
+        if change.action == Action::Adjust {
+            let adjusted = adjust(pass, &source, &mirror, change);
+            pass.enter(|| path.join(&change.name), adjusted)?;
+            continue;
+        }
+        let prepared = prepare(pass, workspace, path, &source, change);
+        made.extend(pass.enter(|| path.join(&change.name), prepared)?);
+        pass.monitor.advance(change.size);
+    }
+    Ok(made)
+}

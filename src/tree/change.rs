@@ -1,0 +1,209 @@
+//! A change: what one entry of the mirror needs to become the source's. And its form on the spool.
+
+use super::relpath::RelPath;
+use crate::sys::stat::Kind;
+use std::ops::BitOr;
+
+/// In what an entry differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Aspects(pub u16);
+
+impl Aspects {
+    /// In nothing.
+    pub const NONE: Aspects = Aspects(0);
+    /// Content, target of a link, device number, or type: the entry must be made anew.
+    pub const CONTENT: Aspects = Aspects(1);
+    /// Size.
+    pub const SIZE: Aspects = Aspects(2);
+    /// Modification time.
+    pub const MTIME: Aspects = Aspects(4);
+    /// Permissions.
+    pub const MODE: Aspects = Aspects(8);
+    /// Owner.
+    pub const OWNER: Aspects = Aspects(16);
+    /// Group.
+    pub const GROUP: Aspects = Aspects(32);
+    /// Extended attributes, access control lists among them.
+    pub const XATTRS: Aspects = Aspects(64);
+    /// chattr flags or project.
+    pub const FLAGS: Aspects = Aspects(128);
+    /// It is not there at all.
+    pub const ABSENT: Aspects = Aspects(256);
+
+    /// Whether it differs in nothing.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+    /// Whether it differs in any of `other`.
+    pub fn has(self, other: Aspects) -> bool {
+        self.0 & other.0 != 0
+    }
+    /// These if `differ`.
+    pub fn when(self, differ: bool) -> Aspects {
+        if differ { self } else { Aspects::NONE }
+    }
+    /// Whether a new entry must be made, rather than the old one's metadata changed.
+    pub fn needs_making(self) -> bool {
+        self.has(Aspects(Aspects::CONTENT.0 | Aspects::ABSENT.0))
+    }
+}
+
+impl BitOr for Aspects {
+    type Output = Aspects;
+    fn bitor(self, other: Aspects) -> Aspects {
+        Aspects(self.0 | other.0)
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Make it, in place of what is there.
+    Make,
+    /// Change its metadata in place.
+    Adjust,
+    /// Delete it with all that is below.
+    Delete,
+}
+
+/// One entry's change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// What is to be done.
+    pub action: Action,
+    /// The type it has on the source; of a deletion, on the mirror.
+    pub kind: Kind,
+    /// What stands in its place on the mirror.
+    pub over: Option<Kind>,
+    /// In what it differs.
+    pub aspects: Aspects,
+    /// The source's inode; of a deletion, the entries below and itself.
+    pub ino: u64,
+    /// Size in bytes when it was listed.
+    pub size: u64,
+    /// Its name in the directory.
+    pub name: Box<[u8]>,
+}
+
+/// All changes in one directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirChange {
+    /// The directory.
+    pub path: RelPath,
+    /// In what the directory's own metadata differ.
+    pub own: Aspects,
+    /// Its entries' changes.
+    pub changes: Vec<Change>,
+}
+
+impl DirChange {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.changes.is_empty()
+    }
+    /// Appends its form: lengths and numbers little-endian, each name behind its length.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.path.as_bytes());
+        out.extend(self.own.0.to_le_bytes());
+        out.extend((self.changes.len() as u32).to_le_bytes());
+        for change in &self.changes {
+            out.push(change.action as u8);
+            out.push(kind_code(Some(change.kind)));
+            out.push(kind_code(change.over));
+            out.extend(change.aspects.0.to_le_bytes());
+            out.extend(change.ino.to_le_bytes());
+            out.extend(change.size.to_le_bytes());
+            put_bytes(out, &change.name);
+        }
+    }
+    /// Reads what `encode` wrote; `None` if it is damaged.
+    pub(super) fn decode(mut from: &[u8]) -> Option<DirChange> {
+        let from = &mut from;
+        let path = RelPath::from_bytes(take_bytes(from)?);
+        let own = Aspects(u16::from_le_bytes(take(from)?));
+        let count = u32::from_le_bytes(take(from)?);
+        let changes = (0..count).map(|_| decode_change(from)).collect::<Option<_>>()?;
+        Some(DirChange { path, own, changes })
+    }
+}
+
+fn decode_change(from: &mut &[u8]) -> Option<Change> {
+    let [action, kind, over] = take(from)?;
+    Some(Change {
+        action: *[Action::Make, Action::Adjust, Action::Delete].get(usize::from(action))?,
+        kind: kind_of(kind)?,
+        over: kind_of(over),
+        aspects: Aspects(u16::from_le_bytes(take(from)?)),
+        ino: u64::from_le_bytes(take(from)?),
+        size: u64::from_le_bytes(take(from)?),
+        name: take_bytes(from)?.into(),
+    })
+}
+
+const KINDS: [Kind; 7] =
+    [Kind::File, Kind::Dir, Kind::Symlink, Kind::Fifo, Kind::Socket, Kind::Block, Kind::Char];
+
+fn kind_code(kind: Option<Kind>) -> u8 {
+    KINDS.iter().position(|known| Some(*known) == kind).map_or(u8::MAX, |at| at as u8)
+}
+
+fn kind_of(code: u8) -> Option<Kind> {
+    KINDS.get(usize::from(code)).copied()
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend((bytes.len() as u32).to_le_bytes());
+    out.extend(bytes);
+}
+
+fn take<const N: usize>(from: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, tail) = from.split_first_chunk::<N>()?;
+    *from = tail;
+    Some(*head)
+}
+
+fn take_bytes<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = u32::from_le_bytes(take(from)?) as usize;
+    let (head, tail) = from.split_at_checked(length)?;
+    *from = tail;
+    Some(head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub fn sample(path: &str, names: &[&[u8]]) -> DirChange {
+        let change = |name: &&[u8]| Change {
+            action: Action::Make,
+            kind: Kind::Symlink,
+            over: Some(Kind::Dir),
+            aspects: Aspects::CONTENT | Aspects::MTIME,
+            ino: 1 << 40,
+            size: 7,
+            name: (*name).into(),
+        };
+        DirChange {
+            path: RelPath::from_bytes(path),
+            own: Aspects::MODE,
+            changes: names.iter().map(change).collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let change = sample("a/b", &[b"x", &[0xff; 255], b"new\nline"]);
+        let mut bytes = Vec::new();
+        change.encode(&mut bytes);
+        assert_eq!(DirChange::decode(&bytes), Some(change));
+    }
+
+    #[test]
+    fn a_record_that_is_cut_short_is_not_decoded() {
+        let mut bytes = Vec::new();
+        sample("a", &[b"x"]).encode(&mut bytes);
+        for length in 0..bytes.len() {
+            assert_eq!(DirChange::decode(&bytes[..length]), None, "{length}");
+        }
+    }
+}

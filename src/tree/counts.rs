@@ -1,0 +1,81 @@
+//! What was done, in figures, and every entry that could not be done.
+
+use super::fault::{Error, Fault, FileError};
+use super::relpath::RelPath;
+use crate::monitor::Monitor;
+use std::ops::AddAssign;
+
+/// How many errors are kept by name; all are counted, and all were told to the monitor.
+const KEPT_ERRORS: usize = 1000;
+
+/// What a scan saw and an application did.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Entries of the source that were compared.
+    pub entries_scanned: u64,
+    /// Files, symbolic links and nodes made or replaced.
+    pub files_copied: u64,
+    /// Bytes read from the source and written.
+    pub bytes_copied: u64,
+    /// Further names given to an inode.
+    pub hardlinks: u64,
+    /// Directories made.
+    pub directories_made: u64,
+    /// Entries whose metadata was changed in place.
+    pub metadata_changed: u64,
+    /// Entries that were renamed instead of copied.
+    pub renamed: u64,
+    /// Entries deleted.
+    pub deleted: u64,
+    /// Deletions put off: their directory could not be read whole, or the name has come back.
+    pub deferred: u64,
+    /// Entries that vanished between being listed and being opened.
+    pub vanished: u64,
+    /// Entries that could not be brought to the mirror.
+    pub errors: u64,
+    /// The first of them.
+    pub file_errors: Vec<FileError>,
+}
+
+impl Counts {
+    /// Enters a fault; only one that ends the whole work comes back.
+    pub(super) fn enter(&mut self, path: RelPath, fault: Fault, monitor: &dyn Monitor) -> Result<(), Error> {
+        let fatal = fault.is_fatal();
+        let (doing, error) = match fault {
+            Fault::Vanished => {
+                self.vanished += 1;
+                return Ok(());
+            }
+            Fault::Stopped => return Err(Error::Stopped),
+            Fault::Changing => ("copying", std::io::Error::other("it kept changing while it was copied")),
+            Fault::Source(doing, error) | Fault::Mirror(doing, error) => (doing, error),
+        };
+        if fatal {
+            return Err(Error::Io { doing, path, error });
+        }
+        monitor.warn(&format!("{doing} {path}: {error}"));
+        self.errors += 1;
+        if self.file_errors.len() < KEPT_ERRORS {
+            self.file_errors.push(FileError { path, doing, error });
+        }
+        Ok(())
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        self.entries_scanned += other.entries_scanned;
+        self.files_copied += other.files_copied;
+        self.bytes_copied += other.bytes_copied;
+        self.hardlinks += other.hardlinks;
+        self.directories_made += other.directories_made;
+        self.metadata_changed += other.metadata_changed;
+        self.renamed += other.renamed;
+        self.deleted += other.deleted;
+        self.deferred += other.deferred;
+        self.vanished += other.vanished;
+        self.errors += other.errors;
+        let room = KEPT_ERRORS.saturating_sub(self.file_errors.len());
+        self.file_errors.extend(other.file_errors.into_iter().take(room));
+    }
+}

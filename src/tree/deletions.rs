@@ -1,0 +1,89 @@
+//! Deletions: the last thing done to a mirror.
+
+use super::apply::{finish_dir, open_both};
+use super::batch::flush;
+use super::change::{Change, DirChange};
+use super::counts::Counts;
+use super::fault::{Error, Sided};
+use super::pass::{Options, Pass, at_root, go_on};
+use super::relpath::RelPath;
+use super::scan::Changes;
+use super::subtree;
+use super::view::View;
+use super::workspace::sweep;
+use crate::monitor::{Monitor, Unit};
+use crate::sys::dir::Handle;
+use crate::sys::stat::{Kind, stat_at};
+use std::io::ErrorKind;
+
+/// Deletes what the source does not have, and what additions have set aside. A name that has come back to the source
+/// since the scan is spared.
+///
+/// # Errors
+/// `Stopped`, or what no other entry would survive either.
+pub fn apply_deletions(
+    changes: &Changes,
+    source: &View,
+    mirror: &View,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Counts, Error> {
+    let pass = Pass::new(source, mirror, options, monitor)?;
+    let mut spool = changes.deletions.lock().expect("no thread panics while spooling");
+    monitor.begin("deleting", Some(changes.tally.to_delete), Unit::Entries);
+    let done = spool.replay().map_err(at_root("listing")).and_then(|mut replay| {
+        replay.try_for_each(|change| in_dir(&pass, &change.map_err(at_root("listing"))?))
+    });
+    monitor.end();
+    done?;
+    end(&pass, !changes.is_empty())?;
+    Ok(pass.take_counts())
+}
+
+/// Ends work on a mirror: everything on its disk, no workspace, and the root as the source's is.
+pub(super) fn end(pass: &Pass<'_>, changed: bool) -> Result<(), Error> {
+    if changed {
+        flush(pass.mirror)?;
+    }
+    if sweep(pass)? {
+        finish_dir(pass, &RelPath::root())?;
+        flush(pass.mirror)?;
+    }
+    Ok(())
+}
+
+/// Deletes in one directory, and gives it its time back.
+fn in_dir(pass: &Pass<'_>, change: &DirChange) -> Result<(), Error> {
+    let Some((source, mirror)) = open_both(pass, &change.path)? else { return Ok(()) };
+    for one in &change.changes {
+        go_on()?;
+        delete(pass, &change.path, &source, &mirror, one)?;
+        pass.monitor.advance(one.ino);
+    }
+    finish_dir(pass, &change.path)
+}
+
+/// Deletes one entry, unless the source has it again.
+pub(super) fn delete(
+    pass: &Pass<'_>,
+    path: &RelPath,
+    source: &Handle,
+    mirror: &Handle,
+    change: &Change,
+) -> Result<(), Error> {
+    let absent = stat_at(&source.fd, &change.name).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    if !absent {
+        pass.count(|counts| counts.deferred += 1);
+        return Ok(());
+    }
+    if change.kind == Kind::Dir {
+        let deleted = subtree::delete(pass, &path.join(&change.name))?;
+        pass.count(|counts| counts.deleted += deleted);
+        return Ok(());
+    }
+    let removed = subtree::remove(mirror, &change.name).on_mirror("deleting");
+    if pass.enter(|| path.join(&change.name), removed)?.is_some() {
+        pass.count(|counts| counts.deleted += 1);
+    }
+    Ok(())
+}

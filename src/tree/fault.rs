@@ -1,0 +1,79 @@
+//! What can go wrong with one entry, and what ends the whole work.
+
+use super::relpath::RelPath;
+use std::io;
+
+/// What ended the work early. The mirror holds the old or the new version of every file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody asked (TERM, INT) to end.
+    #[error("stopped")]
+    Stopped,
+    /// Something that no other entry would survive either: the mirror is full, or cannot be written.
+    #[error("{doing} {path}: {error}")]
+    Io {
+        /// What was being done, as `writing`.
+        doing: &'static str,
+        /// To what.
+        path: RelPath,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// One entry that could not be brought to the mirror.
+#[derive(Debug)]
+pub struct FileError {
+    /// Which.
+    pub path: RelPath,
+    /// What was being done.
+    pub doing: &'static str,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+/// What stopped the work on one entry.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// It is not there any more, or something else is in its place: normal on a living system.
+    Vanished,
+    /// It was still being written at the third try; the mirror has what the last try read.
+    Changing,
+    /// The work shall end.
+    Stopped,
+    /// The source could not be read: the mirror keeps its old copy.
+    Source(&'static str, io::Error),
+    /// The mirror could not be written.
+    Mirror(&'static str, io::Error),
+}
+
+impl Fault {
+    /// Whether the next entry would fail in the same way: nothing more can be written.
+    pub fn is_fatal(&self) -> bool {
+        let Fault::Mirror(_, error) = self else { return false };
+        matches!(
+            error.raw_os_error(),
+            Some(libc::ENOSPC | libc::EDQUOT | libc::EROFS | libc::EIO | libc::ESHUTDOWN)
+        )
+    }
+}
+
+/// Says on which side an error of the system happened, and in doing what.
+pub(super) trait Sided<T> {
+    /// On the source: what is gone, or has become something else, has vanished.
+    fn on_source(self, doing: &'static str) -> Result<T, Fault>;
+    /// On the mirror.
+    fn on_mirror(self, doing: &'static str) -> Result<T, Fault>;
+}
+
+impl<T> Sided<T> for io::Result<T> {
+    fn on_source(self, doing: &'static str) -> Result<T, Fault> {
+        self.map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ESTALE | libc::ELOOP | libc::ENOTDIR | libc::ENXIO) => Fault::Vanished,
+            _ => Fault::Source(doing, error),
+        })
+    }
+    fn on_mirror(self, doing: &'static str) -> Result<T, Fault> {
+        self.map_err(|error| Fault::Mirror(doing, error))
+    }
+}

@@ -1,0 +1,98 @@
+//! The list of changes for people, in the manner of `rsync --itemize-changes`.
+
+use super::change::{Action, Aspects, Change, DirChange};
+use super::relpath::RelPath;
+use super::scan::Changes;
+use crate::sys::stat::Kind;
+use std::io::{self, Write};
+
+impl Changes {
+    /// Writes one line for each change: additions and changes, links, deletions.
+    ///
+    /// # Errors
+    /// Those of reading the list and of writing.
+    pub fn itemise(&mut self, out: &mut impl Write) -> io::Result<()> {
+        for spool in [&mut self.additions, &mut self.deletions] {
+            let spool = spool.get_mut().expect("no thread panics while spooling");
+            for change in spool.replay()? {
+                lines(&change?, out)?;
+            }
+        }
+        for link in &self.links {
+            let (name, leader) = (link.dir.join(&link.name), link.leader_dir.join(&link.leader));
+            writeln!(out, "hf{:9} {name} => {leader}", "+++++++++")?;
+        }
+        Ok(())
+    }
+}
+
+fn lines(change: &DirChange, out: &mut impl Write) -> io::Result<()> {
+    // A new directory's line stands with its name, in the directory above.
+    if !change.own.is_empty() && !change.own.has(Aspects::ABSENT) {
+        writeln!(out, ".d{} {}/", letters(change.own), change.path)?;
+    }
+    change.changes.iter().try_for_each(|one| line(&change.path, one, out))
+}
+
+fn line(dir: &RelPath, change: &Change, out: &mut impl Write) -> io::Result<()> {
+    let path = dir.join(&change.name);
+    let (letter, slash) = match change.kind {
+        Kind::File => ('f', ""),
+        Kind::Dir => ('d', "/"),
+        Kind::Symlink => ('L', ""),
+        Kind::Block | Kind::Char => ('D', ""),
+        Kind::Fifo | Kind::Socket => ('S', ""),
+    };
+    match (change.action, change.kind) {
+        (Action::Delete, _) => writeln!(out, "*deleting   {path}{slash}"),
+        (Action::Adjust, _) => writeln!(out, ".{letter}{} {path}{slash}", letters(change.aspects)),
+        (Action::Make, Kind::File) => writeln!(out, ">{letter}{} {path}", letters(change.aspects)),
+        (Action::Make, _) => writeln!(out, "c{letter}{} {path}{slash}", letters(change.aspects)),
+    }
+}
+
+/// Content, size, time, permissions, owner, group, flags, (room for lists), attributes.
+fn letters(aspects: Aspects) -> String {
+    if aspects.has(Aspects::ABSENT) {
+        return "+++++++++".into();
+    }
+    let all = [
+        (Aspects::CONTENT, 'c'),
+        (Aspects::SIZE, 's'),
+        (Aspects::MTIME, 't'),
+        (Aspects::MODE, 'p'),
+        (Aspects::OWNER, 'o'),
+        (Aspects::GROUP, 'g'),
+        (Aspects::FLAGS, 'u'),
+        (Aspects::NONE, 'a'),
+        (Aspects::XATTRS, 'x'),
+    ];
+    all.map(|(aspect, letter)| if aspects.has(aspect) { letter } else { '.' }).iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_differs_and_names_are_escaped() {
+        let name = b"a\nb".as_slice().into();
+        let aspects = Aspects::CONTENT | Aspects::SIZE | Aspects::MTIME;
+        let change = Change {
+            action: Action::Make,
+            kind: Kind::File,
+            over: Some(Kind::File),
+            aspects,
+            ino: 1,
+            size: 2,
+            name,
+        };
+        let mut out = Vec::new();
+        lines(
+            &DirChange { path: RelPath::from_bytes("d"), own: Aspects::MTIME, changes: vec![change] },
+            &mut out,
+        )
+        .expect("memory");
+        assert_eq!(String::from_utf8(out).expect("text"), ".d..t...... d/\n>fcst...... d/a\\012b\n");
+    }
+}

@@ -1,0 +1,84 @@
+//! Puts complete entries where they belong, in one step each: at every moment the name is the old entry or the new one.
+
+use super::fault::{Fault, Sided};
+use super::metadata::{lock, unlock};
+use super::pass::Pass;
+use super::relpath::RelPath;
+use super::workspace::Workspace;
+use crate::sys::dir::{self, Handle};
+use crate::sys::flags::{self, Project};
+use crate::sys::stat::Kind;
+use std::io;
+use std::sync::Arc;
+
+/// An entry that is complete in the workspace.
+pub(super) struct Pending {
+    /// The directory it belongs to.
+    pub dir: Arc<RelPath>,
+    /// Its final name.
+    pub name: Box<[u8]>,
+    /// Its name in the workspace.
+    pub temporary: Box<[u8]>,
+    /// Its type.
+    pub kind: Kind,
+    /// What stands in its place.
+    pub over: Option<Kind>,
+    /// chattr flags to set at the end.
+    pub locks: u32,
+    /// Its size: bytes that count as copied when it is in place.
+    pub bytes: u64,
+    /// Whether the file was still changing when it was copied.
+    pub torn: bool,
+}
+
+/// Moves `pending` into `target`, its directory. An old directory in its place ends up in the workspace.
+pub(super) fn put(
+    pass: &Pass<'_>,
+    workspace: &Workspace,
+    target: &Handle,
+    pending: &Pending,
+) -> Result<(), Fault> {
+    let moved = move_over(workspace, target, pending).or_else(|error| {
+        clear_the_way(target, pending, &error)?;
+        move_over(workspace, target, pending)
+    });
+    if let Err(error) = moved {
+        // What failed is what is reported; the workspace is swept at its end.
+        let _ = dir::unlink(&workspace.dir.fd, &pending.temporary);
+        return Err(Fault::Mirror("replacing", error));
+    }
+    if pending.locks != 0 && pass.rules.privileged {
+        let handle = dir::open_read(&target.fd, &pending.name).on_mirror("opening")?;
+        lock(&handle, pending.locks).on_mirror("setting flags of")?;
+    }
+    Ok(())
+}
+
+fn move_over(workspace: &Workspace, target: &Handle, pending: &Pending) -> io::Result<()> {
+    let (from, to) = (&pending.temporary, &pending.name);
+    let trees = pending.over == Some(Kind::Dir) || (pending.over.is_some() && pending.kind == Kind::Dir);
+    if !trees {
+        return dir::rename(&workspace.dir.fd, from, &target.fd, to);
+    }
+    match dir::exchange(&workspace.dir.fd, from, &target.fd, to) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            dir::rename(&target.fd, to, &workspace.dir.fd, &workspace.name())?;
+            dir::rename(&workspace.dir.fd, from, &target.fd, to)
+        }
+        other => other,
+    }
+}
+
+/// Takes away what forbids a rename: a lock on the old entry, or a directory that insists on another project.
+fn clear_the_way(target: &Handle, pending: &Pending, error: &io::Error) -> io::Result<()> {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) if matches!(pending.over, Some(Kind::File | Kind::Dir)) => {
+            unlock(&dir::open_read(&target.fd, &pending.name)?)
+        }
+        Some(libc::EXDEV) => {
+            let project = flags::project(&target.fd)?.unwrap_or_default();
+            flags::set_project(&target.fd, Project { inherit: false, ..project })
+        }
+        _ => Err(io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO))),
+    }
+}

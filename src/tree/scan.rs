@@ -1,0 +1,189 @@
+//! Walks both trees, a few directories at a time, into a sink.
+
+use super::change::{Action, DirChange};
+use super::compare::{Found, Task, compare_dir, tally};
+use super::counts::Counts;
+use super::fault::Error;
+use super::links::{LinkName, LinkTo, resolve};
+use super::pass::{Options, Pass, at_root, go_on};
+use super::relpath::RelPath;
+use super::spool::Spool;
+use super::tally::Tally;
+use super::view::View;
+use crate::monitor::{Monitor, Unit};
+use std::sync::{Condvar, Mutex};
+
+/// Takes the changes as they are found, from several threads; a directory always before what is below it.
+pub(super) trait ChangeSink: Sync {
+    /// One directory's changes.
+    fn take(&self, change: DirChange) -> Result<(), Error>;
+}
+
+/// What a walk found beside what the sink was given.
+#[derive(Default)]
+pub(super) struct Walked {
+    pub tally: Tally,
+    pub links: Vec<LinkName>,
+}
+
+/// All that is to be done, as a value: nothing has been written yet.
+#[derive(Debug)]
+pub struct Changes {
+    pub(super) additions: Mutex<Spool>,
+    pub(super) deletions: Mutex<Spool>,
+    pub(super) links: Vec<LinkTo>,
+    pub(super) tally: Tally,
+    pub(super) counts: Counts,
+}
+
+impl Changes {
+    /// What is to be done, in figures.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+    /// What the scan counted: entries, errors, vanished, deferred.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+    /// What stands for exactly this list of deletions.
+    pub fn deletion_digest(&self) -> String {
+        self.tally.deletion_digest()
+    }
+    /// The same, taken out.
+    pub fn into_counts(self) -> Counts {
+        self.counts
+    }
+    /// Whether the trees are equal already.
+    pub fn is_empty(&self) -> bool {
+        self.tally.to_copy + self.tally.to_adjust + self.tally.to_delete == 0 && self.links.is_empty()
+    }
+}
+
+struct ToSpools {
+    additions: Mutex<Spool>,
+    deletions: Mutex<Spool>,
+}
+
+impl ChangeSink for ToSpools {
+    fn take(&self, mut change: DirChange) -> Result<(), Error> {
+        let (gone, changes) = change.changes.into_iter().partition(|change| change.action == Action::Delete);
+        change.changes = changes;
+        let deletions = DirChange { path: change.path.clone(), own: Default::default(), changes: gone };
+        for (spool, change) in [(&self.additions, change), (&self.deletions, deletions)] {
+            if !change.is_empty() {
+                spool
+                    .lock()
+                    .expect("no thread panics while spooling")
+                    .push(&change)
+                    .map_err(at_root("listing"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Compares two trees. Writes nothing.
+///
+/// # Errors
+/// `Stopped`, and what concerns the tree as a whole; what concerns one entry is counted.
+pub fn scan(
+    source: &View,
+    mirror: &View,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Changes, Error> {
+    let pass = Pass::new(source, mirror, options, monitor)?;
+    let sink = ToSpools { additions: Mutex::default(), deletions: Mutex::default() };
+    monitor.begin("comparing", None, Unit::Entries);
+    let walked = walk(&pass, &sink, true);
+    monitor.end();
+    let Walked { tally: mut figures, links } = walked?;
+    let resolved = resolve(links);
+    for leader in resolved.leaders {
+        leader.changes.iter().for_each(|change| tally(&mut figures, change.action, change.size));
+        sink.take(leader)?;
+    }
+    let ToSpools { additions, deletions } = sink;
+    Ok(Changes { additions, deletions, links: resolved.links, tally: figures, counts: pass.take_counts() })
+}
+
+/// The directories still to be compared: the last found first, so that few wait at a time.
+struct Queue {
+    state: Mutex<QueueState>,
+    more: Condvar,
+}
+
+struct QueueState {
+    waiting: Vec<Task>,
+    at_work: usize,
+    ended: Option<Error>,
+}
+
+impl Queue {
+    fn state(&self) -> std::sync::MutexGuard<'_, QueueState> {
+        self.state.lock().expect("no thread panics while queueing")
+    }
+    fn next(&self) -> Option<Task> {
+        let mut state = self.state();
+        loop {
+            if state.ended.is_some() {
+                return None;
+            }
+            if let Some(task) = state.waiting.pop() {
+                state.at_work += 1;
+                return Some(task);
+            }
+            if state.at_work == 0 {
+                return None;
+            }
+            state = self.more.wait(state).expect("no thread panics while queueing");
+        }
+    }
+    fn done(&self, outcome: Result<Vec<Task>, Error>) {
+        let mut state = self.state();
+        state.at_work -= 1;
+        match outcome {
+            Ok(below) => state.waiting.extend(below.into_iter().rev()),
+            Err(error) => state.ended = state.ended.take().or(Some(error)),
+        }
+        drop(state);
+        self.more.notify_all();
+    }
+}
+
+/// Compares all directories. `on_mirror`: whether the mirror's root is to be looked at.
+pub(super) fn walk(pass: &Pass<'_>, sink: &dyn ChangeSink, on_mirror: bool) -> Result<Walked, Error> {
+    let root = Task { path: RelPath::root(), on_mirror };
+    let state = QueueState { waiting: vec![root], at_work: 0, ended: None };
+    let queue = Queue { state: Mutex::new(state), more: Condvar::new() };
+    let walked = Mutex::new(Walked::default());
+    std::thread::scope(|scope| {
+        for _ in 0..pass.options.thread_count() {
+            scope.spawn(|| work(pass, sink, &queue, &walked));
+        }
+    });
+    match queue.state().ended.take() {
+        Some(error) => Err(error),
+        None => Ok(walked.into_inner().expect("no thread panics while walking")),
+    }
+}
+
+fn work(pass: &Pass<'_>, sink: &dyn ChangeSink, queue: &Queue, walked: &Mutex<Walked>) {
+    let mut own = Walked::default();
+    while let Some(task) = queue.next() {
+        queue.done(one(pass, sink, &task, &mut own));
+    }
+    let mut all = walked.lock().expect("no thread panics while walking");
+    all.tally.merge(own.tally);
+    all.links.extend(own.links);
+}
+
+fn one(pass: &Pass<'_>, sink: &dyn ChangeSink, task: &Task, walked: &mut Walked) -> Result<Vec<Task>, Error> {
+    go_on()?;
+    let Some((change, found)) = compare_dir(pass, task)? else { return Ok(Vec::new()) };
+    let Found { tally, links, below, .. } = found;
+    sink.take(change)?;
+    walked.tally.merge(tally);
+    walked.links.extend(links);
+    Ok(below)
+}

@@ -1,0 +1,60 @@
+//! How a tree is entered: a root descriptor and the volume it must stay on.
+
+use crate::sys::dir::{open_dir, open_root};
+use crate::sys::mount::clone_tree;
+use crate::sys::stat::{Stat, VolumeId, stat_fd};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// One tree on one volume. Everything below is reached from its root descriptor.
+#[derive(Debug)]
+pub struct View {
+    root: OwnedFd,
+    volume: VolumeId,
+    /// Keeps a private clone of a mount alive.
+    _clone: Option<OwnedFd>,
+}
+
+impl View {
+    /// The tree at `path` as it is mounted: what is mounted below is neither seen nor entered.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn open(path: &Path) -> io::Result<View> {
+        View::of_fd(open_root(path)?)
+    }
+    /// The tree at an open directory.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn of_fd(root: OwnedFd) -> io::Result<View> {
+        View::of(root, None)
+    }
+    /// The tree at `path` through a private clone of its mount: files hidden under mount points are seen, and there
+    /// is nothing to cross. Without the privilege, or where the kernel cannot, as `open`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn private(path: &Path) -> io::Result<View> {
+        match clone_tree(path) {
+            Ok(clone) => View::of(open_dir(&clone, b"")?, Some(clone)),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EPERM | libc::EINVAL | libc::ENOSYS) => View::open(path),
+                _ => Err(error),
+            },
+        }
+    }
+    fn of(root: OwnedFd, clone: Option<OwnedFd>) -> io::Result<View> {
+        let volume = stat_fd(&root)?.volume;
+        Ok(View { root, volume, _clone: clone })
+    }
+    /// The root, open for reading.
+    pub fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+    /// Whether an entry belongs to this tree rather than to something mounted on it.
+    pub fn holds(&self, entry: &Stat) -> bool {
+        entry.volume == self.volume
+    }
+}
