@@ -7,8 +7,9 @@ label-id: 0x4f3a21bc
 start=8192, size=512MiB, type=c
 start=1056768, type=83
 END
-mkfs.fat -F 32 -n bootfs /dev/mmcblk0p1 >/dev/null
-mkfs.ext4 -q -L rootfs /dev/mmcblk0p2
+mkfs.fat -F 32 -n BOOTFS /dev/mmcblk0p1 >/dev/null
+# No discard: QEMU fills the whole card for it.
+mkfs.ext4 -q -E nodiscard -L rootfs /dev/mmcblk0p2
 mount -o noatime /dev/mmcblk0p2 $T
 mkdir -p $T/boot/firmware
 mount /dev/mmcblk0p1 $T/boot/firmware
