@@ -9,22 +9,36 @@ use diskmirror::refusal::Refusal;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A server's tool output, and which of its disks is which (the `disks` file).
+/// A server's tool output, and which of its disks is which (the `disks` file; a second `mirror=` line is a case of
+/// its own, whose expectation carries that disk's name).
 struct Case {
     dir: PathBuf,
     primary: String,
     mirror: String,
     root: String,
+    /// What distinguishes the expectation's file name: nothing, or `.vdc`.
+    suffix: String,
 }
 
 impl Case {
-    fn of(dir: PathBuf) -> Self {
+    fn all_of(dir: PathBuf) -> Vec<Self> {
         let disks = fs::read_to_string(dir.join("disks")).expect("every layout says which disk is which");
-        let line = |key: &str| {
-            let value = disks.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-            value.unwrap_or_else(|| panic!("{}/disks lacks {key}=", dir.display())).to_owned()
+        let lines = |key: &str| {
+            let values = disks.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            values.map(str::to_owned).collect::<Vec<_>>()
         };
-        Case { primary: line("primary"), mirror: line("mirror"), root: line("root"), dir }
+        let one = |key: &str| match lines(key).as_slice() {
+            [value] => value.clone(),
+            _ => panic!("{}/disks must say {key}= once", dir.display()),
+        };
+        let mirrors = lines("mirror").into_iter().enumerate().map(|(i, mirror)| Case {
+            suffix: if i == 0 { String::new() } else { mirror.replace("/dev/", ".") },
+            primary: one("primary"),
+            root: one("root"),
+            dir: dir.clone(),
+            mirror,
+        });
+        mirrors.collect()
     }
 
     fn discover(&self, primary: Option<&str>) -> anyhow::Result<Survey> {
@@ -39,17 +53,21 @@ fn cases() -> Vec<Case> {
     let mut dirs: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be read").path()).collect();
     dirs.sort();
     assert!(!dirs.is_empty(), "there is no layout to look at");
-    dirs.into_iter().filter(|dir| dir.is_dir()).map(Case::of).collect()
+    dirs.into_iter().filter(|dir| dir.is_dir()).flat_map(Case::all_of).collect()
 }
 
 /// The file an outcome belongs into, and its text.
-fn outcome(case: &Case) -> (&'static str, String) {
+fn outcome(case: &Case) -> (String, String) {
+    let suffix = &case.suffix;
     match case.discover(None) {
-        Ok(survey) => ("layout.json", serde_json::to_string_pretty(&survey).expect("plain data") + "\n"),
+        Ok(survey) => (
+            format!("layout{suffix}.json"),
+            serde_json::to_string_pretty(&survey).expect("plain data") + "\n",
+        ),
         Err(error) => {
             let refusal = error.downcast_ref::<Refusal>();
             let refusal = refusal.unwrap_or_else(|| panic!("{}: {error:#}", case.dir.display()));
-            ("refusal.txt", format!("error: {refusal}\n"))
+            (format!("refusal{suffix}.txt"), format!("error: {refusal}\n"))
         }
     }
 }
