@@ -122,11 +122,7 @@ impl Machine {
             [] | [_] => {
                 Err(no(format!("{shown} lies on {}, which is {}", device.path, kind_of(device))).into())
             }
-            several => {
-                let disks: Vec<&str> = several.iter().map(|disk| disk.path.as_str()).collect();
-                let why = format!("{shown} lies on {}, which spans {}", device.path, disks.join(" and "));
-                Err(no(why).into())
-            }
+            several => Err(spanning(root, device, several).into()),
         }
     }
 
@@ -135,6 +131,14 @@ impl Machine {
         let is_it = |other: &&BlockDevice| other.kernel_name == device.kernel_name;
         self.devices.iter().filter(|top| top.walk().iter().any(is_it)).collect()
     }
+}
+
+fn spanning(root: &Path, device: &BlockDevice, disks: &[&BlockDevice]) -> Refusal {
+    let disks: Vec<&str> = disks.iter().map(|disk| disk.path.as_str()).collect();
+    let (node, kind) = (&device.path, kind_of(device));
+    Refusal::new("refusing to go on: the server runs from more than one disk", "nothing was written")
+        .why(format!("{} lies on {node}, {kind} on {}", root.display(), disks.join(" and ")))
+        .why("a mirror of several disks together cannot be made yet")
 }
 
 /// Whether `node` is a name of `device`.

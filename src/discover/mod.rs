@@ -5,6 +5,7 @@ mod content;
 mod machine;
 pub mod probe;
 mod uses;
+mod volumes;
 
 pub use probe::{Probe, Question, Recorded, Tools};
 

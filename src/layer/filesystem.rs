@@ -4,6 +4,9 @@ use crate::layout::{FsKind, FsParameters};
 use crate::step::Invocation;
 use anyhow::{Context, Result};
 
+/// Features that say in what state a file system is, not how it was made: mounted, or with orphans to clean up.
+const STATES: [&str; 2] = ["needs_recovery", "orphan_present"];
+
 /// The parameters in `dumpe2fs -h`'s text.
 ///
 /// # Errors
@@ -24,6 +27,7 @@ pub fn parse_ext(text: &str) -> Result<FsParameters> {
         features: ext_field(text, "Filesystem features")
             .context("dumpe2fs said nothing of the features")?
             .split_whitespace()
+            .filter(|feature| !STATES.contains(feature))
             .map(str::to_owned)
             .collect(),
     })
@@ -200,6 +204,54 @@ fn make_vfat(bits: u8, new: New<'_>) -> Invocation {
     }
     args.push(new.device.to_owned());
     Invocation::new("mkfs.vfat", args)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ext_superblock_is_read_without_its_state() {
+        // dumpe2fs 1.47.0, an ext3 made with -I 128 -b 1024 -N 5000 -m 3; as it reads while mounted.
+        let text = "Filesystem volume name:   <none>\nFilesystem features:      has_journal ext_attr needs_recovery \
+                    sparse_super\nInode count:              5016\nBlock count:              20480\n\
+                    Reserved block count:     614\nFree inodes:              5005\n\
+                    Block size:               1024\nInode size:\t          128\n";
+        let expected = FsParameters::Ext {
+            block_size: 1024,
+            inode_size: 128,
+            inodes: 5016,
+            inodes_used: 11,
+            blocks: 20_480,
+            reserved_blocks: 614,
+            features: ["has_journal", "ext_attr", "sparse_super"].map(str::to_owned).to_vec(),
+        };
+        assert_eq!(parse_ext(text).expect("it is dumpe2fs'"), expected);
+        assert!(parse_ext(&text.replace("Inode size", "Size")).is_err());
+    }
+
+    #[test]
+    fn xfs_settings_are_read_section_by_section() {
+        // xfs_info 6.1.0, two sections left out.
+        let text = "meta-data=/dev/vda2              isize=512    agcount=4, agsize=25600 blks\n         =  \
+                    crc=1        finobt=1, sparse=1\nlog      =internal log           bsize=4096   blocks=16384\n\
+                    realtime =none                   extsz=4096\n";
+        let FsParameters::Xfs { settings } = parse_xfs(text).expect("it is xfs_info's") else {
+            panic!("XFS")
+        };
+        let lines: Vec<String> = settings.iter().map(|(s, k, v)| format!("{s} {k}={v}")).collect();
+        let expected = "meta-data isize=512, meta-data agcount=4, meta-data agsize=25600, meta-data crc=1, \
+                        meta-data finobt=1, meta-data sparse=1, log =internal log, log bsize=4096, \
+                        log blocks=16384, realtime =none, realtime extsz=4096";
+        assert_eq!(lines.join(", "), expected);
+        assert!(parse_xfs("xfs_info: failed").is_err());
+    }
+
+    #[test]
+    fn a_fat_is_known_by_its_version() {
+        assert_eq!(parse_fat("FAT16").expect("it is blkid's"), FsParameters::Vfat { bits: 16 });
+        assert!(parse_fat("").is_err());
+    }
 }
 
 #[cfg(test)]

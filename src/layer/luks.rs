@@ -37,11 +37,14 @@ pub fn peculiarity(dump: &str) -> Option<&'static str> {
         return None;
     }
     let segments: Vec<_> = blocks(dump, "Data segments:");
-    let [(kind, segment)] = segments.as_slice() else {
+    if field(dump, "Requirements").is_some_and(|all| all.contains("reencrypt")) {
         return Some("an encrypted container in the middle of a re-encryption");
+    }
+    let [(kind, segment)] = segments.as_slice() else {
+        return Some("an encrypted container with more than one data segment");
     };
     if field(dump, "Requirements").is_some() {
-        Some("an encrypted container with requirements of its own (a re-encryption under way?)")
+        Some("an encrypted container that demands what this version does not know")
     } else if field(segment, "integrity").is_some() {
         Some("an encrypted container with integrity protection")
     } else if kind != "crypt" {
@@ -86,13 +89,12 @@ fn luks1(path: &str, dump: &str) -> Result<Luks> {
     })
 }
 
+/// A slot that is `luks2 (unbound)` opens nothing, and is left out.
 fn luks2(path: &str, dump: &str) -> Result<Luks> {
     let segments = blocks(dump, "Data segments:");
     let (_, segment) = segments.first().context("there is no data segment")?;
-    let slots: Vec<_> = blocks_numbered(dump, "Keyslots:")
-        .into_iter()
-        .filter(|(_, kind, _)| kind.starts_with("luks2"))
-        .collect();
+    let slots: Vec<_> =
+        blocks_numbered(dump, "Keyslots:").into_iter().filter(|(_, kind, _)| kind == "luks2").collect();
     let (_, _, slot) = slots.first().context("there is no key slot")?;
     let label = field(dump, "Label").filter(|label| *label != "(no label)");
     let keyslots = slots.iter().map(|(number, _, slot)| Ok(Keyslot { number: *number, pbkdf: pbkdf(slot)? }));
@@ -264,6 +266,93 @@ fn cost(version: u8, pbkdf: &Pbkdf) -> Vec<String> {
         }
     }
     args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Real headers, made with cryptsetup 2.6.1 in files.
+    const LUKS1: &str = include_str!("samples/luksDump.luks1-cryptsetup-2.6");
+    const PBKDF2: &str = include_str!("samples/luksDump.luks2-pbkdf2-cryptsetup-2.6");
+    const ARGON2ID: &str = include_str!("samples/luksDump.luks2-argon2id-cryptsetup-2.6");
+    const REENCRYPTING: &str = include_str!("samples/luksDump.luks2-reencrypting-cryptsetup-2.6");
+
+    fn pbkdf2(number: u32, iterations: u32) -> Keyslot {
+        Keyslot { number, pbkdf: Pbkdf::Pbkdf2 { hash: "sha256".into(), iterations } }
+    }
+
+    fn argon2(number: u32, variant: &str, time: u32, memory_kib: u32, lanes: u32) -> Keyslot {
+        Keyslot { number, pbkdf: Pbkdf::Argon2 { variant: variant.into(), time, memory_kib, lanes } }
+    }
+
+    #[test]
+    fn a_luks1_header_is_read_with_its_slots_in_use() {
+        let luks = parse("/dev/sda5", LUKS1).expect("it is cryptsetup's");
+        assert_eq!((luks.version, luks.uuid.as_str()), (1, "acf131cb-1d69-4a57-ad91-649aea3437ae"));
+        assert_eq!(
+            (luks.cipher.as_str(), luks.key_bits, luks.hash.as_str()),
+            ("aes-xts-plain64", 512, "sha256")
+        );
+        assert_eq!((luks.sector_size, luks.data_offset, luks.label), (512, Bytes::mib(2), None));
+        assert_eq!(luks.keyslots, [pbkdf2(0, 1000), pbkdf2(1, 2000), pbkdf2(5, 3000)]);
+        assert_eq!(peculiarity(LUKS1), None);
+    }
+
+    #[test]
+    fn a_luks2_header_is_read_with_every_kind_of_key_derivation() {
+        let luks = parse("/dev/sda5", PBKDF2).expect("it is cryptsetup's");
+        assert_eq!((luks.version, luks.uuid.as_str()), (2, "c46caf2b-80e0-450a-963e-023041f5f320"));
+        assert_eq!(
+            (luks.cipher.as_str(), luks.key_bits, luks.hash.as_str()),
+            ("aes-xts-plain64", 512, "sha256")
+        );
+        assert_eq!((luks.sector_size, luks.data_offset), (4096, Bytes::mib(16)));
+        assert_eq!(luks.label.as_deref(), Some("my label"));
+        assert_eq!(luks.keyslots, [pbkdf2(0, 1000), argon2(3, "argon2i", 5, 32_768, 1)]);
+        let luks = parse("/dev/sda5", ARGON2ID).expect("it is cryptsetup's");
+        assert_eq!((luks.label, luks.keyslots), (None, vec![argon2(0, "argon2id", 4, 65_536, 2)]));
+        assert_eq!((peculiarity(PBKDF2), peculiarity(ARGON2ID)), (None, None));
+    }
+
+    #[test]
+    fn what_is_no_plain_container_is_named() {
+        let named = |dump: &str| peculiarity(dump).expect("it is peculiar");
+        assert!(named(REENCRYPTING).ends_with("re-encryption"));
+        let segment = "\tsector: 4096 [bytes]\n";
+        assert!(
+            named(&PBKDF2.replace(segment, &format!("{segment}\tintegrity: hmac(sha256)\n")))
+                .contains("integrity")
+        );
+        assert!(named(&PBKDF2.replace("0: crypt", "0: hw-opal-crypt")).contains("hardware"));
+    }
+
+    #[test]
+    fn a_container_with_a_key_slot_that_opens_nothing_does_not_list_it() {
+        let luks = parse("/dev/sda5", REENCRYPTING).expect("it is cryptsetup's");
+        assert_eq!(luks.keyslots, [pbkdf2(0, 1000)]);
+    }
+
+    #[test]
+    fn a_dump_that_lacks_something_is_an_error_that_names_the_device() {
+        for (from, to) in
+            [("Version:", "Vers"), ("UUID:", "ID"), ("cipher:", "c"), ("PBKDF:", "K"), ("2", "x")]
+        {
+            let error = parse("/dev/sda5", &PBKDF2.replace(from, to)).expect_err(from);
+            assert!(format!("{error:#}").contains("/dev/sda5"), "{error:#}");
+        }
+    }
+
+    #[test]
+    fn the_status_tells_whether_discards_pass() {
+        // cryptsetup 2.6.1.
+        let status = "/dev/mapper/vda5_crypt is active and is in use.\n  type:    LUKS2\n  device:  /dev/vda5\n  \
+                      mode:    read/write\n  flags:   discards \n";
+        let open = Status { device: Some("/dev/vda5".into()), discard: true };
+        assert_eq!(parse_status(status), open);
+        assert!(!parse_status(&status.replace("discards", "no_read_workqueue")).discard);
+        assert!(!parse_status("/dev/mapper/x is inactive.\n").discard);
+    }
 }
 
 #[cfg(test)]

@@ -202,6 +202,73 @@ pub fn lv_path(vg: &str, lv: &str) -> String {
 }
 
 #[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(kind: &str, rows: &str) -> String {
+        format!("  Advice: a line of it.\n  {{\"report\": [ {{ \"{kind}\": [ {rows} ] }} ] }}\n")
+    }
+
+    #[test]
+    fn reports_are_read_past_advice() {
+        // LVM 2.03.16.
+        let pvs = parse_pvs(&report(
+            "pv",
+            r#"{"pv_name":"/dev/mapper/vda5_crypt", "vg_name":"www", "pv_uuid":"nZ12RY-BSN6", "pv_size":"20942159872",
+                "pv_free":"2738880512", "pe_start":"1048576"},
+               {"pv_name":"/dev/sdb", "vg_name":"", "pv_uuid":"abc", "pe_start":"1048576"}"#,
+        ))
+        .expect("it is LVM's");
+        assert_eq!((pvs[0].group.as_deref(), pvs[0].data_offset), (Some("www"), Bytes::mib(1)));
+        assert_eq!(pvs[1].group, None);
+        let vgs = parse_vgs(&report(
+            "vg",
+            r#"{"vg_name":"www", "vg_uuid":"aS0w0Q", "vg_extent_size":"4194304", "vg_extent_count":"4993",
+                "vg_free_count":"653", "pv_count":"1", "lv_count":"2"}"#,
+        ))
+        .expect("it is LVM's");
+        assert_eq!((vgs[0].extent_size, vgs[0].extents, vgs[0].physical_volumes), (Bytes::mib(4), 4993, 1));
+        assert_eq!(parse_pvs("").expect("LVM is not installed"), []);
+        assert!(parse_vgs(&report("vg", r#"{"vg_name":"www"}"#)).is_err());
+    }
+
+    #[test]
+    fn the_segments_of_a_volume_are_put_together_and_hidden_volumes_told_apart() {
+        let row = |name: &str, segment: &str, origin: &str| {
+            format!(
+                r#"{{"lv_name":"{name}", "vg_name":"vg", "lv_uuid":"of {name}", "lv_size":"8388608", "lv_path":"",
+                    "segtype":"{segment}", "origin":"{origin}", "lv_active":"active", "devices":"/dev/sda(0)"}}"#
+            )
+        };
+        let rows = [
+            row("grown", "linear", ""),
+            row("grown", "linear", ""),
+            row("[pool_tmeta]", "linear", ""),
+            row("pool", "thin-pool", ""),
+            row("before", "linear", "grown"),
+            row("mixed", "linear", ""),
+            row("mixed", "striped", ""),
+        ];
+        let volumes = parse_lvs(&report("lv", &rows.join(","))).expect("it is LVM's");
+        let seen: Vec<_> = volumes.iter().map(|v| (v.name.as_str(), v.hidden, v.peculiarity())).collect();
+        let expected = [
+            ("grown", false, None),
+            ("pool_tmeta", true, None),
+            ("pool", false, Some("a thin pool".to_owned())),
+            ("before", false, Some("a snapshot of grown".to_owned())),
+            ("mixed", false, Some("a striped volume".to_owned())),
+        ];
+        assert_eq!(seen, expected);
+        assert_eq!((volumes[0].size, volumes[0].active), (Bytes::mib(8), true));
+    }
+
+    #[test]
+    fn mapper_names_double_hyphens() {
+        assert_eq!(mapper_name("debian-vg", "swap_1"), "debian--vg-swap_1");
+    }
+}
+
+#[cfg(test)]
 mod making {
     use super::is_name;
 
