@@ -5,7 +5,7 @@ mod loop_disk;
 use diskmirror::fill::{Filled, Job, SAMPLE_BYTES, fill};
 use diskmirror::monitor::{Monitor, Silent, Unit};
 use diskmirror::step::Filling;
-use diskmirror::units::MIB;
+use diskmirror::units::{Bytes, MIB};
 use loop_disk::{LoopDisk, Mounted, assert_refused, diskmirror, stderr};
 use std::fs;
 use std::path::Path;
@@ -150,19 +150,15 @@ fn zeros_are_not_taken_for_the_beginning_of_a_random_fill() {
 fn a_write_that_fails_is_told_with_its_offset_and_what_is_filled() {
     let Some(disk) = LoopDisk::failing(8 * MIB, 3 * MIB) else { return };
     let state = tempfile::tempdir().expect("a directory");
-    match fill(&job(&disk, Filling::Random, 8 * MIB, state.path(), &never), &Silent) {
-        Err(failure) => {
-            assert!(
-                failure.what.contains("writing failed at byte 3145728 (3.00 MiB of 8.00 MiB)"),
-                "{failure}"
-            );
-            assert_eq!(
-                failure.state,
-                format!("the first 3.00 MiB of {} are filled, the rest is not", disk.arg())
-            );
-        }
-        Ok(filled) => panic!("{filled:?}"),
-    }
+    let filled = fill(&job(&disk, Filling::Random, 8 * MIB, state.path(), &never), &Silent);
+    let failure = filled.expect_err("there is no room for more than 3 MiB");
+    let offset = failure.what.split("writing failed at byte ").nth(1).and_then(|rest| rest.split(' ').next());
+    let offset: u64 = offset.and_then(|digits| digits.parse().ok()).expect("the offset is told");
+    assert!((MIB..=3 * MIB).contains(&offset), "{failure}");
+    assert!(failure.why[0].contains("No space left on device"), "{failure}");
+    let (filled, path) = (Bytes(offset / MIB * MIB), disk.arg());
+    assert_eq!(failure.state, format!("the first {filled} of {path} are filled, the rest is not"));
+    assert_eq!(zero_blocks(&disk.bytes()[..filled.0 as usize]), 0, "and they are");
 }
 
 #[test]
