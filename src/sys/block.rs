@@ -206,6 +206,7 @@ fn ranged(fd: RawFd, request: libc::c_ulong, offset: u64, len: u64) -> io::Resul
 #[derive(Debug)]
 pub struct AlignedBuffer {
     start: NonNull<u8>,
+    len: usize,
     layout: Layout,
 }
 
@@ -213,13 +214,13 @@ pub struct AlignedBuffer {
 unsafe impl Send for AlignedBuffer {}
 
 impl AlignedBuffer {
-    /// A buffer of `len` bytes, at least one.
+    /// A buffer of `len` bytes.
     pub fn new(len: usize) -> Self {
         let layout = Layout::from_size_align(len.max(1), ALIGNMENT).expect("no buffer is near isize::MAX");
         // SAFETY: the layout's size is not zero.
         let start = unsafe { alloc_zeroed(layout) };
         match NonNull::new(start) {
-            Some(start) => AlignedBuffer { start, layout },
+            Some(start) => AlignedBuffer { start, len, layout },
             None => handle_alloc_error(layout),
         }
     }
@@ -228,15 +229,15 @@ impl AlignedBuffer {
 impl Deref for AlignedBuffer {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        // SAFETY: `start` points to `layout.size()` initialised bytes that live as long as self.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.layout.size()) }
+        // SAFETY: `start` points to at least `len` initialised bytes that live as long as self.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
 
 impl DerefMut for AlignedBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, and &mut self makes this the only reference.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.layout.size()) }
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
 
@@ -253,7 +254,7 @@ mod tests {
 
     #[test]
     fn buffers_begin_on_a_page_and_are_zero() {
-        for len in [1, 512, 4096, 65_537] {
+        for len in [0, 1, 512, 4096, 65_537] {
             let buffer = AlignedBuffer::new(len);
             assert_eq!(buffer.as_ptr() as usize % ALIGNMENT, 0);
             assert_eq!(buffer.len(), len);
