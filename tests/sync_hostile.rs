@@ -198,7 +198,7 @@ fn files_and_directories_that_vanish_are_no_errors() {
     let vanish = move |round: u64| {
         let name = format!("gone-{}", round % 40);
         let (made, shown) = (outside.join(&name), source.join(&name));
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             fs::create_dir(&made).unwrap();
             fs::write(made.join("inner"), "x").unwrap();
         } else {
@@ -260,7 +260,7 @@ fn a_directory_that_is_swapped_for_a_link_leads_nowhere() {
     };
     let disturb = |round: u64| {
         swap(pair.source.join("dir"), pair.source.join("trap/link"));
-        if round % 3 == 0 {
+        if round.is_multiple_of(3) {
             swap(pair.copy.join("dir"), pair.at.join("trap-on-copy"));
         }
     };
