@@ -155,14 +155,14 @@ fn a_mirror_in_use_says_by_what() {
     tool("mke2fs", &["-q", "-t", "ext4", &node], "");
     let old = Mounted::on(server.root.0.parent().expect("a directory").join("old"), &node);
     let survey = server.discover().expect("use is no reason not to look");
-    assert_eq!(survey.mirror.in_use(), [format!("{node} is mounted on {}", old.0.display())]);
+    assert_eq!(survey.mirror.in_use(&[]), [format!("{node} is mounted on {}", old.0.display())]);
     drop(old);
     tool("wipefs", &["-aq", &node], "");
     tool("mkswap", &["-q", "-L", "its swap", &node], "");
     let survey = server.discover().expect("swap is no reason not to look");
     let Content::Swap(swap) = &survey.mirror.content else { panic!("swap, not {:?}", survey.mirror.content) };
     assert_eq!((swap.label.as_deref(), swap.active), (Some("its swap"), false));
-    assert!(survey.mirror.in_use().is_empty());
+    assert!(survey.mirror.in_use(&[]).is_empty());
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_physical_volume_on_the_mirror_is_known_by_its_group() {
     };
     assert_eq!((found.name.as_str(), found.extents, found.extent_size.0), (group.as_str(), 15, 4 * MIB));
     assert!(found.volumes.is_empty() && survey.around.volume_groups.contains(&group));
-    assert_eq!(survey.mirror.in_use(), [format!("{node} is in the volume group {group}")]);
+    assert_eq!(survey.mirror.in_use(&[]), [format!("{node} is in the volume group {group}")]);
     let survey = server.discover().expect("a lone physical volume is none, either");
     let Content::Unsupported(lone) = &survey.mirror.content else {
         panic!("not {:?}", survey.mirror.content)
