@@ -161,9 +161,9 @@ mod tests {
     #[test]
     fn the_digest_does_not_depend_on_the_order_or_the_threads() {
         let (mut one, mut other, mut rest) = (Tally::default(), Tally::default(), Tally::default());
-        ["a", "b", "c"].iter().for_each(|path| one.delete(&RelPath::from_bytes(path)));
-        ["c"].iter().for_each(|path| other.delete(&RelPath::from_bytes(path)));
-        ["b", "a"].iter().for_each(|path| rest.delete(&RelPath::from_bytes(path)));
+        ["a", "b", "c"].iter().for_each(|path| one.delete(&RelPath::from_bytes(*path)));
+        ["c"].iter().for_each(|path| other.delete(&RelPath::from_bytes(*path)));
+        ["b", "a"].iter().for_each(|path| rest.delete(&RelPath::from_bytes(*path)));
         other.merge(rest);
         assert_eq!(one.deletion_digest(), other.deletion_digest());
     }
