@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod command;
+pub mod config;
 pub mod exit_code;
 pub mod layer;
 pub mod layout;

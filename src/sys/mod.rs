@@ -1,9 +1,11 @@
 //! The system, wrapped thinly: commands, block devices, mounts, locks, signals, file calls. No policy lives here,
 //! and `unsafe` lives nowhere else.
 
+pub mod block;
 pub mod command;
 pub mod dir;
 pub mod flags;
+pub mod lock;
 pub mod mount;
 pub mod signal;
 pub mod stat;
