@@ -1,1 +1,3 @@
 //! What people and programs read: plan, status, history, report. Pure.
+
+pub mod run;
