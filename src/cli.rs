@@ -124,7 +124,7 @@ pub struct InitArgs {
 }
 
 /// `run`
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct RunArgs {
     /// Which mirror, by its name in the configuration.
     pub name: Option<String>,

@@ -3,10 +3,11 @@
 use clap::Parser;
 use diskmirror::cli::{Cli, Command};
 use diskmirror::command::boot_block::boot_block;
+use diskmirror::command::demo::demo;
 use diskmirror::command::fill::fill_device;
-use diskmirror::command::monitor_for_stderr;
+use diskmirror::command::init::{Place, init, show_plan};
 use diskmirror::command::schedule::schedule;
-use diskmirror::command::sync;
+use diskmirror::command::{monitor_for_stderr, quiet_monitor_for_stderr, run, sync};
 use diskmirror::exit_code::Exit;
 use diskmirror::refusal::Refusal;
 use diskmirror::sys::signal;
@@ -22,12 +23,16 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
+    let (root, config) = (cli.root.as_path(), cli.config.as_deref());
     match cli.command {
-        Command::Fill(args) => fill_device(&cli.root, &args, &*monitor_for_stderr()),
-        Command::BootBlock(args) => boot_block(&args, &*monitor_for_stderr()),
-        Command::Schedule(args) => schedule(&cli.root, cli.config.as_deref(), &args),
+        Command::Plan(args) => show_plan(&Place::new(root, config)?, &args),
+        Command::Init(args) => init(&Place::new(root, config)?, &args, &*monitor_for_stderr()),
+        Command::Run(args) => run::run(root, config, &args, &*quiet_monitor_for_stderr()),
+        Command::Schedule(args) => schedule(root, config, &args),
         Command::Sync(args) => sync::run(&args),
-        _ => Ok(Exit::Usage),
+        Command::Fill(args) => fill_device(root, &args, &*monitor_for_stderr()),
+        Command::BootBlock(args) => boot_block(&args, &*monitor_for_stderr()),
+        Command::Demo => demo(),
     }
 }
 

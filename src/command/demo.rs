@@ -39,11 +39,17 @@ pub fn demo() -> Result<Exit> {
 fn refuse_unless_possible() -> Result<(), Refusal> {
     let refusal = || Refusal::new("refusing to run the demo", "nothing was written");
     if !rustix::process::geteuid().is_root() {
-        return Err(refusal().why("it makes two loop devices, which only root may").remedy("sudo diskmirror demo"));
+        return Err(refusal()
+            .why("it makes two loop devices, which only root may")
+            .remedy("sudo diskmirror demo"));
     }
-    for (tool, package) in [("losetup", "mount"), ("sfdisk", "fdisk"), ("mke2fs", "e2fsprogs"), ("lsblk", "util-linux")] {
+    for (tool, package) in
+        [("losetup", "mount"), ("sfdisk", "fdisk"), ("mke2fs", "e2fsprogs"), ("lsblk", "util-linux")]
+    {
         if command::run(tool, &["--version"], b"").is_err() && command::run(tool, &["-V"], b"").is_err() {
-            return Err(refusal().why(format!("{tool} is not installed")).remedy(format!("apt-get install {package}")));
+            return Err(refusal()
+                .why(format!("{tool} is not installed"))
+                .remedy(format!("apt-get install {package}")));
         }
     }
     Ok(())
@@ -57,7 +63,8 @@ fn tell(server: &mut Server) -> Result<()> {
     let plan = call(server, &["plan", "--mirror", &mirror])?;
     print!("{}", outline(&plan.stdout));
     chapter("The mirror is prepared, and everything is copied");
-    let erased = ["init", "--mirror", &mirror, "--erase", &mirror, "--yes", "--no-schedule", "--fill", "none"];
+    let erased =
+        ["init", "--mirror", &mirror, "--erase", &mirror, "--yes", "--no-schedule", "--fill", "none"];
     told(call(server, &with_passphrase(server, &erased))?);
     chapter("Life goes on: files change, appear, and go");
     println!("{}", server.live()?);
@@ -71,10 +78,14 @@ fn tell(server: &mut Server) -> Result<()> {
     let mounts = server.mount_mirror()?;
     let found = manifest.compare(&mounts)?;
     if !found.differences.is_empty() {
-        let failure = Failure::new("the mirror differs from the primary", "both disks were throw-away images");
+        let failure =
+            Failure::new("the mirror differs from the primary", "both disks were throw-away images");
         return Err(found.differences.iter().fold(failure, |f, line| f.why(line)).into());
     }
-    println!("every file system checks clean, and {} files, read back, are the primary's to the byte", thousands(found.files));
+    println!(
+        "every file system checks clean, and {} files, read back, are the primary's to the byte",
+        thousands(found.files)
+    );
     Ok(())
 }
 
@@ -93,7 +104,8 @@ fn call<S: AsRef<str>>(server: &Server, args: &[S]) -> Result<Said> {
     println!("$ diskmirror {}", args.iter().map(|arg| quoted(arg)).collect::<Vec<_>>().join(" "));
     let program = std::env::current_exe().context("cannot find this program")?;
     let program = program.to_str().context("this program's path is not UTF-8")?;
-    let root = server.root().to_str().context("the path of temporary files is not UTF-8")?;
+    let root = server.root();
+    let root = root.to_str().context("the path of temporary files is not UTF-8")?;
     let input = if args.contains(&"--passphrase-fd") { PASSPHRASE.as_bytes() } else { b"" };
     let all: Vec<&str> = ["--root", root].into_iter().chain(args.iter().copied()).collect();
     let said = command::run(program, &all, input)?;

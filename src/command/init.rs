@@ -4,22 +4,23 @@ mod files;
 mod unfinished;
 
 use crate::apply::{Context, apply};
-use crate::cli::{FillKind, InitArgs, MirrorOptions, PlanArgs, Unlock};
+use crate::cli::{FillKind, InitArgs, MirrorOptions, PlanArgs, RunArgs, Unlock};
 use crate::command::confirm::Intent;
 use crate::command::{run, schedule};
+use crate::config::{CONFIG_PATH, Config, below};
 use crate::discover::{Tools, discover};
 use crate::exit_code::Exit;
 use crate::identity::FreshIds;
 use crate::layer::luks;
 use crate::layout::Survey;
 use crate::mirror;
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, Silent};
 use crate::plan::{self, FillChoice, Options, Plan};
-use crate::refusal::Refusal;
+use crate::refusal::{Failure, Refusal};
 use crate::render;
 use crate::step::{Filling, quoted};
-use crate::sys::command;
 use crate::sys::secret::Passphrase;
+use crate::sys::{command, mount};
 use anyhow::{Context as _, Result};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -33,6 +34,19 @@ pub struct Place {
     pub config: PathBuf,
     /// Whether `config` was named, and is not the one below `root`.
     pub config_named: bool,
+}
+
+impl Place {
+    /// The primary mounted at `root`, with the configuration that was named, or the one below `root`.
+    ///
+    /// # Errors
+    /// If `root` is not there.
+    pub fn new(root: &Path, config: Option<&Path>) -> Result<Self> {
+        let root =
+            std::fs::canonicalize(root).with_context(|| format!("cannot find --root {}", root.display()))?;
+        let path = config.map_or_else(|| root.join(CONFIG_PATH), Path::to_owned);
+        Ok(Place { root, config: std::path::absolute(path)?, config_named: config.is_some() })
+    }
 }
 
 /// `plan`: shows what `init` would do.
@@ -71,7 +85,8 @@ pub fn init(place: &Place, args: &InitArgs, monitor: &dyn Monitor) -> Result<Exi
         checkpoints: &state_dir,
         monitor,
     };
-    prepare(place, &plan, &context)?;
+    prepare(&plan, &context)?;
+    mark(place)?;
     unfinished::end(&state_dir)?;
     monitor.note("the mirror is prepared; the first run copies everything");
     finish(place, args, monitor)
@@ -107,7 +122,8 @@ fn wanted(place: &Place, options: &MirrorOptions, keyslot: Option<u32>) -> Resul
         fstab: options.fstab,
         vg: options.vg.clone(),
         plaintext: options.allow_plaintext_mirror,
-        unfinished_groups: unfinished::read(&files::state_dir(place, files::existing(place)?.as_ref()))?.volume_groups,
+        unfinished_groups: unfinished::read(&files::state_dir(place, files::existing(place)?.as_ref()))?
+            .volume_groups,
         key_dir: key_dir.to_str().context("the path of --root is not UTF-8")?.to_owned(),
         keyslot,
     })
@@ -153,7 +169,8 @@ fn tested_passphrase(plan: &Plan, args: &InitArgs) -> Result<Option<(Passphrase,
             .map_err(|e| refusal("no passphrase").why(e.to_string()))?,
     };
     let test = luks::test_passphrase(container);
-    let said = command::run(&test.program, &test.args, passphrase.bytes()).context("cannot run cryptsetup")?;
+    let said =
+        command::run(&test.program, &test.args, passphrase.bytes()).context("cannot run cryptsetup")?;
     if !said.ok() {
         let why = said.stderr.trim();
         return Err(refusal("wrong passphrase")
@@ -175,31 +192,45 @@ fn unchanged(place: &Place, args: &InitArgs, shown: &Plan, keyslot: Option<u32>)
     Ok(plan)
 }
 
-/// Makes the layers, marks the file systems as the mirror's, and takes it offline; offline also when that fails.
-fn prepare(place: &Place, plan: &Plan, context: &Context<'_>) -> Result<()> {
-    let made = apply(&plan.steps, context)
-        .map_err(anyhow::Error::from)
-        .and_then(|()| mirror::write_initial_marks(&files::marks(place, plan)));
-    let closed = if made.is_ok() { apply(&plan.closing, context) } else { close_what_is_open(plan, context) };
+/// Makes the layers and takes the mirror offline; offline also when a step fails.
+fn prepare(plan: &Plan, context: &Context<'_>) -> Result<()> {
+    let made = apply(&plan.steps, context);
+    if made.is_err() {
+        close_what_is_open(plan, context);
+    }
     made?;
-    Ok(closed?)
+    Ok(apply(&plan.closing, context)?)
+}
+
+/// Gives each of the mirror's file systems its first mark, found and opened as every later run will.
+fn mark(place: &Place) -> Result<()> {
+    let config = Config::read(&place.root, Some(&place.config))?;
+    let mirror = config.mirror(None)?;
+    mount::enter_private_namespace().context("cannot have a mount namespace of its own")?;
+    let opened = mirror::find(mirror)?.open(mirror, &place.root, false)?;
+    mirror::write_initial_marks(mirror, &opened, &below(&place.root, &config.runtime_dir))?;
+    opened.close()
 }
 
 /// After a failure: closes each layer that was opened, whatever the others say.
-fn close_what_is_open(plan: &Plan, context: &Context<'_>) -> Result<(), crate::refusal::Failure> {
-    let silent = Context { monitor: &crate::monitor::Silent, disk: context.disk, passphrase: None, checkpoints: context.checkpoints };
+fn close_what_is_open(plan: &Plan, context: &Context<'_>) {
+    let silent = Context { monitor: &Silent, passphrase: None, ..*context };
     plan.closing.iter().for_each(|step| drop(apply(std::slice::from_ref(step), &silent)));
-    Ok(())
 }
 
 /// The first run and the schedule. A first run that left files out does not keep the schedule away.
 fn finish(place: &Place, args: &InitArgs, monitor: &dyn Monitor) -> Result<Exit> {
     let config = place.config_named.then_some(place.config.as_path());
-    let exit = run::first(&place.root, config)?;
+    let exit = run::run(&place.root, config, &RunArgs::default(), monitor)?;
     if args.options.no_schedule {
         monitor.note("no schedule is installed: diskmirror run refreshes the mirror");
     } else if matches!(exit, Exit::Done | Exit::Incomplete) {
-        schedule::install(&place.root, config, false)?;
+        schedule::install(&place.root, config, false).map_err(|error| {
+            let state = "the mirror is prepared and complete; nothing refreshes it by itself";
+            Failure::new("cannot install the schedule", state)
+                .why(format!("{error:#}"))
+                .remedy("diskmirror schedule install --cron, where cron runs")
+        })?;
     }
     Ok(exit)
 }

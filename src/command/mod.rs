@@ -1,14 +1,26 @@
-//! The commands. Each one's top function is its table of contents. They do not know each other, but `init` calls `run`.
+//! The commands. Each one's top function is its table of contents. They do not know each other, but `init` calls `run` and `schedule`.
 
 pub mod boot_block;
 pub mod confirm;
+pub mod demo;
 pub mod fill;
+pub mod init;
+pub mod run;
 pub mod schedule;
 pub mod sync;
 
 use crate::monitor::{Bars, Lines, Monitor};
 use std::io::IsTerminal;
 use std::time::Duration;
+
+/// Bars for a stderr that is a terminal; elsewhere only what is wrong: so that a timer's run is quiet.
+pub fn quiet_monitor_for_stderr() -> Box<dyn Monitor> {
+    if std::io::stderr().is_terminal() {
+        Box::new(Bars::new())
+    } else {
+        Box::new(Lines::quiet(std::io::stderr()))
+    }
+}
 
 /// Bars for a stderr that is a terminal; else lines, one about progress each minute.
 pub fn monitor_for_stderr() -> Box<dyn Monitor> {

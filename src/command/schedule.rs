@@ -21,7 +21,11 @@ pub fn schedule(root: &Path, config: Option<&Path>, args: &ScheduleArgs) -> anyh
     Ok(Exit::Done)
 }
 
-fn install(root: &Path, config: Option<&Path>, cron: bool) -> anyhow::Result<()> {
+/// Installs the timer, or the line for cron, that calls the runs of the primary below `root`.
+///
+/// # Errors
+/// As `schedule::install`.
+pub fn install(root: &Path, config: Option<&Path>, cron: bool) -> anyhow::Result<()> {
     let program = text(std::env::current_exe().context("cannot find out where this program lies")?)?;
     let config = config.map(std::path::absolute).transpose()?.map(text).transpose()?;
     let caller = if cron { Caller::Cron } else { Caller::Timer };

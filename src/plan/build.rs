@@ -263,7 +263,13 @@ impl<'a> Builder<'a> {
         let open = Check::Open { mapper: mapper.clone(), device: node.into() };
         let invocation = luks::open(node, &mapper, key_file.as_deref(), like.discard);
         self.run(format!("open {node} as {mapper}"), invocation, vec![open]);
-        self.close(format!("close {mapper}"), luks::close(&mapper));
+        if key_file.is_some() {
+            self.close(format!("close {mapper}"), luks::close(&mapper));
+        } else {
+            self.note(format!(
+                "{mapper} stays open until you close it; runs need it open, and do not open it"
+            ));
+        }
         self.plan.passphrase_for.get_or_insert_with(|| like.path.clone());
         let discard = like.discard;
         let inner = size.saturating_sub(like.data_offset);

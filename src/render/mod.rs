@@ -1,3 +1,4 @@
 //! What people and programs read: plan, status, history, report. Pure.
 
 pub mod plan;
+pub mod run;

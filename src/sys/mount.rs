@@ -1,8 +1,14 @@
-//! Mounts.
+//! Mounts: private copies of trees, a namespace of our own, and block devices mounted by descriptor.
 
-use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::fs::CWD;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change,
+    move_mount, open_tree, unmount,
+};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// A private copy of the mount that shows `path`, from there downwards, without what is mounted on top of it.
@@ -13,5 +19,73 @@ use std::path::Path;
 /// The system's; `EPERM` without `CAP_SYS_ADMIN`.
 pub fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    Ok(open_tree(rustix::fs::CWD, path, flags)?)
+    Ok(open_tree(CWD, path, flags)?)
+}
+
+/// Gives the calling thread, and what it starts from now on, a mount namespace of its own from which nothing is
+/// seen outside. Whatever is mounted in it is unmounted by the kernel when its last process ends.
+///
+/// # Errors
+/// The system's; `EPERM` without `CAP_SYS_ADMIN`.
+pub fn enter_private_namespace() -> io::Result<()> {
+    // SAFETY: only a mount namespace is unshared; no descriptor table is.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS)? };
+    Ok(mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
+}
+
+/// Mounts the block device `device` as a file system of kind `fstype` on `at`, `nosuid,nodev,noexec,noatime`, with
+/// the file system's own `options` besides, and returns the new mount's root (open with `O_PATH`). The
+/// descriptor is of this very mount, whatever happens to the path.
+///
+/// # Errors
+/// The system's, with what the kernel's file system said about it where it says anything.
+pub fn mount_device(device: &Path, fstype: &str, options: &[&str], at: &Path) -> io::Result<OwnedFd> {
+    let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let configured = fsconfig_set_string(&context, "source", device)
+        .and_then(|()| options.iter().try_for_each(|option| fsconfig_set_flag(&context, *option)))
+        .and_then(|()| fsconfig_create(&context));
+    configured.map_err(|errno| with_kernel_message(context.as_fd(), errno.into()))?;
+    let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC
+        | MountAttrFlags::MOUNT_ATTR_NOATIME;
+    if options.contains(&"ro") {
+        attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+    }
+    let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    move_mount(&mount, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    Ok(mount)
+}
+
+/// Takes the mount at `at` away.
+///
+/// # Errors
+/// The system's; `EBUSY` while a descriptor in it is open.
+pub fn unmount_at(at: &Path) -> io::Result<()> {
+    Ok(unmount(at, UnmountFlags::NOFOLLOW)?)
+}
+
+/// Takes the mount at `at` out of sight at once; the kernel ends it when its last user has gone.
+///
+/// # Errors
+/// The system's.
+pub fn detach(at: &Path) -> io::Result<()> {
+    Ok(unmount(at, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?)
+}
+
+/// The error, with the messages a file-system context keeps for whoever configures it (`e text`, one a read).
+fn with_kernel_message(context: std::os::fd::BorrowedFd<'_>, error: io::Error) -> io::Error {
+    let mut said = Vec::new();
+    let mut buffer = [0u8; 1024];
+    while let Ok(len) = rustix::io::read(context, &mut buffer) {
+        if len == 0 {
+            break;
+        }
+        let line = String::from_utf8_lossy(&buffer[..len]);
+        said.push(line.trim_start_matches(['e', 'w', 'i']).trim().to_owned());
+    }
+    if said.is_empty() {
+        return error;
+    }
+    io::Error::new(error.kind(), format!("{error}: {}", said.join("; ")))
 }

@@ -48,7 +48,9 @@ impl Manifest {
         for (entry, digest) in &self.0 {
             match found.0.get(entry) {
                 None => differences.push(format!("missing on the mirror: /{}", entry.1.display())),
-                Some(other) if other != digest => differences.push(format!("differs: /{}", entry.1.display())),
+                Some(other) if other != digest => {
+                    differences.push(format!("differs: /{}", entry.1.display()))
+                }
                 Some(_) => {}
             }
         }
@@ -67,7 +69,8 @@ fn walk(root: &Path, below: &Path, device: u64, take: &mut dyn FnMut(PathBuf, [u
             continue;
         }
         take(path.clone(), digest(&full, &meta)?);
-        let entered = meta.is_dir() && meta.dev() == device && !LEFT_OUT.iter().any(|dir| path == Path::new(dir));
+        let entered =
+            meta.is_dir() && meta.dev() == device && !LEFT_OUT.iter().any(|dir| path == Path::new(dir));
         if entered {
             walk(root, &path, device, take)?;
         }

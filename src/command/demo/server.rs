@@ -98,7 +98,11 @@ impl Server {
         }
         fs::write(self.boot().join("vmlinuz-demo"), vec![0x5a; 8 * MIB as usize])?;
         let uuid = |device: &str| tool("blkid", &["-p", "-o", "value", "-s", "UUID", device], b"");
-        let fstab = format!("UUID={} / ext4 defaults 0 1\nUUID={} /boot ext4 defaults 0 2\n", uuid(system)?, uuid(boot)?);
+        let fstab = format!(
+            "UUID={} / ext4 defaults 0 1\nUUID={} /boot ext4 defaults 0 2\n",
+            uuid(system)?,
+            uuid(boot)?
+        );
         fs::write(root.join("etc/fstab"), fstab)?;
         Ok(())
     }
@@ -131,7 +135,8 @@ impl Server {
         fs::remove_dir_all(root.join("home/alice/old"))?;
         fs::write(root.join("etc/hostname"), "renamed\n")?;
         fs::write(self.boot().join("vmlinuz-demo"), vec![0xa5; 8 * MIB as usize])?;
-        Ok("201 files written, /etc/hostname and a kernel changed, /home/alice/old (100 files) deleted".into())
+        Ok("201 files written, /etc/hostname and a kernel changed, /home/alice/old (100 files) deleted"
+            .into())
     }
 
     /// The directories of the primary's file systems, root first.
@@ -163,7 +168,11 @@ impl Server {
     pub fn mount_mirror(&self) -> Result<Vec<PathBuf>> {
         let system = if self.encrypted {
             let device = format!("{}p2", self.mirror);
-            tool("cryptsetup", &["open", "--key-file", "-", &device, "demo_mirror_crypt"], self.passphrase.as_bytes())?;
+            tool(
+                "cryptsetup",
+                &["open", "--key-file", "-", &device, "demo_mirror_crypt"],
+                self.passphrase.as_bytes(),
+            )?;
             tool("vgchange", &["--quiet", "--activate", "y", "mirror"], b"")?;
             "/dev/mirror/root".to_owned()
         } else {
@@ -190,7 +199,9 @@ impl Server {
             tool("vgchange", &["--quiet", "--activate", "n", "mirror"], b"")?;
             tool("cryptsetup", &["close", "demo_mirror_crypt"], b"")?;
         }
-        if tool("losetup", &["--noheadings", "--output", "BACK-FILE", "--list"], b"")?.contains(&path(&self.dir.join("primary.img"))?) {
+        if tool("losetup", &["--noheadings", "--output", "BACK-FILE", "--list"], b"")?
+            .contains(&path(&self.dir.join("primary.img"))?)
+        {
             self.lose_primary()?;
         }
         if !self.mirror.is_empty() {

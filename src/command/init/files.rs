@@ -2,7 +2,7 @@
 
 use super::Place;
 use crate::cli::MirrorOptions;
-use crate::config::{self, CONFIG_PATH, Config, Container, DiskId, Mirror, Unlock, Volume};
+use crate::config::{self, Config, Container, DiskId, Mirror, Unlock, Volume};
 use crate::layer::lines::Lines;
 use crate::layout::{Disk, Survey};
 use crate::plan::{MIRROR_NAME, NewContainer, NewVolume, Plan};
@@ -130,11 +130,6 @@ fn from_root(root: &Path, path: &Path) -> PathBuf {
 fn volume(new: &NewVolume) -> Volume {
     let NewVolume { mount, kind, primary_uuid, mirror_uuid, .. } = new.clone();
     Volume { mount, kind, primary_uuid, mirror_uuid }
-}
-
-/// Where the configuration lies: the named file, or the usual one below `root`.
-pub fn config_path(root: &Path, named: Option<&Path>) -> PathBuf {
-    named.map_or_else(|| root.join(CONFIG_PATH), Path::to_owned)
 }
 
 /// Where the program's own files lie, below the root.

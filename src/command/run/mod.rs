@@ -1,0 +1,250 @@
+//! `run`: one refresh of the mirror; what the timer calls.
+//!
+//! Whatever happens, a record is written, and the exit code comes from it.
+
+mod excludes;
+mod log;
+mod work;
+
+use crate::cli::RunArgs;
+use crate::config::{Config, Mirror, below};
+use crate::exit_code::Exit;
+use crate::history::History;
+use crate::mirror::{self, Access, Checked, Opened};
+use crate::monitor::Monitor;
+use crate::record::{RunRecord, State};
+use crate::refusal::{Failure, Refusal};
+use crate::render;
+use crate::sys::lock::{Holder, Lock};
+use crate::sys::{lock, mount, signal};
+use crate::tree;
+use crate::units::duration;
+use anyhow::{Context, Result};
+use std::fs::DirBuilder;
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use work::Work;
+
+/// What a run is made with. Paths are below `root`.
+pub struct Job<'a> {
+    config: &'a Config,
+    mirror: &'a Mirror,
+    args: &'a RunArgs,
+    root: &'a Path,
+    config_file: Option<&'a Path>,
+    state_dir: PathBuf,
+    runtime_dir: PathBuf,
+    log_file: PathBuf,
+    monitor: &'a dyn Monitor,
+}
+
+/// Refreshes a mirror of the primary mounted at `root` once.
+///
+/// # Errors
+/// A `Refusal` if there is no configuration to work from, and whatever keeps a record from being written; everything
+/// else is in the record that the exit code comes from.
+pub fn run(root: &Path, config_file: Option<&Path>, args: &RunArgs, monitor: &dyn Monitor) -> Result<Exit> {
+    let config = Config::read(root, config_file)?;
+    let mirror = config.mirror(args.name.as_deref())?;
+    let job = Job {
+        config: &config,
+        mirror,
+        args,
+        root,
+        config_file,
+        state_dir: below(root, &config.state_dir),
+        runtime_dir: below(root, &config.runtime_dir),
+        log_file: below(root, &config.log_file),
+        monitor,
+    };
+    let mut record = RunRecord::begun(&mirror.name, job.now());
+    let outcome = match job.lock()? {
+        Ok(held) => recorded(&job, &mut record, held),
+        Err(holder) => locked_out(&job, &mut record, holder),
+    };
+    outcome?;
+    tell(&job, &record)?;
+    Ok(record.exit())
+}
+
+/// The run under its lock, between its first record and its last.
+fn recorded(job: &Job, record: &mut RunRecord, held: Lock) -> Result<()> {
+    if job.args.dry_run {
+        let outcome = refresh(job, record);
+        conclude(job, record, outcome);
+        drop(held);
+        return Ok(());
+    }
+    let history = History::open(&job.state_dir)?;
+    let killed = history.close_killed(&record.mirror, job.now())?;
+    if killed > 0 {
+        job.monitor.note(&format!("{killed} earlier run ended without a word: killed, or the power was cut"));
+    }
+    history.begin(record)?;
+    let outcome = refresh(job, record);
+    conclude(job, record, outcome);
+    history.finish(record)?;
+    drop(held);
+    Ok(())
+}
+
+/// The run itself: find, open, and whatever happens in between, close.
+fn refresh(job: &Job, record: &mut RunRecord) -> Result<()> {
+    mount::enter_private_namespace().context("cannot have a mount namespace of its own: is this root?")?;
+    mirror::check_role(job.root, job.mirror)?;
+    let sources = job.mirror.volumes.iter().map(|volume| mirror::open_source(job.root, volume)).collect();
+    let works = Work::all(job, sources)?;
+    work::refuse_without_sources(&works)?;
+    mirror::sweep(job.mirror)?;
+    let opened = mirror::find(job.mirror)?.open(job.mirror, job.root, job.args.dry_run)?;
+    refresh_opened(job, record, works, &opened)?;
+    opened.close()
+}
+
+/// Check, mount, scan, decide, apply.
+fn refresh_opened(
+    job: &Job,
+    record: &mut RunRecord,
+    mut works: Vec<Work<'_>>,
+    opened: &Opened<'_>,
+) -> Result<()> {
+    let devices: Vec<_> = works.iter().filter_map(Work::device).collect();
+    mirror::look_at_marks(job.mirror, opened, &job.runtime_dir, &devices)?;
+    let checked = check(job, opened)?;
+    go_on()?;
+    let looked_at = opened.mount(job.mirror, &job.runtime_dir, Access::ReadOnly, &devices)?;
+    work::scan(job, &mut works, &looked_at, &checked)?;
+    if job.args.dry_run {
+        itemise(&mut works)?;
+    }
+    work::decide(job, &works)?;
+    looked_at.into_iter().rev().try_for_each(mirror::Mounted::unmount)?;
+    let applied = match job.args.dry_run {
+        true => Ok(()),
+        false => work::apply(job, &mut works, opened, record.id.unsigned_abs()),
+    };
+    works.into_iter().for_each(|work| {
+        if let Err(refusal) = &work.source {
+            job.monitor.warn(&refusal.to_string());
+        }
+        work.report(record);
+    });
+    applied
+}
+
+/// Checks every file system; a dry run leaves them as they are.
+fn check(job: &Job, opened: &Opened<'_>) -> Result<Vec<Checked>> {
+    let scratch = job.runtime_dir.join(&job.mirror.name).join("check");
+    DirBuilder::new().recursive(true).mode(0o700).create(&scratch)?;
+    let one = |(volume, node): (&crate::config::Volume, &Path)| match job.args.dry_run {
+        true => Ok(Checked::Sound),
+        false => mirror::check(node, volume.kind, &scratch),
+    };
+    let checked = opened.volumes().map(one).collect();
+    // Whatever is in its way is said by what fails next.
+    let _ = std::fs::remove_dir(&scratch);
+    checked
+}
+
+fn itemise(works: &mut [Work<'_>]) -> Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    for work in works {
+        let Some(changes) = &mut work.changes else { continue };
+        writeln!(out, "{}:", work.volume.mount)?;
+        changes.itemise(&mut out)?;
+    }
+    Ok(out.flush()?)
+}
+
+fn go_on() -> Result<()> {
+    if signal::stop_requested() { Err(tree::Error::Stopped.into()) } else { Ok(()) }
+}
+
+/// Enters the outcome into the record: the gravest counts.
+fn conclude(job: &Job, record: &mut RunRecord, outcome: Result<()>) {
+    record.ended = Some(job.now());
+    let incomplete = record.total().errors > 0;
+    record.state = match &outcome {
+        Ok(()) if incomplete => State::Incomplete,
+        Ok(()) => State::Done,
+        Err(_) if signal::stop_requested() => State::Stopped,
+        Err(error) if error.is::<Refusal>() => State::Refused,
+        Err(_) => State::Failed,
+    };
+    record.message = match (record.state, outcome) {
+        (State::Stopped, Err(_)) => Some(stopped().to_string()),
+        (_, Err(error)) => Some(format!("{error:#}")),
+        (_, Ok(())) => None,
+    };
+}
+
+fn stopped() -> Failure {
+    let state = "every file on the mirror is its old or its new version; it is unmounted and closed";
+    Failure::new("stopped by a signal", state).remedy("run again: it goes on where it ended")
+}
+
+/// Says who holds the lock, and leaves a record that says so too.
+fn locked_out(job: &Job, record: &mut RunRecord, holder: Option<Holder>) -> Result<()> {
+    let why = holder.map_or("it has not said who it is yet".to_owned(), |holder| {
+        let age = duration(Duration::from_secs((job.now() - holder.since).max(0).unsigned_abs()));
+        format!("process {} has held the lock for {age}: {}", holder.pid, holder.what)
+    });
+    let refusal = Refusal::new("another run is at work", "this run did nothing").why(why);
+    record.state = State::Locked;
+    record.ended = Some(job.now());
+    record.message = Some(refusal.to_string());
+    if !job.args.dry_run {
+        let history = History::open(&job.state_dir)?;
+        history.begin(record)?;
+        history.finish(record)?;
+    }
+    Ok(())
+}
+
+/// Says how it ended: errors on stderr, one line or one object on stdout, a line in the log.
+fn tell(job: &Job, record: &RunRecord) -> Result<()> {
+    if let Some(message) = &record.message {
+        eprintln!("error: {message}");
+    }
+    if !job.args.dry_run {
+        log::append(&job.log_file, record);
+    }
+    if job.args.json {
+        println!("{}", render::run::json(record));
+    } else if record.message.is_none() && !job.args.dry_run {
+        println!("{}", render::run::summary(record));
+    }
+    Ok(())
+}
+
+impl<'a> Job<'a> {
+    /// Seconds since 1970.
+    fn now(&self) -> i64 {
+        jiff::Timestamp::now().as_second()
+    }
+
+    /// The command as it was given, without what changes from run to run.
+    fn command_line(&self) -> String {
+        let mut line = "diskmirror run".to_owned();
+        if self.root != Path::new("/") {
+            line += &format!(" --root {}", crate::step::quoted(&self.root.to_string_lossy()));
+        }
+        if let Some(file) = self.config_file {
+            line += &format!(" --config {}", crate::step::quoted(&file.to_string_lossy()));
+        }
+        line
+    }
+
+    /// Takes the mirror's lock.
+    fn lock(&self) -> Result<Result<Lock, Option<Holder>>> {
+        let path = self.runtime_dir.join(format!("{}.lock", self.mirror.name));
+        let holder = Holder { pid: std::process::id(), since: self.now(), what: self.command_line() };
+        let take = || {
+            DirBuilder::new().recursive(true).mode(0o700).create(&self.runtime_dir)?;
+            lock::acquire(&path, &holder)
+        };
+        take().with_context(|| format!("cannot take the lock {}", path.display()))
+    }
+}

@@ -1,0 +1,262 @@
+//! One run's work on the file systems, in the order of the design: look at all, decide on all, then write.
+
+use super::Job;
+use super::excludes;
+use crate::config::Volume;
+use crate::mirror::mark::{self, Knowledge, Mark};
+use crate::mirror::{Access, Checked, Mounted, Opened, Source};
+use crate::record::{RunRecord, VolumeRecord};
+use crate::refusal::{Failure, Refusal};
+use crate::sys::dir::sync_volume;
+use crate::sys::node::DeviceNumber;
+use crate::sys::stat::Timestamp;
+use crate::tree::{self, Changes, Counts, Options, TooManyDeletions, View};
+use anyhow::{Context, Result};
+use std::time::{Duration, Instant};
+
+/// One file system on its way through a run.
+pub struct Work<'a> {
+    /// Which.
+    pub volume: &'a Volume,
+    /// Where it is copied from; or why it is left alone.
+    pub source: Result<Source, Refusal>,
+    /// Its source, as the engine sees it.
+    view: Option<View>,
+    options: Options,
+    knowledge: Knowledge,
+    /// What is to be done; none while streaming.
+    pub changes: Option<Changes>,
+    counts: Counts,
+    time: Duration,
+}
+
+impl<'a> Work<'a> {
+    /// Enters every source that can be entered.
+    ///
+    /// # Errors
+    /// Those of entering a source that is there.
+    pub fn all(job: &'a Job, sources: Vec<Result<Source, Refusal>>) -> Result<Vec<Work<'a>>> {
+        let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+        let patterns = excludes::patterns(job.config, job.mirror, job.root, &swaps);
+        let one = |(volume, source): (&'a Volume, Result<Source, Refusal>)| {
+            let view = source.as_ref().ok().map(view).transpose()?;
+            let options =
+                Options { excludes: excludes::on_volume(&patterns, &volume.mount)?, ..Options::default() };
+            let (knowledge, time) = (Knowledge::Clean, Duration::ZERO);
+            Ok(Work {
+                volume,
+                source,
+                view,
+                options,
+                knowledge,
+                changes: None,
+                counts: Counts::default(),
+                time,
+            })
+        };
+        job.mirror.volumes.iter().zip(sources).map(one).collect()
+    }
+
+    /// The device its source lies on, if it has one.
+    pub fn device(&self) -> Option<DeviceNumber> {
+        self.source.as_ref().ok().map(|source| source.device)
+    }
+
+    /// Takes in what the marks and the check say about its mirror, and refuses a source that has lost everything.
+    fn learn(&mut self, knowledge: Knowledge, checked: Checked, full: bool) {
+        self.knowledge = knowledge;
+        self.options.compare_content = full || checked == Checked::Repaired;
+        self.options.suspect_since = match knowledge {
+            Knowledge::SuspectSince(secs) => Some(Timestamp { secs, nanos: 0 }),
+            Knowledge::Clean | Knowledge::NeverComplete => None,
+        };
+        let lost = |source: &Source| knowledge != Knowledge::NeverComplete && source.is_empty();
+        if let Some(refusal) = self.source.as_ref().ok().filter(|s| lost(s)).map(Source::empty_refusal) {
+            self.source = Err(refusal);
+            self.view = None;
+        }
+    }
+
+    fn streams(&self) -> bool {
+        self.knowledge == Knowledge::NeverComplete
+    }
+
+    /// Finds what differs. Writes nothing.
+    fn scan(&mut self, job: &Job, mirror: &Mounted) -> Result<()> {
+        let Some(source) = &self.view else { return Ok(()) };
+        let begun = Instant::now();
+        let mirror = mirror_view(mirror)?;
+        self.changes = Some(tree::scan(source, &mirror, &self.options, job.monitor)?);
+        self.time += begun.elapsed();
+        Ok(())
+    }
+
+    fn add(&mut self, job: &Job, mirror: &Mounted) -> Result<()> {
+        let Some(source) = &self.view else { return Ok(()) };
+        let begun = Instant::now();
+        let mirror = mirror_view(mirror)?;
+        let counts = match &self.changes {
+            None => tree::stream(source, &mirror, &self.options, job.monitor)?,
+            Some(changes) => tree::apply_additions(changes, source, &mirror, &self.options, job.monitor)?,
+        };
+        self.counts += counts;
+        self.time += begun.elapsed();
+        Ok(())
+    }
+
+    fn delete(&mut self, job: &Job, mirror: &Mounted) -> Result<()> {
+        let (Some(source), Some(changes)) = (&self.view, &self.changes) else { return Ok(()) };
+        let begun = Instant::now();
+        let mirror = mirror_view(mirror)?;
+        self.counts += tree::apply_deletions(changes, source, &mirror, &self.options, job.monitor)?;
+        self.time += begun.elapsed();
+        Ok(())
+    }
+
+    /// Enters what was done into the record.
+    pub fn report(self, record: &mut RunRecord) {
+        let mut counts = self.counts;
+        if let Some(changes) = self.changes {
+            counts += changes.into_counts();
+        }
+        for error in &counts.file_errors {
+            record.error(format!("{}: {} {}: {}", self.volume.mount, error.doing, error.path, error.error));
+        }
+        if let Err(refusal) = &self.source {
+            record.error(format!("{}: {}", self.volume.mount, refusal.what));
+        }
+        record.volumes.push(VolumeRecord {
+            mount: self.volume.mount.clone(),
+            entries_scanned: counts.entries_scanned,
+            files_copied: counts.files_copied,
+            bytes_copied: counts.bytes_copied,
+            hardlinks: counts.hardlinks,
+            metadata_changed: counts.metadata_changed,
+            renamed: counts.renamed,
+            deleted: counts.deleted,
+            errors: counts.errors + u64::from(self.source.is_err()),
+            seconds: self.time.as_secs_f64(),
+        });
+    }
+}
+
+fn view(source: &Source) -> Result<View> {
+    let cannot = || format!("cannot enter {}", source.path.display());
+    let view = View::private(&source.path).with_context(cannot)?;
+    let device = crate::sys::node::device_below(view.root()).with_context(cannot)?;
+    anyhow::ensure!(device == source.device, "{}: something else was mounted in its place", cannot());
+    Ok(view)
+}
+
+fn mirror_view(mirror: &Mounted) -> Result<View> {
+    let root = mirror.root.try_clone().context("cannot enter the mirror")?;
+    View::of_fd(root).context("cannot enter the mirror")
+}
+
+/// Finds what differs on every file system that is not streamed, and learns what each mirror's content is worth.
+///
+/// # Errors
+/// A `Refusal` if nothing can be mirrored; what ends the scan.
+pub fn scan(job: &Job, works: &mut [Work<'_>], mounted: &[Mounted], checked: &[Checked]) -> Result<()> {
+    let marks: Vec<Mark> = mounted.iter().map(|mounted| mounted.mark.clone()).collect();
+    let known = mark::knowledge(&marks, job.now());
+    for ((work, knowledge), checked) in works.iter_mut().zip(known).zip(checked) {
+        work.learn(knowledge, *checked, job.args.full);
+    }
+    refuse_without_sources(works)?;
+    for (work, mounted) in works.iter_mut().zip(mounted) {
+        if job.args.dry_run || !work.streams() {
+            work.scan(job, mounted)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a run whose root is refused, or that has nothing left to do.
+///
+/// # Errors
+/// The root's own `Refusal`, with all others as its reasons.
+pub fn refuse_without_sources(works: &[Work<'_>]) -> Result<(), Refusal> {
+    let refused: Vec<&Refusal> = works.iter().filter_map(|work| work.source.as_ref().err()).collect();
+    let root_is_refused = works.first().is_some_and(|work| work.source.is_err());
+    let Some((first, others)) = refused.split_first().filter(|_| root_is_refused) else { return Ok(()) };
+    let with_others = others.iter().fold((*first).clone(), |all, other| all.why(other.what.clone()));
+    Err(with_others)
+}
+
+/// Looks at every list of deletions: all may be carried out, or nothing is written at all.
+///
+/// # Errors
+/// A `Refusal` that names the directories that lose most, and what lets this list through.
+pub fn decide(job: &Job, works: &[Work<'_>]) -> Result<(), Refusal> {
+    for work in works {
+        let Some(changes) = &work.changes else { continue };
+        tree::decide(changes.tally(), job.args.accept.as_deref())
+            .map_err(|many| too_many(job, work, &many))?;
+    }
+    Ok(())
+}
+
+fn too_many(job: &Job, work: &Work<'_>, many: &TooManyDeletions) -> Refusal {
+    let what = format!("refusing to refresh the mirror of {}: {many}", work.volume.mount);
+    let refusal = Refusal::new(what, "nothing was written to the mirror");
+    let lines = many.losing_most.iter().map(|(path, entries)| {
+        format!(
+            "{} would lose {entries}",
+            std::path::Path::new(&work.volume.mount).join(path.to_string()).display()
+        )
+    });
+    lines.fold(refusal, Refusal::why).remedy(format!(
+        "if this is meant: {} --accept {}",
+        job.command_line(),
+        many.digest
+    ))
+}
+
+/// Writes: marks dirty, additions everywhere, flush, deletions everywhere, flush, marks clean.
+///
+/// # Errors
+/// A `Failure` that says what is true of the mirror now.
+pub fn apply(job: &Job, works: &mut [Work<'_>], opened: &Opened<'_>, run: u64) -> Result<()> {
+    let devices: Vec<DeviceNumber> = works.iter().filter_map(Work::device).collect();
+    let mut mounted = opened.mount(job.mirror, &job.runtime_dir, Access::ReadWrite, &devices)?;
+    write_all(job, works, &mut mounted, run).map_err(|error| unfinished(works, error))?;
+    mounted.into_iter().rev().try_for_each(Mounted::unmount)
+}
+
+fn write_all(job: &Job, works: &mut [Work<'_>], mounted: &mut [Mounted], run: u64) -> Result<()> {
+    for one in mounted.iter_mut() {
+        one.mark = one.mark.begun(run, job.now());
+        mark::write(&one.root, &one.mark)?;
+    }
+    for (work, one) in works.iter_mut().zip(&*mounted) {
+        work.add(job, one)?;
+    }
+    flush(mounted)?;
+    for (work, one) in works.iter_mut().zip(&*mounted) {
+        work.delete(job, one)?;
+    }
+    flush(mounted)?;
+    for (work, one) in works.iter().zip(mounted) {
+        // What was left alone is as complete as it was.
+        if work.source.is_ok() || !work.streams() {
+            mark::write(&one.root, &one.mark.ended(run, job.now()))?;
+        }
+    }
+    Ok(())
+}
+
+fn flush(mounted: &[Mounted]) -> Result<()> {
+    mounted.iter().try_for_each(|one| sync_volume(&one.root)).context("cannot flush the mirror")
+}
+
+fn unfinished(works: &[Work<'_>], error: anyhow::Error) -> anyhow::Error {
+    if matches!(error.downcast_ref(), Some(tree::Error::Stopped)) {
+        return error;
+    }
+    let state = match works.iter().any(Work::streams) {
+        true => "the mirror has never been complete; the next run goes on with it",
+        false => "every file on the mirror is its old or its new version; the next run looks at the content",
+    };
+    Failure::new("the mirror could not be refreshed", state).why(format!("{error:#}")).into()
+}

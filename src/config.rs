@@ -1,0 +1,546 @@
+//! The configuration: what `init` writes, the administrator may edit, and every later command works from.
+//!
+//! Paths in it are the primary's own (`/var/lib/diskmirror`); they are looked up below `--root`. A file that
+//! somebody else than its owner may write is not believed: it says what root copies where.
+
+use crate::layout::FsKind;
+use crate::refusal::Refusal;
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::Read;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// What is never copied, whatever the configuration adds. Patterns as of `sync --exclude`.
+pub const DEFAULT_EXCLUDES: [&str; 6] = [
+    "/tmp/*",
+    "/var/tmp/*",
+    "/var/lib/diskmirror/*",
+    "/etc/diskmirror/keys/*",
+    "/var/lib/systemd/random-seed",
+    "/.diskmirror",
+];
+
+/// Where the configuration lies, relative to the primary's root.
+pub const CONFIG_PATH: &str = "etc/diskmirror.toml";
+
+const NOTHING_WRITTEN: &str = "nothing was read from the primary or written to the mirror";
+
+/// The checked configuration. Its paths are those of the primary, not yet below `--root`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Run history and catalogs.
+    pub state_dir: PathBuf,
+    /// Lock and mount points.
+    pub runtime_dir: PathBuf,
+    /// The log, beside the journal.
+    pub log_file: PathBuf,
+    /// The mirrors: exactly one for now.
+    pub mirrors: Vec<Mirror>,
+}
+
+/// A mirror, its disk and what lies on it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mirror {
+    /// Its name: of its lock, its mount points, its marks.
+    pub name: String,
+    /// The disk the server runs from.
+    pub primary: DiskId,
+    /// The disk that is the mirror.
+    pub disk: DiskId,
+    /// The encrypted containers on the mirror, outermost first.
+    #[serde(default, rename = "container")]
+    pub containers: Vec<Container>,
+    /// The volume groups on the mirror.
+    #[serde(default)]
+    pub volume_groups: Vec<String>,
+    /// The file systems, root first.
+    #[serde(rename = "volume")]
+    pub volumes: Vec<Volume>,
+    /// What is left out besides the defaults.
+    #[serde(default, rename = "exclude")]
+    pub excludes: Vec<String>,
+}
+
+/// What a disk is recognised by. All that is named must agree.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskId {
+    /// The model: for messages only.
+    pub model: Option<String>,
+    /// The serial number.
+    pub serial: Option<String>,
+    /// The World Wide Name.
+    pub wwn: Option<String>,
+    /// The partition table's identity, as blkid's PTUUID has it.
+    pub table_id: String,
+    /// Where it was when it was prepared: written for disks with neither serial number nor WWN, informative.
+    pub path: Option<String>,
+}
+
+impl DiskId {
+    /// `Samsung SSD 870 (S5GX123)`: how messages name a disk that may be absent.
+    pub fn title(&self) -> String {
+        let id = self.serial.as_deref().or(self.wwn.as_deref());
+        match (&self.model, id) {
+            (Some(model), Some(id)) => format!("{model} ({id})"),
+            (None, Some(id)) => id.to_owned(),
+            (Some(model), None) => format!("{model} (table {})", self.table_id),
+            (None, None) => match &self.path {
+                Some(path) => format!("the disk with table {}, last seen as {path}", self.table_id),
+                None => format!("the disk with table {}", self.table_id),
+            },
+        }
+    }
+}
+
+/// An encrypted container on the mirror and how it is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Its LUKS UUID.
+    pub luks_uuid: String,
+    /// The name it is opened under.
+    pub mapper: String,
+    /// How it is opened.
+    pub unlock: Unlock,
+    /// Whether discards pass through.
+    pub discard: bool,
+}
+
+/// How a container is opened unattended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unlock {
+    /// With this key file, on the encrypted primary only.
+    KeyFile(PathBuf),
+    /// As the container's line in the primary's /etc/crypttab says.
+    Crypttab,
+}
+
+/// A file system and its counterpart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Where the primary mounts it: `/`, `/boot`.
+    pub mount: String,
+    /// Its kind.
+    pub kind: FsKind,
+    /// The UUID of the primary's file system.
+    pub primary_uuid: String,
+    /// The UUID of the mirror's file system.
+    pub mirror_uuid: String,
+}
+
+impl<'de> Deserialize<'de> for Container {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Raw {
+            luks_uuid: String,
+            mapper: String,
+            unlock: How,
+            key_file: Option<PathBuf>,
+            #[serde(default)]
+            discard: bool,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum How {
+            Keyfile,
+            Crypttab,
+        }
+        let raw = Raw::deserialize(from)?;
+        let unlock = match (raw.unlock, raw.key_file) {
+            (How::Keyfile, Some(path)) => Unlock::KeyFile(path),
+            (How::Crypttab, None) => Unlock::Crypttab,
+            (How::Keyfile, None) => return Err(serde::de::Error::missing_field("key_file")),
+            (How::Crypttab, Some(_)) => {
+                return Err(serde::de::Error::custom("key_file has no meaning with unlock = \"crypttab\""));
+            }
+        };
+        Ok(Container { luks_uuid: raw.luks_uuid, mapper: raw.mapper, unlock, discard: raw.discard })
+    }
+}
+
+impl<'de> Deserialize<'de> for Volume {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Raw {
+            mount: String,
+            kind: FsKind,
+            primary_uuid: String,
+            mirror_uuid: String,
+        }
+        let Raw { mount, kind, primary_uuid, mirror_uuid } = Raw::deserialize(from)?;
+        if !mount.starts_with('/') || mount.split('/').any(|part| part == "..") {
+            return Err(serde::de::Error::custom(format!("mount = {mount:?} is not an absolute path")));
+        }
+        if primary_uuid == mirror_uuid {
+            return Err(serde::de::Error::custom("primary_uuid and mirror_uuid are the same"));
+        }
+        Ok(Volume { mount, kind, primary_uuid, mirror_uuid })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    #[serde(default = "default_state_dir")]
+    state_dir: toml::Spanned<PathBuf>,
+    #[serde(default = "default_runtime_dir")]
+    runtime_dir: toml::Spanned<PathBuf>,
+    #[serde(default = "default_log_file")]
+    log_file: toml::Spanned<PathBuf>,
+    #[serde(rename = "mirror")]
+    mirrors: toml::Spanned<Vec<toml::Spanned<Mirror>>>,
+}
+
+fn default_state_dir() -> toml::Spanned<PathBuf> {
+    toml::Spanned::new(0..0, PathBuf::from("/var/lib/diskmirror"))
+}
+
+fn default_runtime_dir() -> toml::Spanned<PathBuf> {
+    toml::Spanned::new(0..0, PathBuf::from("/run/diskmirror"))
+}
+
+fn default_log_file() -> toml::Spanned<PathBuf> {
+    toml::Spanned::new(0..0, PathBuf::from("/var/log/diskmirror.log"))
+}
+
+/// What is wrong with a configuration, and where: a byte range of its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Complaint {
+    message: String,
+    at: Range<usize>,
+}
+
+impl Config {
+    /// The configuration of the primary whose root is at `root`: `config`, or the usual file below `root`.
+    ///
+    /// # Errors
+    /// A refusal if the file cannot be read, may be written by others, or is not a configuration; the last with
+    /// a caret at the place.
+    pub fn read(root: &Path, config: Option<&Path>) -> Result<Config, Refusal> {
+        let path = config.map_or_else(|| root.join(CONFIG_PATH), Path::to_owned);
+        let text = read_trusted(&path)?;
+        parse(&text).map_err(|complaint| {
+            let refusal =
+                Refusal::new(format!("the configuration {} is malformed", path.display()), NOTHING_WRITTEN);
+            pointed_at(&text, &complaint).into_iter().fold(refusal, Refusal::why)
+        })
+    }
+
+    /// The mirror of this name, or the only one.
+    ///
+    /// # Errors
+    /// A refusal that lists the names there are.
+    pub fn mirror(&self, name: Option<&str>) -> Result<&Mirror, Refusal> {
+        let wanted = self.mirrors.iter().find(|mirror| name.is_none_or(|name| mirror.name == name));
+        wanted.ok_or_else(|| {
+            let known: Vec<&str> = self.mirrors.iter().map(|mirror| mirror.name.as_str()).collect();
+            Refusal::new(format!("there is no mirror named {:?}", name.unwrap_or_default()), NOTHING_WRITTEN)
+                .why(format!("the configuration knows {}", known.join(", ")))
+        })
+    }
+
+    /// The file that `init` writes; `parse` gives back what it was made from.
+    pub fn to_toml(&self) -> String {
+        let mut out = String::from(HEAD);
+        let mut line =
+            |key: &str, path: &Path| out += &format!("{key} = {}\n", quoted(&path.to_string_lossy()));
+        line("state_dir", &self.state_dir);
+        line("runtime_dir", &self.runtime_dir);
+        line("log_file", &self.log_file);
+        for mirror in &self.mirrors {
+            out += &mirror.to_toml();
+        }
+        out
+    }
+}
+
+/// `path` of the primary, below its root as it is mounted here.
+pub fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// The text of a file that only its owner, root or us, can have written.
+fn read_trusted(path: &Path) -> Result<String, Refusal> {
+    let unreadable = |error: &dyn std::fmt::Display| {
+        Refusal::new(format!("cannot read the configuration {}", path.display()), NOTHING_WRITTEN)
+            .why(error.to_string())
+            .remedy("prepare a mirror first: diskmirror init --mirror DISK")
+    };
+    let mut file = std::fs::File::open(path).map_err(|e| unreadable(&e))?;
+    let meta = file.metadata().map_err(|e| unreadable(&e))?;
+    let me = rustix::process::geteuid().as_raw();
+    let refused = |why: String, remedy: String| {
+        Err(Refusal::new(format!("the configuration {} cannot be trusted", path.display()), NOTHING_WRITTEN)
+            .why(why)
+            .remedy(remedy))
+    };
+    if meta.uid() != 0 && meta.uid() != me {
+        return refused(
+            format!("it belongs to user {}, who could make root copy anything", meta.uid()),
+            format!("look at it, then: chown root:root {}", path.display()),
+        );
+    }
+    if meta.mode() & 0o022 != 0 {
+        return refused(
+            format!("others may write it (mode {:04o})", meta.mode() & 0o7777),
+            format!("look at it, then: chmod go-w {}", path.display()),
+        );
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(|e| unreadable(&e))?;
+    Ok(text)
+}
+
+fn parse(text: &str) -> Result<Config, Complaint> {
+    let raw: RawConfig = toml::from_str(text).map_err(|error| Complaint {
+        message: error.message().to_owned(),
+        at: error.span().unwrap_or(0..0),
+    })?;
+    let path = |spanned: toml::Spanned<PathBuf>| {
+        let at = spanned.span();
+        let path = spanned.into_inner();
+        let message = format!("{path:?} is not an absolute path");
+        if path.is_absolute() { Ok(path) } else { Err(Complaint { message, at }) }
+    };
+    let at = raw.mirrors.span();
+    let mirrors = raw.mirrors.into_inner();
+    if mirrors.len() != 1 {
+        let message = format!("{} mirrors are configured; exactly one is accepted for now", mirrors.len());
+        return Err(Complaint { message, at: mirrors.last().map_or(at, toml::Spanned::span) });
+    }
+    Ok(Config {
+        state_dir: path(raw.state_dir)?,
+        runtime_dir: path(raw.runtime_dir)?,
+        log_file: path(raw.log_file)?,
+        mirrors: mirrors
+            .into_iter()
+            .map(|spanned| {
+                let at = spanned.span();
+                let mirror = spanned.into_inner();
+                mirror.check().map_err(|message| Complaint { message, at })?;
+                Ok(mirror)
+            })
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+/// The complaint with its line of the file, and a caret under the place.
+fn pointed_at(text: &str, complaint: &Complaint) -> Vec<String> {
+    let start = complaint.at.start.min(text.len());
+    let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+    let line = text[line_start..].lines().next().unwrap_or_default();
+    let number = text[..start].matches('\n').count() + 1;
+    let column = text[line_start..start].chars().count();
+    let end = complaint.at.end.clamp(start, line_start + line.len().max(start - line_start));
+    let width = text.get(start..end).map_or(1, |marked| marked.chars().count().max(1));
+    let margin = " ".repeat(number.to_string().len());
+    let mut lines = vec![format!("line {number}, column {}:", column + 1)];
+    lines.push(format!("{number} | {line}"));
+    lines.push(format!("{margin} | {}{}", " ".repeat(column), "^".repeat(width)));
+    lines.extend(complaint.message.lines().map(str::to_owned));
+    lines
+}
+
+impl Mirror {
+    /// Every pattern that is left out: the defaults, then the administrator's.
+    pub fn all_excludes(&self) -> Vec<String> {
+        DEFAULT_EXCLUDES.iter().map(|&glob| glob.to_owned()).chain(self.excludes.iter().cloned()).collect()
+    }
+
+    /// What types cannot say.
+    fn check(&self) -> Result<(), String> {
+        let usable = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(usable) {
+            return Err(format!("the name {:?} cannot be part of a path", self.name));
+        }
+        if self.volumes.first().is_none_or(|volume| volume.mount != "/") {
+            return Err(format!("the first volume of {:?} must be the one with mount = \"/\"", self.name));
+        }
+        let distinct = |what: &str, values: Vec<&str>| {
+            let set: BTreeSet<&str> = values.iter().copied().collect();
+            if set.len() == values.len() { Ok(()) } else { Err(format!("two volumes have the same {what}")) }
+        };
+        distinct("mount", self.volumes.iter().map(|v| v.mount.as_str()).collect())?;
+        distinct("primary_uuid", self.volumes.iter().map(|v| v.primary_uuid.as_str()).collect())?;
+        distinct("mirror_uuid", self.volumes.iter().map(|v| v.mirror_uuid.as_str()).collect())
+    }
+
+    fn to_toml(&self) -> String {
+        let list = |items: &[String]| items.iter().map(|item| quoted(item)).collect::<Vec<_>>().join(", ");
+        let mut out = format!("\n[[mirror]]\nname = {}\n", quoted(&self.name));
+        out += "# Left out, besides what is always left out (the contents of /tmp and /var/tmp, this program's own\n\
+                # files, active swap files). \"/srv/cache/*\" is anchored at /; \"*.o\" matches anywhere.\n";
+        writeln!(out, "exclude = [{}]", list(&self.excludes)).expect("a string takes any text");
+        if !self.volume_groups.is_empty() {
+            out += "# The mirror's LVM volume groups.\n";
+            writeln!(out, "volume_groups = [{}]", list(&self.volume_groups))
+                .expect("a string takes any text");
+        }
+        out += "\n# The disk the server runs from.\n[mirror.primary]\n";
+        out += &self.primary.to_toml();
+        out += "\n# The mirror: all that stands here must agree with the disk, or nothing is written to it.\n[mirror.disk]\n";
+        out += &self.disk.to_toml();
+        for container in &self.containers {
+            out += "\n# An encrypted part of the mirror.\n[[mirror.container]]\n";
+            out += &container.to_toml();
+        }
+        out += "\n# The file systems, root first: where the primary mounts them, and the UUIDs of both.\n";
+        for volume in &self.volumes {
+            let Volume { mount, kind, primary_uuid, mirror_uuid } = volume;
+            let (mount, kind) = (quoted(mount), kind.name());
+            let (primary, mirror) = (quoted(primary_uuid), quoted(mirror_uuid));
+            write!(
+                out,
+                "[[mirror.volume]]\nmount = {mount}\nkind = \"{kind}\"\nprimary_uuid = {primary}\nmirror_uuid = {mirror}\n\n"
+            )
+            .expect("a string takes any text");
+        }
+        out.truncate(out.trim_end().len());
+        out + "\n"
+    }
+}
+
+impl DiskId {
+    fn to_toml(&self) -> String {
+        let fields = [
+            ("model", self.model.as_deref()),
+            ("serial", self.serial.as_deref()),
+            ("wwn", self.wwn.as_deref()),
+            ("table_id", Some(self.table_id.as_str())),
+            ("path", self.path.as_deref()),
+        ];
+        let set = fields
+            .iter()
+            .filter_map(|(key, value)| value.map(|value| format!("{key} = {}\n", quoted(value))));
+        set.collect()
+    }
+}
+
+impl Container {
+    fn to_toml(&self) -> String {
+        let unlock = match &self.unlock {
+            Unlock::KeyFile(path) => {
+                format!("unlock = \"keyfile\"\nkey_file = {}\n", quoted(&path.to_string_lossy()))
+            }
+            Unlock::Crypttab => "unlock = \"crypttab\"\n".to_owned(),
+        };
+        let (uuid, mapper) = (quoted(&self.luks_uuid), quoted(&self.mapper));
+        format!(
+            "luks_uuid = {uuid}\nmapper = {mapper}\n{unlock}# Discards show from outside which blocks are in use.\ndiscard = {}\n",
+            self.discard
+        )
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+const HEAD: &str = "\
+# diskmirror: which disk mirrors which, and what lies on them. Written by `diskmirror init`.
+# Only root may write this file. A mistake in it stops every run, with a caret at the place.
+
+# Run history and catalogs; lock and mount points; the log.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Config {
+        let id = |serial: &str, table: &str| DiskId {
+            model: Some("Samsung SSD 870".into()),
+            serial: Some(serial.into()),
+            wwn: Some("0x5002538f12345678".into()),
+            table_id: table.into(),
+            path: None,
+        };
+        let volume = |mount: &str, kind, a: &str, b: &str| Volume {
+            mount: mount.into(),
+            kind,
+            primary_uuid: a.into(),
+            mirror_uuid: b.into(),
+        };
+        let container = |uuid: &str, unlock| Container {
+            luks_uuid: uuid.into(),
+            mapper: "mirror_crypt".into(),
+            unlock,
+            discard: true,
+        };
+        Config {
+            state_dir: "/var/lib/diskmirror".into(),
+            runtime_dir: "/run/diskmirror".into(),
+            log_file: "/var/log/diskmirror.log".into(),
+            mirrors: vec![Mirror {
+                name: "mirror".into(),
+                primary: id("S1", "1234abcd"),
+                disk: id("S\"2\\", "1234abce"),
+                containers: vec![
+                    container("aa", Unlock::KeyFile("/etc/diskmirror/keys/aa.key".into())),
+                    container("bb", Unlock::Crypttab),
+                ],
+                volume_groups: vec!["mirror".into()],
+                volumes: vec![
+                    volume("/", FsKind::Xfs, "a1", "b1"),
+                    volume("/boot", FsKind::Ext3, "a2", "b2"),
+                ],
+                excludes: vec!["/srv/\"odd\"/*".into()],
+            }],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_the_same() {
+        let config = example();
+        assert_eq!(parse(&config.to_toml()), Ok(config));
+        let mut plain = example();
+        plain.mirrors[0].containers.clear();
+        plain.mirrors[0].volume_groups.clear();
+        plain.mirrors[0].disk =
+            DiskId { table_id: "x".into(), path: Some("/dev/loop1".into()), ..DiskId::default() };
+        assert_eq!(parse(&plain.to_toml()), Ok(plain));
+    }
+
+    /// The complaint about the example with `from` replaced by `to`, as it is shown.
+    fn complaint(from: &str, to: &str) -> String {
+        let text = example().to_toml();
+        assert!(text.contains(from), "{text}");
+        let text = text.replacen(from, to, 1);
+        pointed_at(&text, &parse(&text).expect_err("it is wrong")).join("\n")
+    }
+
+    #[test]
+    fn a_mistake_is_shown_with_a_caret_at_the_place() {
+        let shown = complaint("kind = \"ext3\"", "kind = \"reiser\"");
+        assert!(shown.contains("| kind = \"reiser\"\n"), "{shown}");
+        assert!(shown.contains("|        ^^^^^^^^\n"), "{shown}");
+        let shown = complaint("serial = \"S1\"", "serail = \"S1\"");
+        assert!(shown.contains("| ^^^^^^\n") && shown.contains("unknown field `serail`"), "{shown}");
+        let shown = complaint("name = \"mirror\"", "name = \"mirror");
+        assert!(shown.contains("| name = \"mirror\n"), "{shown}");
+        let shown = complaint("\"/run/diskmirror\"", "\"run/diskmirror\"");
+        assert!(shown.contains("^^^^^^^^^^^^^^^^") && shown.contains("not an absolute path"), "{shown}");
+    }
+
+    #[test]
+    fn values_that_contradict_each_other_are_refused() {
+        for (from, to, says) in [
+            ("mirror_uuid = \"b1\"", "mirror_uuid = \"a1\"", "are the same"),
+            ("mirror_uuid = \"b2\"", "mirror_uuid = \"b1\"", "same mirror_uuid"),
+            ("mount = \"/\"", "mount = \"/srv\"", "must be the one with mount"),
+            ("mount = \"/boot\"", "mount = \"/../boot\"", "not an absolute path"),
+            ("name = \"mirror\"", "name = \"../x\"", "cannot be part of a path"),
+            ("key_file = \"/etc/diskmirror/keys/aa.key\"", "", "missing field `key_file`"),
+            ("unlock = \"crypttab\"", "unlock = \"crypttab\"\nkey_file = \"/k\"", "no meaning"),
+        ] {
+            let shown = complaint(from, to);
+            assert!(shown.contains(says), "{to}: {shown}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Run records in SQLite: committed before the mirror is touched, finished whatever happens, never lost by a kill.
+
+use crate::record::{RunRecord, State};
+use anyhow::{Context, Result};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// The history's file below the state directory.
+pub const FILE_NAME: &str = "history.sqlite";
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS run (
+        id      INTEGER PRIMARY KEY AUTOINCREMENT,
+        mirror  TEXT NOT NULL,
+        started INTEGER NOT NULL,
+        ended   INTEGER,
+        state   TEXT NOT NULL,
+        exit    INTEGER,
+        volumes TEXT NOT NULL,
+        errors  TEXT NOT NULL,
+        message TEXT
+    ) STRICT;
+    PRAGMA user_version = 1;";
+
+/// The run history.
+#[derive(Debug)]
+pub struct History {
+    database: Connection,
+}
+
+impl History {
+    /// Opens the history in `state_dir`, making both if they are not there.
+    ///
+    /// The write-ahead log stays when the history is closed: if it came and went, every run would change the time
+    /// of a directory that the run itself has just mirrored.
+    ///
+    /// # Errors
+    /// The system's and SQLite's.
+    pub fn open(state_dir: &Path) -> Result<Self> {
+        let path = state_dir.join(FILE_NAME);
+        let open = || -> Result<Connection> {
+            DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
+            let database = Connection::open(&path)?;
+            database.busy_timeout(Duration::from_secs(10))?;
+            database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            database.pragma_update(None, "journal_mode", "WAL")?;
+            database.pragma_update(None, "synchronous", "FULL")?;
+            database.execute_batch(SCHEMA)?;
+            Ok(database)
+        };
+        let database = open().with_context(|| format!("cannot open the run history {}", path.display()))?;
+        Ok(History { database })
+    }
+
+    /// Commits a record that says a run has begun, and gives it its number.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn begin(&self, record: &mut RunRecord) -> Result<()> {
+        self.database
+            .execute(
+                "INSERT INTO run (mirror, started, state, volumes, errors) VALUES (?1, ?2, ?3, '[]', '[]')",
+                params![record.mirror, record.started, record.state.name()],
+            )
+            .context("cannot write the run history")?;
+        record.id = self.database.last_insert_rowid();
+        Ok(())
+    }
+
+    /// Commits how the run ended, and folds the write-ahead log into the history.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn finish(&self, record: &RunRecord) -> Result<()> {
+        let (volumes, errors) =
+            (serde_json::to_string(&record.volumes)?, serde_json::to_string(&record.errors)?);
+        self.database
+            .execute(
+                "UPDATE run SET ended = ?2, state = ?3, exit = ?4, volumes = ?5, errors = ?6, message = ?7 WHERE id = ?1",
+                params![
+                    record.id,
+                    record.ended,
+                    record.state.name(),
+                    record.exit().code(),
+                    volumes,
+                    errors,
+                    record.message
+                ],
+            )
+            .context("cannot write the run history")?;
+        // A reader may be in the way of this; the record is committed either way.
+        let _ = self.database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        Ok(())
+    }
+
+    /// Marks every run of `mirror` that is still `running` as killed: for the holder of its lock, who knows that
+    /// none is. Returns how many there were.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn close_killed(&self, mirror: &str, now: i64) -> Result<usize> {
+        let message = "it ended without a word: killed, or the power was cut";
+        self.database
+            .execute(
+                "UPDATE run SET state = ?3, ended = ?2, exit = ?4, message = ?5 WHERE mirror = ?1 AND state = ?6",
+                params![
+                    mirror,
+                    now,
+                    State::Killed.name(),
+                    State::Killed.exit().code(),
+                    message,
+                    State::Running.name()
+                ],
+            )
+            .context("cannot write the run history")
+    }
+
+    /// The last `count` runs of `mirror`, the latest first.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn last(&self, mirror: &str, count: u32) -> Result<Vec<RunRecord>> {
+        let mut query = self.database.prepare(
+            "SELECT id, mirror, started, ended, state, volumes, errors, message FROM run
+             WHERE mirror = ?1 ORDER BY id DESC LIMIT ?2",
+        )?;
+        let rows = query.query_map(params![mirror, count], read)?;
+        rows.collect::<Result<_, _>>().context("cannot read the run history")
+    }
+
+    /// The latest run of `mirror`, if there was one.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn latest(&self, mirror: &str) -> Result<Option<RunRecord>> {
+        let sql = "SELECT id, mirror, started, ended, state, volumes, errors, message FROM run
+                   WHERE mirror = ?1 ORDER BY id DESC LIMIT 1";
+        self.database.query_row(sql, [mirror], read).optional().context("cannot read the run history")
+    }
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
+    Ok(RunRecord {
+        id: row.get(0)?,
+        mirror: row.get(1)?,
+        started: row.get(2)?,
+        ended: row.get(3)?,
+        state: json(&format!("{:?}", row.get::<_, String>(4)?))?,
+        volumes: json(&row.get::<_, String>(5)?)?,
+        errors: json(&row.get::<_, String>(6)?)?,
+        message: row.get(7)?,
+    })
+}
+
+fn json<T: serde::de::DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::VolumeRecord;
+
+    #[test]
+    fn a_record_is_read_back_as_it_was_finished() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let history = History::open(dir.path()).expect("the history can be made");
+        let mut record = RunRecord::begun("mirror", 1000);
+        history.begin(&mut record).expect("it can be written");
+        assert_eq!(history.latest("mirror").expect("it can be read").as_ref(), Some(&record));
+        record.state = State::Incomplete;
+        record.ended = Some(1100);
+        record.volumes.push(VolumeRecord { mount: "/".into(), deleted: 3, ..VolumeRecord::default() });
+        record.error("cannot read etc/x: EIO");
+        record.message = Some("1 file was not copied".into());
+        history.finish(&record).expect("it can be written");
+        assert_eq!(history.last("mirror", 5).expect("it can be read"), [record]);
+        assert_eq!(history.latest("other").expect("it can be read"), None);
+    }
+
+    #[test]
+    fn a_run_that_never_ended_is_found_and_numbers_are_never_used_twice() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut first = RunRecord::begun("mirror", 1000);
+        History::open(dir.path()).and_then(|history| history.begin(&mut first)).expect("it can be written");
+        let history = History::open(dir.path()).expect("the history is there");
+        assert_eq!(history.close_killed("other", 2000).expect("it can be written"), 0);
+        assert_eq!(history.close_killed("mirror", 2000).expect("it can be written"), 1);
+        let mut second = RunRecord::begun("mirror", 2000);
+        history.begin(&mut second).expect("it can be written");
+        assert_eq!(second.id, first.id + 1);
+        let killed = &history.last("mirror", 2).expect("it can be read")[1];
+        assert_eq!((killed.state, killed.ended), (State::Killed, Some(2000)));
+    }
+
+    #[test]
+    fn closing_the_history_leaves_its_directory_as_it_was() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let names = || {
+            let entries = std::fs::read_dir(dir.path()).expect("it is there");
+            let mut names: Vec<_> = entries.map(|entry| entry.expect("it can be read").file_name()).collect();
+            names.sort();
+            names
+        };
+        let history = History::open(dir.path()).expect("the history can be made");
+        let mut record = RunRecord::begun("mirror", 1000);
+        history.begin(&mut record).expect("it can be written");
+        let during = names();
+        history.finish(&record).expect("it can be written");
+        drop(history);
+        assert_eq!(names(), during);
+    }
+}

@@ -1,0 +1,18 @@
+//! The mirror: find it, open it, check it, mount it, prove it, mark it, close it. Knows disks and file systems; knows
+//! nothing of what is copied.
+//!
+//! Nothing is written before the disk's hardware, its table, its containers, the UUIDs of its file systems and their
+//! marks have all agreed with the configuration.
+
+mod check;
+mod find;
+pub mod mark;
+mod mounted;
+mod open;
+mod source;
+
+pub use check::{Checked, check};
+pub use find::{Found, find};
+pub use mounted::{Access, Mounted, look_at_marks, mount_point, write_initial_marks};
+pub use open::{Opened, sweep};
+pub use source::{Source, check_role, open_source};

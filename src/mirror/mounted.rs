@@ -1,0 +1,239 @@
+//! The mirror's file systems, mounted side by side in the run's own namespace; each proven by descriptor to be the
+//! mirror's before anything is written to it.
+
+use super::check::{needs_replay, xfs_failure};
+use super::find::UNTOUCHED;
+use super::mark::{self, Mark};
+use super::open::{Opened, must_be_idle};
+use crate::config::{Mirror, Volume};
+use crate::layout::FsKind;
+use crate::refusal::{Failure, Refusal};
+use crate::sys::{mount, node};
+use anyhow::{Context, Result};
+use rustix::fs::{Mode, OFlags, openat};
+use std::fs::DirBuilder;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const UNMOUNT_TRIES: u32 = 40;
+const UNMOUNT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How a file system of the mirror is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// To look at it: not even its log is replayed.
+    ReadOnly,
+    /// To refresh it.
+    ReadWrite,
+}
+
+/// One file system of the mirror, mounted and proven.
+#[derive(Debug)]
+pub struct Mounted {
+    /// Its root directory, open for reading.
+    pub root: OwnedFd,
+    /// Its mark.
+    pub mark: Mark,
+    /// Where it is mounted. Unmounted when dropped, after `root` is gone.
+    at: MountPoint,
+}
+
+/// A place where something is mounted, until it is dropped.
+#[derive(Debug)]
+struct MountPoint {
+    path: PathBuf,
+    is_mounted: bool,
+}
+
+impl Drop for MountPoint {
+    fn drop(&mut self) {
+        if self.is_mounted {
+            // Something has failed before, and is reported; the namespace's end unmounts it in any case.
+            let _ = mount::detach(&self.path);
+        }
+        let _ = std::fs::remove_dir(&self.path);
+    }
+}
+
+impl MountPoint {
+    /// An empty directory, not mounted on yet.
+    fn make(path: PathBuf) -> Result<Self> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.with_context(|| format!("cannot make the mount point {}", path.display()))?;
+        Ok(MountPoint { path, is_mounted: false })
+    }
+}
+
+/// Where the file system number `number` of a mirror is mounted.
+pub fn mount_point(runtime_dir: &Path, mirror: &str, number: usize) -> PathBuf {
+    runtime_dir.join(mirror).join(number.to_string())
+}
+
+impl Opened<'_> {
+    /// Mounts every file system below `runtime_dir`/NAME and proves each; `sources` are the device numbers of the
+    /// primary's file systems.
+    ///
+    /// # Errors
+    /// A `Refusal` if one is not the mirror's; a `Failure` if one cannot be mounted.
+    pub fn mount(
+        &self,
+        mirror: &Mirror,
+        runtime_dir: &Path,
+        access: Access,
+        sources: &[node::DeviceNumber],
+    ) -> Result<Vec<Mounted>> {
+        let numbered = self.volumes().enumerate();
+        let mount = |(number, (volume, node))| {
+            let at = mount_point(runtime_dir, &mirror.name, number);
+            mount_one(mirror, volume, node, at, access, sources)
+        };
+        numbered.map(mount).collect()
+    }
+}
+
+impl Mounted {
+    /// Unmounts it.
+    ///
+    /// # Errors
+    /// A `Failure` if it stays busy.
+    pub fn unmount(self) -> Result<()> {
+        let Mounted { root, mut at, .. } = self;
+        drop(root);
+        for _ in 0..UNMOUNT_TRIES {
+            if mount::unmount_at(&at.path).is_ok() {
+                at.is_mounted = false;
+                return Ok(());
+            }
+            std::thread::sleep(UNMOUNT_PAUSE);
+        }
+        let what = format!("cannot unmount {}", at.path.display());
+        mount::unmount_at(&at.path).map_err(|error| {
+            let state = "all was written; the kernel unmounts it when this program has ended";
+            Failure::new(what, state).why(error.to_string()).into()
+        })
+    }
+}
+
+/// The file system's own options that keep a look at it from writing.
+fn options(kind: FsKind, access: Access) -> &'static [&'static str] {
+    match (access, kind) {
+        (Access::ReadWrite, _) => &[],
+        (Access::ReadOnly, FsKind::Ext3 | FsKind::Ext4) => &["ro", "noload"],
+        (Access::ReadOnly, FsKind::Xfs) => &["ro", "norecovery"],
+        (Access::ReadOnly, FsKind::Ext2 | FsKind::Vfat) => &["ro"],
+    }
+}
+
+fn mount_one(
+    mirror: &Mirror,
+    volume: &Volume,
+    node: &Path,
+    at: PathBuf,
+    access: Access,
+    sources: &[node::DeviceNumber],
+) -> Result<Mounted> {
+    let (root, at) = mount_and_prove(volume, node, at, access, sources)?;
+    let found = mark::read(&root)?;
+    match found {
+        Some(mark) if mark::is_ours(&mark, mirror, &volume.mirror_uuid) => Ok(Mounted { root, mark, at }),
+        other => Err(not_ours(volume, node, other.as_ref()).into()),
+    }
+}
+
+fn not_ours(volume: &Volume, node: &Path, found: Option<&Mark>) -> Refusal {
+    let what = format!("refusing to write to {}: its file system is not ours", node.display());
+    let why = match found {
+        None => "it has no mark of a mirror (/.diskmirror/mark.json)".to_owned(),
+        Some(mark) => format!("its mark is that of the mirror {:?}, UUID {}", mark.mirror, mark.mirror_uuid),
+    };
+    Refusal::new(what, UNTOUCHED)
+        .why(why)
+        .why(format!("it has the UUID {} of the mirror's {}", volume.mirror_uuid, volume.mount))
+        .remedy("if this is to be the mirror: diskmirror init --mirror DISK")
+}
+
+/// Mounts a file system, and proves by its descriptor that it lies on `node`, has the mirror's UUID, and is none of
+/// the primary's.
+fn mount_and_prove(
+    volume: &Volume,
+    node: &Path,
+    at: PathBuf,
+    access: Access,
+    sources: &[node::DeviceNumber],
+) -> Result<(OwnedFd, MountPoint)> {
+    must_be_idle(node)?;
+    let mut at = MountPoint::make(at)?;
+    let name = volume.kind.name();
+    let mounted = mount::mount_device(node, name, options(volume.kind, access), &at.path);
+    let mount_fd = mounted.map_err(|error| cannot_mount(volume.kind, node, &error))?;
+    at.is_mounted = true;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root =
+        openat(&mount_fd, ".", flags, Mode::empty()).context("cannot open the mirror's root directory")?;
+    let refuse = |why: String| {
+        let what = format!("refusing to write to {}: what is mounted is not the mirror's", node.display());
+        Err(Refusal::new(what, UNTOUCHED).why(why))
+    };
+    let on = node::device_below(root.as_fd())?;
+    let (_, expected) = node::open_node(node)?;
+    if on != expected {
+        refuse(format!("it lies on device {on:?}, not {expected:?}"))?;
+    }
+    if sources.contains(&on) {
+        refuse("it is a file system of the primary".into())?;
+    }
+    let uuid = node::filesystem_uuid(root.as_fd())?;
+    if uuid.as_deref() != Some(&volume.mirror_uuid) {
+        refuse(format!("its UUID is {}, not {}", uuid.unwrap_or_default(), volume.mirror_uuid))?;
+    }
+    Ok((root, at))
+}
+
+fn cannot_mount(kind: FsKind, node: &Path, error: &std::io::Error) -> Failure {
+    match kind {
+        FsKind::Xfs => xfs_failure(node, &error.to_string()),
+        _ => Failure::new(format!("cannot mount {}", node.display()), UNTOUCHED).why(error.to_string()),
+    }
+}
+
+/// Looks at the marks before anything is written, not even a log: a file system that is not ours stays as it is. Where a
+/// log must be replayed before the mark can be read, that is left to the check, and the mark is looked at after it.
+///
+/// # Errors
+/// A `Refusal` if a mark is missing or another's.
+pub fn look_at_marks(
+    mirror: &Mirror,
+    opened: &Opened<'_>,
+    runtime_dir: &Path,
+    sources: &[node::DeviceNumber],
+) -> Result<()> {
+    for (number, (volume, node)) in opened.volumes().enumerate() {
+        let at = mount_point(runtime_dir, &mirror.name, number);
+        let (root, at) = mount_and_prove(volume, node, at, Access::ReadOnly, sources)?;
+        let found = mark::read(&root).unwrap_or_default();
+        drop((root, at));
+        match found {
+            Some(mark) if mark::is_ours(&mark, mirror, &volume.mirror_uuid) => {}
+            None if needs_replay(node, volume.kind)? => {}
+            other => return Err(not_ours(volume, node, other.as_ref()).into()),
+        }
+    }
+    Ok(())
+}
+
+/// Gives every file system of a mirror that has just been made its first mark.
+///
+/// # Errors
+/// The system's, and all that `Opened::mount` refuses but for the marks.
+pub fn write_initial_marks(mirror: &Mirror, opened: &Opened<'_>, runtime_dir: &Path) -> Result<()> {
+    for (number, (volume, node)) in opened.volumes().enumerate() {
+        let at = mount_point(runtime_dir, &mirror.name, number);
+        let (root, at) = mount_and_prove(volume, node, at, Access::ReadWrite, &[])?;
+        let mark = Mark::initial(&mirror.name, &volume.mirror_uuid);
+        mark::write(&root, &mark)?;
+        Mounted { root, mark, at }.unmount()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! Opens what lies between the mirror's disk and its file systems, and closes it again: loudly at the end of a run,
+//! quietly when one fails, and at the start whatever an earlier, killed run has left.
+
+use super::find::{Found, UNTOUCHED, devices, is_ours, probed};
+use crate::config::{Container, Mirror, Unlock, Volume, below};
+use crate::layer::lsblk::BlockDevice;
+use crate::refusal::{Failure, Refusal};
+use crate::sys::{command, node};
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// udev and LVM look at devices as they appear: what is busy now is free a moment later.
+const CLOSE_TRIES: u32 = 20;
+const CLOSE_PAUSE: Duration = Duration::from_millis(250);
+
+/// The mirror, open: every file system has a node. Closed again when dropped; `close` says if that failed.
+#[derive(Debug)]
+pub struct Opened<'a> {
+    mirror: &'a Mirror,
+    /// Its disk's node.
+    pub disk: String,
+    nodes: Vec<PathBuf>,
+    is_open: bool,
+}
+
+/// Closes what an earlier, killed run has left open. A container opened by /etc/crypttab stays as boot left it.
+///
+/// # Errors
+/// A `Failure` if something stays open.
+pub fn sweep(mirror: &Mirror) -> Result<()> {
+    let all = devices()?;
+    let is_left = |device: &&BlockDevice| is_ours(mirror, device) && closes(mirror, device);
+    if all.iter().flat_map(BlockDevice::walk).any(|device| is_left(&device)) {
+        close_all(mirror).map_err(|error| {
+            Failure::new("cannot close what an earlier run left open", UNTOUCHED).why(format!("{error:#}"))
+        })?;
+    }
+    Ok(())
+}
+
+/// Whether we close this mapping at the end of a run.
+fn closes(mirror: &Mirror, device: &BlockDevice) -> bool {
+    let by_crypttab = |c: &Container| c.mapper == device.name && c.unlock == Unlock::Crypttab;
+    !mirror.containers.iter().any(by_crypttab)
+}
+
+impl Found {
+    /// Opens the containers, activates the volume groups, and finds every file system by its UUID on this disk.
+    /// `root` is where the primary is mounted: key files lie below it.
+    ///
+    /// # Errors
+    /// A `Failure` if a tool fails; a `Refusal` if a file system is not there, or has a twin.
+    pub fn open<'a>(self, mirror: &'a Mirror, root: &Path, read_only: bool) -> Result<Opened<'a>> {
+        let mut opened = Opened { mirror, disk: self.disk, nodes: Vec::new(), is_open: true };
+        for (container, node) in mirror.containers.iter().zip(&self.containers) {
+            open_container(container, node, root, read_only)?;
+        }
+        for group in &mirror.volume_groups {
+            tool("vgchange", &["-ay", group])?;
+        }
+        settle();
+        opened.nodes = locate(mirror, &opened.disk)?;
+        Ok(opened)
+    }
+}
+
+impl Opened<'_> {
+    /// The file systems with their nodes, root first.
+    pub fn volumes(&self) -> impl Iterator<Item = (&Volume, &Path)> {
+        self.mirror.volumes.iter().zip(self.nodes.iter().map(PathBuf::as_path))
+    }
+
+    /// Deactivates and closes everything.
+    ///
+    /// # Errors
+    /// A `Failure` that says what is still open.
+    pub fn close(mut self) -> Result<()> {
+        self.is_open = false;
+        close_all(self.mirror).map_err(|error| {
+            let state = "everything was written and unmounted, but the mirror is still open";
+            Failure::new(format!("cannot close the mirror {}", self.disk), state)
+                .why(format!("{error:#}"))
+                .into()
+        })
+    }
+}
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        if self.is_open {
+            // Something has failed before, and is reported: the next run sweeps what stays open.
+            let _ = close_all(self.mirror);
+        }
+    }
+}
+
+fn open_container(container: &Container, node: &Path, root: &Path, read_only: bool) -> Result<()> {
+    let mapper = Path::new("/dev/mapper").join(&container.mapper);
+    match &container.unlock {
+        Unlock::KeyFile(key_file) => {
+            let key_file = below(root, key_file);
+            let (key_file, node) = (key_file.to_string_lossy(), node.to_string_lossy());
+            let mut args = vec!["open", "--type", "luks", "--key-file", &key_file];
+            args.extend(container.discard.then_some("--allow-discards"));
+            args.extend(read_only.then_some("--readonly"));
+            args.extend([&*node, &container.mapper]);
+            tool("cryptsetup", &args)
+        }
+        // It is open since boot, which asked for the passphrase; or the line names a script that needs none.
+        Unlock::Crypttab if mapper.exists() => Ok(()),
+        Unlock::Crypttab => {
+            let unit = format!("systemd-cryptsetup@{}.service", container.mapper.replace('-', "\\x2d"));
+            tool("cryptdisks_start", &[&container.mapper])
+                .or_else(|_| tool("systemctl", &["start", &unit]))
+                .map_err(|error| {
+                    Failure::new(format!("cannot open {} as /etc/crypttab says", container.mapper), UNTOUCHED)
+                        .why(format!("{error:#}"))
+                        .remedy(format!("cryptdisks_start {}", container.mapper))
+                        .into()
+                })
+        }
+    }
+}
+
+/// The node of each file system: the one on `disk` with its UUID and kind. Nothing else may have that UUID.
+fn locate(mirror: &Mirror, disk: &str) -> Result<Vec<PathBuf>> {
+    let all = devices()?;
+    let here = all.iter().find(|device| device.path == disk).context("the mirror's disk has vanished")?;
+    let on_disk: Vec<&str> = here.walk().iter().map(|device| device.path.as_str()).collect();
+    let leaves = here.walk().into_iter().filter(|device| device.children.is_empty());
+    let signatures = leaves.map(|device| probed(&device.path)).collect::<Result<Vec<_>>>()?;
+    let elsewhere: Vec<&BlockDevice> = all
+        .iter()
+        .flat_map(BlockDevice::walk)
+        .filter(|device| !on_disk.contains(&device.path.as_str()))
+        .collect();
+    let refuse = |what: String| {
+        Refusal::new(format!("refusing to write to {} ({disk}): {what}", mirror.disk.title()), UNTOUCHED)
+    };
+    let one = |volume: &Volume| {
+        let uuid = Some(volume.mirror_uuid.as_str());
+        if let Some(twin) = elsewhere.iter().find(|device| device.uuid.as_deref() == uuid) {
+            let why = format!("{} also has the UUID {}", twin.path, volume.mirror_uuid);
+            return Err(refuse("its file system has a twin".into()).why(why).remedy("unplug the copy"));
+        }
+        let found: Vec<_> =
+            signatures.iter().filter(|(_, signature)| signature.uuid.as_deref() == uuid).collect();
+        match found[..] {
+            [(node, signature)] if signature.kind.as_deref() == Some(volume.kind.name()) => Ok(node.clone()),
+            [(node, signature)] => Err(refuse("its file system is not ours".into()).why(format!(
+                "{} is {}, not {}",
+                node.display(),
+                signature.kind.as_deref().unwrap_or("nothing known"),
+                volume.kind.name()
+            ))),
+            [] => Err(refuse("another disk in its place".into()).why(format!(
+                "nothing on it has the UUID {} of the mirror's {}",
+                volume.mirror_uuid, volume.mount
+            ))),
+            _ => Err(refuse("two file systems have one UUID".into()).why(volume.mirror_uuid.clone())),
+        }
+    };
+    Ok(mirror.volumes.iter().map(one).collect::<Result<_, _>>()?)
+}
+
+/// Deactivates the groups, then closes the containers, innermost first; with patience.
+fn close_all(mirror: &Mirror) -> Result<()> {
+    if mirror.containers.is_empty() && mirror.volume_groups.is_empty() {
+        return Ok(());
+    }
+    settle();
+    for group in mirror.volume_groups.iter().rev() {
+        patiently(|| tool("vgchange", &["-an", group]))?;
+    }
+    for container in mirror.containers.iter().rev().filter(|container| container.unlock != Unlock::Crypttab) {
+        if Path::new("/dev/mapper").join(&container.mapper).exists() {
+            patiently(|| tool("cryptsetup", &["close", &container.mapper]))?;
+        }
+    }
+    Ok(())
+}
+
+fn patiently(mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
+    for _ in 1..CLOSE_TRIES {
+        if attempt().is_ok() {
+            return Ok(());
+        }
+        settle();
+        std::thread::sleep(CLOSE_PAUSE);
+    }
+    attempt()
+}
+
+/// Runs a tool that must succeed.
+fn tool<S: AsRef<std::ffi::OsStr> + std::fmt::Display>(program: &str, args: &[S]) -> Result<()> {
+    let shown = || args.iter().fold(program.to_owned(), |line, arg| format!("{line} {arg}"));
+    let said = command::run(program, args, b"").with_context(|| format!("cannot run {}", shown()))?;
+    if said.ok() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("{} failed with exit code {}", shown(), said.status), UNTOUCHED)
+        .why(said.stderr)
+        .into())
+}
+
+/// Waits until udev has seen all that has changed; a system without udev has nothing to wait for.
+fn settle() {
+    let _ = command::run("udevadm", &["settle", "--timeout=30"], b"");
+}
+
+/// Whether something holds a node that we are about to use.
+///
+/// # Errors
+/// A `Refusal` if so.
+pub(super) fn must_be_idle(node: &Path) -> Result<()> {
+    if node::is_held(node).with_context(|| format!("cannot open {}", node.display()))? {
+        let what = format!("refusing to mount {}: in use", node.display());
+        return Err(Refusal::new(what, UNTOUCHED)
+            .why("something holds it: a mount in another namespace?")
+            .into());
+    }
+    Ok(())
+}

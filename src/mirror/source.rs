@@ -1,0 +1,78 @@
+//! The primary's file systems: mounted, whole, the ones the configuration means, and not empty.
+
+use super::find::UNTOUCHED;
+use crate::config::{Mirror, Volume, below};
+use crate::refusal::Refusal;
+use crate::sys::dir::{open_root, read_names};
+use crate::sys::node::{DeviceNumber, device_below, filesystem_uuid, is_whole_mount};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// A file system of the primary that may be copied from.
+#[derive(Debug)]
+pub struct Source {
+    /// Where it is mounted here.
+    pub path: PathBuf,
+    /// Its root directory, open.
+    pub root: OwnedFd,
+    /// The device it lies on.
+    pub device: DeviceNumber,
+}
+
+/// Checks that the system does not run from the mirror itself: after a failover the roles are reversed.
+///
+/// # Errors
+/// A `Refusal` if it does.
+pub fn check_role(root: &Path, mirror: &Mirror) -> Result<(), Refusal> {
+    // A root whose UUID cannot be told is refused as a source.
+    let Ok(Some(uuid)) = open_root(root).and_then(filesystem_uuid) else { return Ok(()) };
+    let Some(volume) = mirror.volumes.iter().find(|volume| volume.mirror_uuid == uuid) else { return Ok(()) };
+    Err(Refusal::new("refusing to refresh: the roles are reversed", UNTOUCHED)
+        .why(format!("the system runs from the mirror: {} is its {}", root.display(), volume.mount))
+        .why(format!("the configuration names it ({uuid}) as what is to be overwritten"))
+        .remedy("put a new disk in, and make it the mirror of this one: diskmirror init --mirror DISK"))
+}
+
+/// Opens a file system of the primary below `root`.
+///
+/// # Errors
+/// A `Refusal` if it is not mounted, not the one that is meant, or only a part of it is mounted there.
+pub fn open_source(root: &Path, volume: &Volume) -> Result<Source, Refusal> {
+    let path = below(root, Path::new(&volume.mount));
+    let refuse = |what: &str, why: String| {
+        Refusal::new(format!("refusing to mirror {}: {what}", path.display()), UNTOUCHED)
+            .why(why)
+            .remedy(format!("mount {}", path.display()))
+    };
+    let dir = open_root(&path).map_err(|error| refuse("it is not mounted", error.to_string()))?;
+    let whole = is_whole_mount(&dir).map_err(|error| refuse("cannot tell what it is", error.to_string()))?;
+    if !whole {
+        return Err(refuse(
+            "it is not mounted",
+            "no file system, or only a part of one, is mounted there".into(),
+        ));
+    }
+    let uuid = filesystem_uuid(&dir).map_err(|error| refuse("cannot tell what it is", error.to_string()))?;
+    if uuid.as_deref() != Some(&volume.primary_uuid) {
+        let found = uuid.unwrap_or_else(|| "none".into());
+        let why = format!("the UUID of what is mounted there is {found}, not {}", volume.primary_uuid);
+        return Err(refuse("it is not mounted: another file system is in its place", why));
+    }
+    let device = device_below(&dir).map_err(|error| refuse("cannot tell what it is", error.to_string()))?;
+    Ok(Source { path, root: dir, device })
+}
+
+impl Source {
+    /// Whether it holds nothing but what mkfs and this program make.
+    pub fn is_empty(&self) -> bool {
+        let (names, error) = read_names(&self.root);
+        error.is_none() && names.iter().all(|named| matches!(&*named.name, b"lost+found" | b".diskmirror"))
+    }
+
+    /// The refusal to make the mirror as empty as this source is.
+    pub fn empty_refusal(&self) -> Refusal {
+        Refusal::new(format!("refusing to mirror {}: it is empty", self.path.display()), UNTOUCHED)
+            .why("nothing is in it, and everything on its mirror would be deleted")
+            .remedy("look whether it is the right file system, and whether it is mounted whole")
+    }
+}

@@ -1,0 +1,175 @@
+//! What a run leaves behind, whatever happened to it: what history and status read, and what gives the exit code.
+
+use crate::exit_code::Exit;
+use serde::{Deserialize, Serialize};
+
+/// Errors kept in a record; the rest is only counted.
+pub const MAX_ERRORS: usize = 100;
+
+/// How a run ended, or that it has not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It has begun.
+    Running,
+    /// Everything was done.
+    Done,
+    /// Finished, but some files or a file system were not copied.
+    Incomplete,
+    /// It could not be finished.
+    Failed,
+    /// It was not begun: nothing was written.
+    Refused,
+    /// A signal ended it, cleanly.
+    Stopped,
+    /// Another run holds the lock.
+    Locked,
+    /// It ended without a word: a kill or a power cut. Found out by the next run.
+    Killed,
+}
+
+impl State {
+    /// The name in the history and in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::Running => "running",
+            State::Done => "done",
+            State::Incomplete => "incomplete",
+            State::Failed => "failed",
+            State::Refused => "refused",
+            State::Stopped => "stopped",
+            State::Locked => "locked",
+            State::Killed => "killed",
+        }
+    }
+
+    /// What the shell is told.
+    pub const fn exit(self) -> Exit {
+        match self {
+            State::Done => Exit::Done,
+            State::Incomplete => Exit::Incomplete,
+            State::Refused => Exit::Refused,
+            State::Locked => Exit::Locked,
+            State::Running | State::Failed | State::Stopped | State::Killed => Exit::Failed,
+        }
+    }
+}
+
+/// What was done to one file system: `sync`'s figures.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct VolumeRecord {
+    /// Where the primary mounts it.
+    pub mount: String,
+    /// Entries that were compared.
+    pub entries_scanned: u64,
+    /// Files whose content was copied.
+    pub files_copied: u64,
+    /// Bytes of content that were copied.
+    pub bytes_copied: u64,
+    /// Hard links that were made.
+    pub hardlinks: u64,
+    /// Entries of which only metadata changed.
+    pub metadata_changed: u64,
+    /// Entries that were moved instead of copied.
+    pub renamed: u64,
+    /// Entries that were deleted.
+    pub deleted: u64,
+    /// Entries that could not be copied.
+    pub errors: u64,
+    /// How long the work on it took.
+    pub seconds: f64,
+}
+
+/// One run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Its number: grows by one with each run; 0 until the history has given it one.
+    pub id: i64,
+    /// The mirror's name.
+    pub mirror: String,
+    /// When it began, in seconds since 1970.
+    pub started: i64,
+    /// When it ended, likewise.
+    pub ended: Option<i64>,
+    /// How it ended.
+    pub state: State,
+    /// The file systems that were worked on.
+    pub volumes: Vec<VolumeRecord>,
+    /// The first errors, a line each.
+    pub errors: Vec<String>,
+    /// What stopped it, or what was left out: the message as it was shown.
+    pub message: Option<String>,
+}
+
+impl RunRecord {
+    /// A run of `mirror` that begins now.
+    pub fn begun(mirror: &str, started: i64) -> Self {
+        RunRecord {
+            id: 0,
+            mirror: mirror.to_owned(),
+            started,
+            ended: None,
+            state: State::Running,
+            volumes: Vec::new(),
+            errors: Vec::new(),
+            message: None,
+        }
+    }
+
+    /// The exit code that follows from how it ended.
+    pub const fn exit(&self) -> Exit {
+        self.state.exit()
+    }
+
+    /// Keeps an error, unless there are too many already.
+    pub fn error(&mut self, line: impl Into<String>) {
+        if self.errors.len() < MAX_ERRORS {
+            self.errors.push(line.into());
+        }
+    }
+
+    /// The sums over all file systems.
+    pub fn total(&self) -> VolumeRecord {
+        let mut total = VolumeRecord::default();
+        for volume in &self.volumes {
+            total.entries_scanned += volume.entries_scanned;
+            total.files_copied += volume.files_copied;
+            total.bytes_copied += volume.bytes_copied;
+            total.hardlinks += volume.hardlinks;
+            total.metadata_changed += volume.metadata_changed;
+            total.renamed += volume.renamed;
+            total.deleted += volume.deleted;
+            total.errors += volume.errors;
+            total.seconds += volume.seconds;
+        }
+        total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_run_that_did_everything_ends_with_zero() {
+        for state in [
+            State::Running,
+            State::Incomplete,
+            State::Failed,
+            State::Refused,
+            State::Stopped,
+            State::Locked,
+            State::Killed,
+        ] {
+            assert_ne!(state.exit(), Exit::Done, "{state:?}");
+        }
+        assert_eq!(State::Done.exit(), Exit::Done);
+    }
+
+    #[test]
+    fn a_dying_disk_does_not_fill_the_history() {
+        let mut record = RunRecord::begun("mirror", 0);
+        (0..1000).for_each(|n| record.error(format!("error {n}")));
+        assert_eq!(record.errors.len(), MAX_ERRORS);
+    }
+}

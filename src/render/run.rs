@@ -1,0 +1,107 @@
+//! How a run tells what it did: a line, a log entry, an object.
+
+use crate::record::RunRecord;
+use crate::units::{Bytes, duration, thousands};
+use std::time::Duration;
+
+/// `412,906 compared, 1,204 copied (3.10 GiB), 88 deleted, 0 errors, 1m42s`
+pub fn summary(record: &RunRecord) -> String {
+    let total = record.total();
+    let lasted = record.ended.map_or(0, |ended| (ended - record.started).max(0));
+    let time = Duration::from_secs_f64(total.seconds).max(Duration::from_secs(lasted.unsigned_abs()));
+    format!(
+        "{} compared, {} copied ({}), {} deleted, {} errors, {}",
+        thousands(total.entries_scanned),
+        thousands(total.files_copied),
+        Bytes(total.bytes_copied),
+        thousands(total.deleted),
+        thousands(total.errors),
+        duration(time)
+    )
+}
+
+/// The run as one JSON object: `{"volumes":[…],"state","exit"}`, and the message if there is one.
+pub fn json(record: &RunRecord) -> String {
+    let mut object = serde_json::json!({
+        "volumes": record.volumes,
+        "state": record.state.name(),
+        "exit": record.exit().code(),
+    });
+    if let Some(message) = &record.message {
+        object["message"] = message.as_str().into();
+    }
+    if !record.errors.is_empty() {
+        object["errors"] = record.errors.clone().into();
+    }
+    object.to_string()
+}
+
+/// The run's lines in the log, each with the time `now`.
+pub fn log_lines(record: &RunRecord, now: &str) -> String {
+    let head = match record.id {
+        0 => String::new(),
+        id => format!(" {id}"),
+    };
+    let mut lines =
+        vec![format!("run{head} of {}: {}: {}", record.mirror, record.state.name(), summary(record))];
+    lines.extend(record.message.iter().flat_map(|message| message.lines()).map(|line| format!("  {line}")));
+    lines.extend(record.errors.iter().map(|error| format!("  {error}")));
+    lines.iter().map(|line| format!("{now} {line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{State, VolumeRecord};
+
+    fn record() -> RunRecord {
+        let volume = VolumeRecord {
+            mount: "/".into(),
+            entries_scanned: 412_906,
+            files_copied: 1204,
+            bytes_copied: 3_328_599_655,
+            deleted: 88,
+            seconds: 101.9,
+            ..VolumeRecord::default()
+        };
+        RunRecord {
+            ended: Some(1102),
+            state: State::Done,
+            volumes: vec![volume],
+            ..RunRecord::begun("mirror", 1000)
+        }
+    }
+
+    #[test]
+    fn a_summary_is_one_line() {
+        assert_eq!(
+            summary(&record()),
+            "412,906 compared, 1,204 copied (3.10 GiB), 88 deleted, 0 errors, 1m42s"
+        );
+    }
+
+    #[test]
+    fn every_line_of_the_log_has_its_time() {
+        let mut record = record();
+        (record.id, record.state, record.message) = (7, State::Failed, Some("it\n  why: so".into()));
+        let text = log_lines(&record, "2026-11-23T01:02:03+01:00");
+        assert!(
+            text.starts_with("2026-11-23T01:02:03+01:00 run 7 of mirror: failed: 412,906 compared"),
+            "{text}"
+        );
+        assert!(
+            text.lines().all(|line| line.starts_with("2026-11-23T01:02:03+01:00 "))
+                && text.lines().count() == 3
+        );
+    }
+
+    #[test]
+    fn json_says_how_it_ended() {
+        let value: serde_json::Value = serde_json::from_str(&json(&record())).expect("it is JSON");
+        assert_eq!((&value["state"], &value["exit"]), (&"done".into(), &0.into()));
+        assert_eq!(
+            (&value["volumes"][0]["mount"], &value["volumes"][0]["deleted"]),
+            (&"/".into(), &88.into())
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! A lock that the kernel holds: gone with the process that took it, however that ended. The file's content only
+//! says who; it decides nothing, and the file stays.
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Who holds a lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The process.
+    pub pid: u32,
+    /// Since when, in seconds since 1970.
+    pub since: i64,
+    /// What it is doing: a command line.
+    pub what: String,
+}
+
+/// A lock that is held until it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    /// Closed on drop, which is what frees the lock.
+    _file: File,
+}
+
+/// Takes the lock at `path` for `holder`, or says who has it (`None` if the holder has not said so yet).
+///
+/// The descriptor is closed in every tool that is started: none of them can keep the lock beyond us.
+///
+/// # Errors
+/// The system's, of opening and writing the file.
+pub fn acquire(path: &Path, holder: &Holder) -> io::Result<Result<Lock, Option<Holder>>> {
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {
+            file.set_len(0)?;
+            file.write_all(serde_json::to_string(holder)?.as_bytes())?;
+            Ok(Ok(Lock { _file: file }))
+        }
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            file.rewind()?;
+            file.read_to_string(&mut text)?;
+            Ok(Err(serde_json::from_str(&text).ok()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_taker_is_told_who_holds_it_and_a_third_finds_it_free() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("a.lock");
+        let holder = Holder { pid: 7, since: 1_700_000_000, what: "diskmirror run".into() };
+        let held = acquire(&path, &holder).expect("the file can be made").expect("nobody has it");
+        let other = Holder { pid: 8, ..holder.clone() };
+        assert_eq!(acquire(&path, &other).expect("the file can be read").err(), Some(Some(holder)));
+        drop(held);
+        assert!(acquire(&path, &other).expect("the file is there").is_ok());
+    }
+}
