@@ -4,16 +4,16 @@
 use clap::CommandFactory;
 use clap_complete::Shell;
 use diskmirror::cli::Cli;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs, io};
 
 fn main() -> ExitCode {
-    let Some(directory) = env::args_os().nth(1) else {
+    let Some(directory) = env::args_os().nth(1).map(PathBuf::from) else {
         eprintln!("usage: manual DIRECTORY");
         return ExitCode::from(2);
     };
-    match write_all(Path::new(&directory)) {
+    match write_all(&directory) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}: {error}", directory.display());
