@@ -87,8 +87,10 @@ impl Server {
         tool("mke2fs", &["-q", "-t", "ext4", "-N", "4096", &node(3)], "");
         let root = Mounted::on(images.path().join("root"), &node(3));
         fs::create_dir(root.0.join("etc")).expect("it is writable");
+        // In small letters, as blkid and udev write what sfdisk writes in capitals.
+        let part_uuid = tool("blkid", &["-p", "-s", "PART_ENTRY_UUID", "-o", "value", &node(2)], "");
         let fstab =
-            format!("{}  /  ext4 defaults 0 1\nLABEL=its\\040boot /boot ext3 defaults 0 2\n", node(3));
+            format!("{} / ext4 defaults 0 1\nPARTUUID={part_uuid} /boot ext3 defaults 0 2\n", node(3));
         fs::write(root.0.join("etc/fstab"), fstab).expect("it is writable");
         let boot = Mounted::on(root.0.join("boot"), &node(2));
         Server { _boot: boot, root, primary, mirror, _images: images }
@@ -140,7 +142,7 @@ fn a_server_on_a_loop_device_is_discovered_below_its_root() {
     assert_eq!(table.partitions[1].name.as_deref(), Some("the, boot"));
     let [boot, root] = survey.primary.filesystems()[..] else { panic!("two file systems") };
     assert_eq!(
-        (boot.kind, boot.label.as_deref(), boot.target()),
+        (boot.kind, boot.label.as_deref(), boot.fstab_target.as_deref()),
         (FsKind::Ext3, Some("its boot"), Some("/boot"))
     );
     assert_eq!(
