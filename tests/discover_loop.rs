@@ -27,17 +27,21 @@ struct Loop(String);
 
 impl Loop {
     fn over(image: &Path) -> Self {
-        Loop(tool("losetup", &["-f", "--show", image.to_str().expect("a plain name")], ""))
+        let device = Loop(tool("losetup", &["-f", "--show", image.to_str().expect("a plain name")], ""));
+        // The kernel keeps partitions that partx told it of when a loop device goes to its next user.
+        device.quiet("partx", "-d");
+        device
+    }
+
+    fn quiet(&self, program: &str, option: &str) {
+        let _ = Command::new(program).args([option, &self.0]).stderr(Stdio::null()).status();
     }
 }
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        let quiet = |program: &str, option: &str| {
-            let _ = Command::new(program).args([option, &self.0]).stderr(Stdio::null()).status();
-        };
-        quiet("partx", "-d");
-        quiet("losetup", "-d");
+        self.quiet("partx", "-d");
+        self.quiet("losetup", "-d");
     }
 }
 
