@@ -4,9 +4,11 @@
 use crate::layer::blkid;
 use crate::refusal::Refusal;
 use crate::sys::command;
+use crate::units::MIB;
 use anyhow::{Context, Result, bail};
 use std::fmt;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
 
 /// A question about the machine's disks. Those about one device carry its node.
@@ -152,7 +154,7 @@ impl Probe for Tools {
             Question::Cmdline => PathBuf::from("/proc/cmdline"),
             Question::Memory => PathBuf::from("/proc/meminfo"),
             Question::Fstab | Question::Crypttab => self.root.join(question.file()),
-            _ => return run(question),
+            _ => return run(question, rustix::process::geteuid().is_root()),
         };
         match std::fs::read_to_string(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound && question.may_be_absent() => {
@@ -163,8 +165,8 @@ impl Probe for Tools {
     }
 }
 
-fn run(question: &Question) -> Result<String> {
-    if !rustix::process::geteuid().is_root() {
+fn run(question: &Question, is_root: bool) -> Result<String> {
+    if !is_root {
         return Err(not_root().into());
     }
     let mut failed = String::new();
@@ -178,13 +180,19 @@ fn run(question: &Question) -> Result<String> {
         };
         match (question, said.status) {
             (_, 0) => return Ok(said.stdout),
-            // blkid(8): 2 is "nothing found", but also what it ends with if it cannot read the device.
-            (Question::Blkid(_), 2) if said.stderr.trim().is_empty() => return Ok(String::new()),
+            (Question::Blkid(node), 2) => return readable(node).map(|()| String::new()),
             (Question::Blkid(_), 8) => return Ok(blkid::AMBIVALENT.to_owned()),
             _ => failed = said.stderr.trim().to_owned(),
         }
     }
     bail!("{question} failed: {failed}")
+}
+
+/// blkid ends with 2 where it finds nothing, but also, without a word, where it cannot open or read the device: a
+/// full disk would pass for a blank one.
+fn readable(node: &str) -> Result<()> {
+    let read = File::open(node).and_then(|device| device.take(MIB).read_to_end(&mut Vec::new()));
+    read.map(drop).with_context(|| format!("cannot read {node}"))
 }
 
 fn not_root() -> Refusal {
@@ -228,5 +236,37 @@ impl Probe for Recorded {
             }
             read => read.with_context(|| format!("there is no record of {question} in {}", path.display())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_root_nothing_is_asked() {
+        let error = run(&Question::Blkid("/dev/sda".into()), false).expect_err("it is not root");
+        let refusal = error.downcast::<Refusal>().expect("it is a plain no");
+        assert!(refusal.what.ends_with("not root"), "{refusal}");
+    }
+
+    #[test]
+    fn a_missing_tool_is_named_with_its_package() {
+        let packages =
+            ["lsblk", "sfdisk", "dumpe2fs", "xfs_info", "lvs", "cryptsetup"].map(|tool| missing(tool).remedy);
+        let names = ["util-linux", "fdisk", "e2fsprogs", "xfsprogs", "lvm2", "cryptsetup"];
+        assert_eq!(packages, names.map(|name| vec![format!("apt-get install {name}")]));
+    }
+
+    #[test]
+    fn a_device_that_cannot_be_read_does_not_pass_for_a_blank_one() {
+        // blkid says the same of both: status 2 and nothing else.
+        let blank = tempfile::NamedTempFile::new().expect("there is room");
+        blank.as_file().set_len(MIB).expect("there is room");
+        let ask = |node: &str| run(&Question::Blkid(node.to_owned()), true);
+        let answer = ask(blank.path().to_str().expect("a plain name")).expect("it can be read");
+        assert_eq!(answer, "");
+        let error = ask("/dev/no-such-disk").expect_err("it is not there");
+        assert!(error.to_string().contains("cannot read /dev/no-such-disk"), "{error:#}");
     }
 }

@@ -176,6 +176,12 @@ pub fn name_partitions(disk: &str, partitions: &[NewPartition]) -> Vec<Invocatio
     .collect()
 }
 
+/// Tells the kernel of a table's partitions, one by one: also where it does not know the kind of table, or does not
+/// look by itself (loop devices).
+pub fn announce(disk: &str) -> Invocation {
+    Invocation::new("partx", ["--update", disk])
+}
+
 fn in_script(name: &str) -> bool {
     !name.chars().any(|c| c == '"' || c == '\\' || c.is_control())
 }

@@ -172,10 +172,15 @@ impl<'a> Builder<'a> {
         let check = Check::Table { disk: disk.path.clone(), partitions };
         let title =
             format!("partition {} as the primary ({} partitions, new identifiers)", disk.path, new.len());
-        self.run(title, write, vec![check]);
+        self.run(title, write, vec![]);
         for name in names {
             self.run(format!("name a partition of {}", disk.path), name, vec![]);
         }
+        self.run(
+            format!("let the kernel see the partitions of {}", disk.path),
+            partition_table::announce(&disk.path),
+            vec![check],
+        );
         self.plan.table_id = id;
     }
 

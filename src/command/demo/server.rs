@@ -48,6 +48,7 @@ impl Server {
         self.mirror = self.attach("mirror.img")?;
         let script = "label: gpt\nsize=128MiB, type=L, name=boot\ntype=L, name=system\n";
         tool("sfdisk", &["--quiet", &self.primary], script.as_bytes())?;
+        tool("partx", &["--update", &self.primary], b"")?;
         let boot = format!("{}p1", self.primary);
         tool("mke2fs", &["-q", "-F", "-t", "ext4", "-L", "boot", &boot], b"")?;
         let system = if self.encrypted { self.encrypt()? } else { format!("{}p2", self.primary) };
