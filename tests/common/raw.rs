@@ -1,0 +1,70 @@
+//! The few calls that neither std nor rustix wraps: the only `unsafe` of the tests.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// How a file system is shut down under its users (`xfs_fs.h`, XFS_FSOP_GOING_FLAGS_*; ext4 took them over).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Freeze first: everything reaches the disk.
+    Default = 0,
+    /// Write the log out, and nothing else.
+    LogFlush = 1,
+    /// Nothing more reaches the disk: a power cut.
+    NoLogFlush = 2,
+}
+
+/// EXT4_IOC_SHUTDOWN = XFS_IOC_GOINGDOWN = _IOR('X', 125, __u32).
+const GOINGDOWN: libc::Ioctl = 0x8004_587d_u32 as libc::Ioctl;
+/// FS_IOC_FSGETXATTR = _IOR('X', 31, struct fsxattr), 28 bytes.
+const FSGETXATTR: libc::Ioctl = 0x801c_581f_u32 as libc::Ioctl;
+/// FS_IOC_FSSETXATTR = _IOW('X', 32, struct fsxattr).
+const FSSETXATTR: libc::Ioctl = 0x401c_5820_u32 as libc::Ioctl;
+
+/// struct fsxattr of linux/fs.h.
+#[repr(C)]
+#[derive(Default)]
+struct FsXattr {
+    xflags: u32,
+    extsize: u32,
+    nextents: u32,
+    projid: u32,
+    cowextsize: u32,
+    pad: [u8; 8],
+}
+
+fn checked(result: libc::c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Shuts down the ext4 or XFS that `fd` lies on.
+pub fn shutdown(fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
+    let flags = how as u32;
+    // SAFETY: the request reads one u32 behind the pointer, which lives through the call.
+    checked(unsafe { libc::ioctl(fd.as_raw_fd(), GOINGDOWN, &raw const flags) })
+}
+
+/// The project id of a file or directory; `None` where the file system has none.
+pub fn project_id(fd: BorrowedFd<'_>) -> Option<u32> {
+    let mut attributes = FsXattr::default();
+    // SAFETY: the request writes one struct fsxattr behind the pointer, which lives through the call.
+    checked(unsafe { libc::ioctl(fd.as_raw_fd(), FSGETXATTR, &raw mut attributes) }).ok()?;
+    Some(attributes.projid)
+}
+
+/// Sets the project id of a file or directory.
+pub fn set_project_id(fd: BorrowedFd<'_>, id: u32) -> io::Result<()> {
+    let mut attributes = FsXattr::default();
+    // SAFETY: both requests transfer one struct fsxattr behind the pointer, which lives through the calls.
+    unsafe {
+        checked(libc::ioctl(fd.as_raw_fd(), FSGETXATTR, &raw mut attributes))?;
+        attributes.projid = id;
+        checked(libc::ioctl(fd.as_raw_fd(), FSSETXATTR, &raw const attributes))
+    }
+}
+
+/// Gives the calling thread, and what it starts from now on, a mount namespace of its own.
+pub fn unshare_mounts() -> io::Result<()> {
+    // SAFETY: CLONE_NEWNS changes what the calling thread sees of mounts; it frees and shares no memory.
+    checked(unsafe { libc::unshare(libc::CLONE_NEWNS) })
+}
