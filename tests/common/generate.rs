@@ -173,7 +173,7 @@ impl Generator {
     }
 
     fn add_symlink(&mut self, path: &Path) {
-        let far = "long/".repeat(800);
+        let far = "long/".repeat(200);
         let target = *self.rng.pick(&["/etc/passwd", "dangling", "..", "\n odd \u{1}", far.as_str(), "."]);
         symlink(target, path).expect("a new link");
     }

@@ -5,8 +5,9 @@
 
 use super::raw::{self, Shutdown};
 use std::cell::Cell;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -132,13 +133,13 @@ fn unmount(point: &Path) -> bool {
     })
 }
 
-/// In memory if there is room for four such images, else beside the build: flushes are frequent here, and of no
-/// interest to the disk.
+/// In memory if there is room for four such images, else in the directory for temporary files: flushes are frequent
+/// here, and of no interest to the disk. Other users may enter: some tests act as one.
 fn image_directory(mib: u64) -> tempfile::TempDir {
-    let shm = Path::new("/dev/shm");
-    let room = rustix::fs::statvfs(shm).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
-    if room > 4 * (mib << 20) {
-        return tempfile::tempdir_in(shm).expect("a directory in memory");
-    }
-    super::scratch()
+    let shm = PathBuf::from("/dev/shm");
+    let room = rustix::fs::statvfs(&shm).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
+    let parent = if room > 4 * (mib << 20) { shm } else { std::env::temp_dir() };
+    let made = tempfile::tempdir_in(parent).expect("a directory for an image");
+    std::fs::set_permissions(made.path(), Permissions::from_mode(0o755)).expect("its own directory");
+    made
 }

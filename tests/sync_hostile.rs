@@ -1,0 +1,408 @@
+//! `sync` where the world does not hold still, or is against it: what cannot be read, what vanishes or changes in
+//! mid-copy, who swaps directories for links, and trees that must be refused.
+
+mod common;
+
+use common::comparer::{Snapshot, touched};
+use common::loopfs::{Kind, LoopFs, private_mounts, tool};
+use common::sync_command::{self as sync, Report, sync};
+use common::{assert_equal, generate, rsync_judge};
+use rustix::fs::{CWD, FileType, Mode, RenameFlags};
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::os::unix::fs::{FileExt, PermissionsExt, lchown, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// The user `nobody` of most systems: any user that is not root will do.
+const NOBODY: u32 = 65_534;
+
+/// Source and copy of a user who is not root, whoever runs the test.
+struct Unprivileged {
+    source: PathBuf,
+    copy: PathBuf,
+    program: OsString,
+    _filesystem: Option<LoopFs>,
+    _scratch: tempfile::TempDir,
+}
+
+impl Unprivileged {
+    fn new() -> Self {
+        let scratch = common::scratch();
+        let filesystem = common::is_root().then(|| LoopFs::new(Kind::Ext4, 128));
+        let at = filesystem.as_ref().map_or(scratch.path(), LoopFs::path).to_owned();
+        let (source, copy) = (at.join("source"), at.join("copy"));
+        let mut program = sync::program();
+        if common::is_root() {
+            // Where the build lies, that user may not be let in.
+            fs::copy(&program, at.join("program")).unwrap();
+            fs::set_permissions(at.join("program"), Permissions::from_mode(0o755)).unwrap();
+            program = at.join("program").into();
+        }
+        for directory in [&source, &copy] {
+            fs::create_dir(directory).unwrap();
+            give_away(directory);
+        }
+        Unprivileged { source, copy, program, _filesystem: filesystem, _scratch: scratch }
+    }
+    fn run(&self) -> Report {
+        let mut command = Command::new(&self.program);
+        command.args(["sync", "--json", "--"]).arg(&self.source).arg(&self.copy);
+        if common::is_root() {
+            command.uid(NOBODY).gid(NOBODY).current_dir("/");
+        }
+        sync::finish(&mut command)
+    }
+    fn write(&self, name: &str, content: &str) {
+        let path = self.source.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        give_away(path.parent().unwrap());
+        fs::write(&path, content).unwrap();
+        give_away(&path);
+    }
+    fn chmod(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.source.join(name), Permissions::from_mode(mode)).unwrap();
+    }
+}
+
+fn give_away(path: &Path) {
+    if common::is_root() {
+        lchown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+}
+
+// -- what cannot be read
+
+#[test]
+fn unreadable_files_keep_their_old_copy_and_unread_directories_lose_nothing() {
+    let pair = Unprivileged::new();
+    for name in ["locked", "closed/kept", "closed/lost", "open/lost", "open/changed"] {
+        pair.write(name, "old");
+    }
+    pair.run().expect_done();
+    for name in ["locked", "open/changed", "new"] {
+        pair.write(name, "the new content");
+    }
+    fs::remove_file(pair.source.join("closed/lost")).unwrap();
+    fs::remove_file(pair.source.join("open/lost")).unwrap();
+    pair.chmod("locked", 0);
+    pair.chmod("closed", 0);
+    let report = pair.run();
+    pair.chmod("closed", 0o755);
+    assert_eq!(report.exit, 3, "{report:#?}");
+    assert!(report.count("errors") >= 2, "{report:#?}");
+    for name in ["locked", "closed"] {
+        assert!(report.stderr.contains(name), "{name} is not named: {report:#?}");
+    }
+    // The copy of what was unreadable may have taken its mode over.
+    for name in ["locked", "closed"] {
+        fs::set_permissions(pair.copy.join(name), Permissions::from_mode(0o755)).unwrap();
+    }
+    let read = |name: &str| fs::read_to_string(pair.copy.join(name)).unwrap();
+    assert_eq!((read("locked"), read("closed/kept")), ("old".into(), "old".into()));
+    assert_eq!(read("closed/lost"), "old", "a deletion below an unread directory was not deferred");
+    assert!(!pair.copy.join("open/lost").exists(), "a deletion elsewhere was deferred");
+    assert_eq!((read("new"), read("open/changed")), ("the new content".into(), "the new content".into()));
+
+    pair.chmod("locked", 0o644);
+    pair.run().expect_done();
+    assert_equal(&pair.source, &pair.copy, "readable again");
+}
+
+#[test]
+fn an_unprivileged_user_gets_everything_but_owners_and_device_nodes() {
+    let pair = Unprivileged::new();
+    pair.write("own", "content");
+    pair.write("dir/inner", "content");
+    symlink("own", pair.source.join("link")).unwrap();
+    give_away(&pair.source.join("link"));
+    if common::is_root() {
+        fs::write(pair.source.join("roots"), "readable").unwrap();
+    }
+    pair.run().expect_done().expect_copied(if common::is_root() { 3 } else { 2 });
+    assert_eq!(fs::read(pair.copy.join("dir/inner")).unwrap(), b"content");
+    pair.run().expect_done().expect_no_change("owners that cannot be set are not seen as changes");
+    if !common::root_or_skip("a device node that an unprivileged user meets") {
+        return;
+    }
+    let null = rustix::fs::makedev(1, 3);
+    let node = pair.source.join("node");
+    rustix::fs::mknodat(CWD, &node, FileType::CharacterDevice, Mode::from_raw_mode(0o644), null).unwrap();
+    let report = pair.run();
+    assert_eq!((report.exit, report.count("errors")), (3, 1), "{report:#?}");
+    assert!(report.stderr.contains("node"), "{report:#?}");
+}
+
+trait ExpectCopied {
+    fn expect_copied(self, files: u64);
+}
+
+impl ExpectCopied for Report {
+    fn expect_copied(self, files: u64) {
+        assert_eq!(self.count("files_copied"), files, "{:#?}", self.json);
+    }
+}
+
+// -- what does not hold still
+
+/// A source and a copy whose owner may be root.
+struct Pair {
+    source: PathBuf,
+    copy: PathBuf,
+    at: PathBuf,
+    _filesystem: Option<LoopFs>,
+    _scratch: tempfile::TempDir,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let scratch = common::scratch();
+        let filesystem = common::is_root().then(|| LoopFs::new(Kind::Ext4, 512));
+        let at = filesystem.as_ref().map_or(scratch.path(), LoopFs::path).to_owned();
+        let (source, copy) = (at.join("source"), at.join("copy"));
+        fs::create_dir(&source).unwrap();
+        fs::create_dir(&copy).unwrap();
+        Pair { source, copy, at, _filesystem: filesystem, _scratch: scratch }
+    }
+}
+
+/// Does `disturb` over and over while `work` runs.
+fn while_disturbed(mut disturb: impl FnMut(u64) + Send, work: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut round = 0;
+            while !done.load(Relaxed) {
+                disturb(round);
+                round += 1;
+            }
+        });
+        // The disturber must end even if the work panics, or the panic is never told.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        done.store(true, Relaxed);
+        if let Err(panic) = outcome {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+#[test]
+fn files_and_directories_that_vanish_are_no_errors() {
+    let pair = Pair::new();
+    for n in 0..200 {
+        fs::write(pair.source.join(format!("still-{n}")), "x").unwrap();
+    }
+    let (source, outside) = (pair.source.clone(), pair.at.clone());
+    let vanish = move |round: u64| {
+        let name = format!("gone-{}", round % 40);
+        let (made, shown) = (outside.join(&name), source.join(&name));
+        if round % 2 == 0 {
+            fs::create_dir(&made).unwrap();
+            fs::write(made.join("inner"), "x").unwrap();
+        } else {
+            fs::write(&made, "complete from the start").unwrap();
+        }
+        fs::rename(&made, &shown).unwrap();
+        generate::remove(&shown);
+    };
+    while_disturbed(vanish, || {
+        for round in 0..30 {
+            let report = sync::run(&pair.source, &pair.copy, &[]);
+            assert_eq!((report.exit, report.count("errors")), (0, 0), "round {round}: {report:#?}");
+        }
+    });
+    sync(&pair.source, &pair.copy);
+    assert_equal(&pair.source, &pair.copy, "when all is quiet");
+}
+
+#[test]
+fn a_file_that_never_holds_still_is_reported_and_the_rest_is_copied() {
+    let pair = Pair::new();
+    fs::write(pair.source.join("quiet"), "x").unwrap();
+    let file = File::create(pair.source.join("busy")).unwrap();
+    file.write_all_at(&vec![1; 96 << 20], 0).unwrap();
+    let change = |round: u64| {
+        file.write_all_at(&round.to_le_bytes(), round % (96 << 20)).unwrap();
+    };
+    while_disturbed(change, || {
+        let report = sync::run(&pair.source, &pair.copy, &[]);
+        assert_eq!(report.exit, 3, "{report:#?}");
+        assert!(report.stderr.contains("busy"), "the file is not named: {report:#?}");
+        assert_eq!(fs::read(pair.copy.join("quiet")).unwrap(), b"x");
+    });
+    sync(&pair.source, &pair.copy);
+    assert_equal(&pair.source, &pair.copy, "when all is quiet");
+}
+
+// -- who is against it
+
+#[test]
+fn a_directory_that_is_swapped_for_a_link_leads_nowhere() {
+    let pair = Pair::new();
+    let outside = pair.at.join("outside");
+    for directory in ["source/dir/sub", "source/trap", "copy", "outside/sub"] {
+        fs::create_dir_all(pair.at.join(directory)).unwrap();
+    }
+    fs::write(outside.join("secret"), "not of this tree").unwrap();
+    fs::write(outside.join("sub/secret"), "not of this tree").unwrap();
+    for n in 0..100 {
+        fs::write(pair.source.join(format!("dir/sub/{n}")), n.to_string()).unwrap();
+    }
+    sync(&pair.source, &pair.copy);
+    symlink(&outside, pair.source.join("trap/link")).unwrap();
+    symlink(&outside, pair.at.join("trap-on-copy")).unwrap();
+    let before = Snapshot::of(&outside);
+    let swap = |a: PathBuf, b: PathBuf| {
+        // The sync replaces what stands on the copy at times: then there is nothing to swap for a moment.
+        let _ = rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE);
+    };
+    let disturb = |round: u64| {
+        swap(pair.source.join("dir"), pair.source.join("trap/link"));
+        if round % 3 == 0 {
+            swap(pair.copy.join("dir"), pair.at.join("trap-on-copy"));
+        }
+    };
+    while_disturbed(disturb, || {
+        for round in 0..40 {
+            fs::write(pair.source.join("trap/new"), round.to_string()).unwrap();
+            let report = sync::run(&pair.source, &pair.copy, &[]);
+            assert!([0, 3].contains(&report.exit), "{report:#?}");
+            let copied = Snapshot::of(&pair.copy);
+            let stolen = copied.entries.keys().find(|path| path.ends_with(b"secret"));
+            assert_eq!(stolen, None, "round {round}: read through a link");
+        }
+    });
+    let after = Snapshot::of(&outside);
+    assert_eq!(touched(&before, &after), Vec::<Vec<u8>>::new(), "written through a link");
+}
+
+#[test]
+fn a_link_that_stands_on_the_copy_is_replaced_and_not_followed() {
+    let pair = Pair::new();
+    let outside = pair.at.join("outside");
+    fs::create_dir_all(pair.source.join("dir")).unwrap();
+    fs::create_dir(&outside).unwrap();
+    fs::write(pair.source.join("dir/file"), "x").unwrap();
+    fs::write(pair.source.join("file"), "x").unwrap();
+    fs::write(outside.join("file"), "precious").unwrap();
+    symlink(&outside, pair.copy.join("dir")).unwrap();
+    symlink(outside.join("file"), pair.copy.join("file")).unwrap();
+    let before = Snapshot::of(&outside);
+    sync(&pair.source, &pair.copy);
+    assert_equal(&pair.source, &pair.copy, "links replaced");
+    assert_eq!(touched(&before, &Snapshot::of(&outside)), Vec::<Vec<u8>>::new());
+}
+
+// -- excludes
+
+#[test]
+fn what_is_excluded_is_neither_copied_nor_deleted() {
+    let pair = Pair::new();
+    for name in ["tmp", "var/tmp/deep", "src", "src/tmp"] {
+        fs::create_dir_all(pair.source.join(name)).unwrap();
+        fs::create_dir_all(pair.copy.join(name)).unwrap();
+    }
+    for name in ["tmp/a", "var/tmp/deep/b", "src/x.o", "src/tmp/stays", "src/x.c"] {
+        fs::write(pair.source.join(name), "of the source").unwrap();
+    }
+    for name in ["tmp/mine", "var/tmp/deep/mine", "src/mine.o", "src/extra"] {
+        fs::write(pair.copy.join(name), "of the copy").unwrap();
+    }
+    let excludes = ["/tmp/*", "/var/tmp/**", "*.o"];
+    let arguments: Vec<&str> = excludes.iter().flat_map(|glob| ["--exclude", glob]).collect();
+    sync::run(&pair.source, &pair.copy, &arguments).expect_done();
+    for name in ["tmp/a", "var/tmp/deep/b", "src/x.o", "src/extra"] {
+        assert!(!pair.copy.join(name).exists(), "{name} should not be there");
+    }
+    for name in ["tmp/mine", "var/tmp/deep/mine", "src/mine.o", "src/tmp/stays", "src/x.c"] {
+        assert!(pair.copy.join(name).exists(), "{name} should be there");
+    }
+    let listed = rsync_judge::changes(&pair.source, &pair.copy, &excludes);
+    assert_eq!(listed, "", "rsync with the same excludes");
+    let again = sync::run(&pair.source, &pair.copy, &arguments).expect_done();
+    again.expect_no_change("second sync with excludes");
+}
+
+// -- refusals
+
+#[test]
+fn trees_that_contain_each_other_are_refused_however_they_are_named() {
+    let pair = Pair::new();
+    fs::create_dir_all(pair.source.join("inner/most")).unwrap();
+    fs::write(pair.source.join("file"), "x").unwrap();
+    fs::write(pair.source.join("inner/file"), "x").unwrap();
+    symlink(&pair.source, pair.at.join("alias")).unwrap();
+    let (source, at) = (&pair.source, &pair.at);
+    let mut refused = vec![
+        (source.clone(), source.clone()),
+        (source.clone(), source.join("inner")),
+        (source.clone(), source.join("inner/most")),
+        (source.join("inner"), source.clone()),
+        (at.join("alias"), source.join("inner")),
+        (source.clone(), at.join("alias")),
+        (source.clone(), source.join("inner/../inner/most/..")),
+        (source.join("inner"), at.join("copy/../source")),
+    ];
+    if common::root_or_skip("trees that contain each other by a bind mount") {
+        private_mounts();
+        fs::create_dir(at.join("bound")).unwrap();
+        tool(Command::new("mount").arg("--bind").arg(source).arg(at.join("bound")));
+        refused.push((source.clone(), at.join("bound")));
+        refused.push((source.clone(), at.join("bound/inner")));
+        refused.push((at.join("bound/inner"), source.clone()));
+    }
+    let before = Snapshot::of(at);
+    for (from, to) in refused {
+        let report = sync::run(&from, &to, &[]);
+        assert_eq!(report.exit, 4, "{} to {}: {report:#?}", from.display(), to.display());
+        assert!(report.stderr.contains("state: nothing was written"), "{report:#?}");
+        let touched = touched(&before, &Snapshot::of(at));
+        assert_eq!(touched, Vec::<Vec<u8>>::new(), "{} to {}", from.display(), to.display());
+    }
+}
+
+#[test]
+fn a_source_that_is_missing_or_no_directory_deletes_nothing() {
+    let pair = Pair::new();
+    fs::write(pair.copy.join("precious"), "x").unwrap();
+    fs::write(pair.at.join("a-file"), "x").unwrap();
+    let before = Snapshot::of(&pair.copy);
+    for source in ["no-such", "a-file"] {
+        let report = sync::run(&pair.at.join(source), &pair.copy, &[]);
+        assert!([1, 4].contains(&report.exit), "{report:#?}");
+        assert!(report.stderr.contains("state:") && report.stderr.contains(source), "{report:#?}");
+    }
+    assert_eq!(touched(&before, &Snapshot::of(&pair.copy)), Vec::<Vec<u8>>::new());
+}
+
+#[test]
+fn a_full_copy_fails_and_leaves_every_file_old_or_new() {
+    if !common::root_or_skip("a copy that runs full") {
+        return;
+    }
+    let small = LoopFs::new(Kind::Ext4, 96);
+    let scratch = common::scratch();
+    let (source, copy) = (scratch.path(), small.dir("copy"));
+    let fill = |byte: u8| {
+        for n in 0..6 {
+            fs::write(source.join(format!("file-{n}")), vec![byte; 4 << 20]).unwrap();
+        }
+    };
+    fill(b'o');
+    sync(source, &copy);
+    fill(b'n');
+    fs::write(source.join("too-large"), vec![b'n'; 120 << 20]).unwrap();
+    let report = sync::run(source, &copy, &[]);
+    assert!([1, 3].contains(&report.exit), "{report:#?}");
+    for n in 0..6 {
+        let content = fs::read(copy.join(format!("file-{n}"))).unwrap();
+        let whole = content.len() == 4 << 20 && content.iter().all(|byte| *byte == content[0]);
+        assert!(whole, "file-{n} is torn");
+    }
+    fs::remove_file(source.join("too-large")).unwrap();
+    OpenOptions::new().write(true).open(source.join("file-0")).unwrap().set_len(10).unwrap();
+    sync(source, &copy);
+    assert_equal(source, &copy, "with room again");
+}
