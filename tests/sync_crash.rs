@@ -1,0 +1,223 @@
+//! Kills and power cuts in the middle of a `sync`: every file on the copy is old or new, the next sync needs no help,
+//! and nothing is left behind.
+//!
+//! Two versions of one tree take turns as the source: the copy holds one of them completely when the sync to the
+//! other is cut off. `DISKMIRROR_KILLS` (50) and `DISKMIRROR_SHUTDOWNS` (20) say how often.
+
+mod common;
+
+use common::comparer::{Entry, Snapshot};
+use common::loopfs::{Kind, LoopFs};
+use common::names::shown;
+use common::raw::Shutdown;
+use common::rng::Rng;
+use common::sync_command::{self as sync, sync};
+use common::{assert_equal, generate};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+const FILES: u64 = 400;
+
+fn from_environment(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// One version of the tree, and what it looks like.
+struct Version {
+    path: PathBuf,
+    snapshot: Snapshot,
+}
+
+/// Two versions: most files differ in content, some are in one of them only, some are the same in both.
+fn versions(on: &LoopFs, rng: &mut Rng) -> [Version; 2] {
+    let paths = ["first", "second"].map(|name| on.dir(name));
+    for n in 0..FILES {
+        let name = format!("dir-{}/sub-{}/file-{n}", n % 7, n % 3);
+        let same = rng.once_in(4);
+        let length = *rng.pick(&[0, 100, 5_000, 60_000, 400_000]);
+        let content = rng.bytes(length);
+        for (version, path) in paths.iter().enumerate() {
+            let only_in_other = !same && n % 5 == 4 && (n / 5) as usize % 2 == version;
+            if !only_in_other {
+                let content = if same || version == 0 { content.clone() } else { rng.bytes(length + 1) };
+                write(&path.join(&name), &content, if same { 0 } else { version as i64 }, n as i64);
+            }
+        }
+    }
+    for path in &paths {
+        fs::hard_link(path.join("dir-0/sub-0/file-0"), path.join("linked")).expect("a hard link");
+    }
+    paths.map(|path| Version { snapshot: Snapshot::of(&path), path })
+}
+
+fn write(path: &Path, content: &[u8], version: i64, n: i64) {
+    fs::create_dir_all(path.parent().expect("it lies in a directory")).expect("directories");
+    fs::write(path, content).expect("a file");
+    generate::set_mtime(path, 1_700_000_000 + version, n + 1);
+}
+
+/// Every file of the copy is the old or the new one, byte for byte, and none that is in both is missing.
+fn assert_old_or_new(old: &Snapshot, new: &Snapshot, copy: &Path, when: &str) {
+    let found = Snapshot::of(copy);
+    let mut wrong = Vec::new();
+    for path in old.entries.keys().filter(|path| !old.entries[*path].is_dir()) {
+        let allowed: Vec<&Entry> = [old, new].iter().filter_map(|tree| tree.entries.get(path)).collect();
+        match found.entries.get(path) {
+            Some(entry) if allowed.iter().any(|one| one.content == entry.content) => {}
+            Some(entry) => wrong.push(format!("{} is torn: {} bytes", shown(path), entry.size)),
+            None if allowed.len() == 2 => wrong.push(format!("{} is missing", shown(path))),
+            None => {}
+        }
+    }
+    for (path, entry) in new.entries.iter().filter(|(path, _)| !old.entries.contains_key(*path)) {
+        if found.entries.get(path).is_some_and(|found| found.content != entry.content) {
+            wrong.push(format!("{} is new, and torn", shown(path)));
+        }
+    }
+    assert!(wrong.is_empty(), "{when}:\n  {}", wrong.join("\n  "));
+}
+
+/// The next sync needs no help, and leaves nothing behind that is not in the source.
+fn assert_recovers(source: &Path, copy: &Path, when: &str) {
+    sync(source, copy);
+    assert_equal(source, copy, when);
+    sync(source, copy).expect_no_change(when);
+}
+
+fn start(source: &Path, copy: &Path) -> Child {
+    let mut command = sync::command(source, copy, &[]);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program can be run")
+}
+
+/// How long a whole sync from one version to the other takes here: the span in which moments are chosen.
+fn span(trees: &[Version; 2], copy: &Path) -> Duration {
+    sync(&trees[0].path, copy);
+    let since = Instant::now();
+    sync(&trees[1].path, copy);
+    since.elapsed()
+}
+
+fn random_moment(rng: &mut Rng, span: Duration) -> Duration {
+    span.mul_f64(rng.below(1000) as f64 / 1000.0)
+}
+
+fn survives_kills(kind: Kind, times: u64) {
+    if !common::root_or_skip("kills on a file system of their own") {
+        return;
+    }
+    let mut rng = Rng::new(kind as u64);
+    let (sources, mirror) = (LoopFs::new(kind, 512), LoopFs::new(kind, 512));
+    let trees = versions(&sources, &mut rng);
+    let copy = mirror.dir("copy");
+    let span = span(&trees, &copy);
+    let mut cut_off = 0;
+    for round in 0..times {
+        let (new, old) = (&trees[round as usize % 2], &trees[(round as usize + 1) % 2]);
+        let mut child = start(&new.path, &copy);
+        std::thread::sleep(random_moment(&mut rng, span));
+        cut_off += u64::from(child.try_wait().expect("a child").is_none());
+        child.kill().expect("killed");
+        child.wait().expect("reaped");
+        let when = format!("{}, kill {round}", kind.name());
+        assert_old_or_new(&old.snapshot, &new.snapshot, &copy, &when);
+        assert_recovers(&new.path, &copy, &when);
+    }
+    println!("{}: {cut_off} of {times} kills came before the end", kind.name());
+    assert!(cut_off > times / 4, "{cut_off} of {times} kills came before the end: too few to mean anything");
+}
+
+#[test]
+fn a_killed_sync_on_ext4_leaves_every_file_old_or_new() {
+    survives_kills(Kind::Ext4, from_environment("DISKMIRROR_KILLS", 50) / 2);
+}
+
+#[test]
+fn a_killed_sync_on_xfs_leaves_every_file_old_or_new() {
+    survives_kills(Kind::Xfs, from_environment("DISKMIRROR_KILLS", 50) / 2);
+}
+
+#[test]
+fn a_killed_first_copy_is_finished_by_the_next_sync() {
+    if !common::root_or_skip("kills on a file system of their own") {
+        return;
+    }
+    let mut rng = Rng::new(77);
+    let (sources, mirror) = (LoopFs::new(Kind::Ext4, 512), LoopFs::new(Kind::Ext4, 512));
+    let tree = &versions(&sources, &mut rng)[0];
+    for round in 0..5 {
+        let copy = mirror.dir(&format!("copy-{round}"));
+        let mut child = start(&tree.path, &copy);
+        std::thread::sleep(Duration::from_millis(20 * round));
+        child.kill().expect("killed");
+        child.wait().expect("reaped");
+        let when = format!("first copy, kill {round}");
+        assert_old_or_new(&Snapshot::default(), &tree.snapshot, &copy, &when);
+        assert_recovers(&tree.path, &copy, &when);
+        fs::remove_dir_all(&copy).expect("removed");
+    }
+}
+
+fn survives_shutdowns(kind: Kind, times: u64) {
+    if !common::root_or_skip("hard shutdowns of a file system") {
+        return;
+    }
+    let mut rng = Rng::new(100 + kind as u64);
+    let (sources, mut mirror) = (LoopFs::new(kind, 512), LoopFs::new(kind, 512));
+    let trees = versions(&sources, &mut rng);
+    let copy = mirror.dir("copy");
+    let span = span(&trees, &copy);
+    let mut cut_off = 0;
+    for round in 0..times {
+        let (new, old) = (&trees[round as usize % 2], &trees[(round as usize + 1) % 2]);
+        // Without a log flush twice as often: that is the power cut.
+        let how = [Shutdown::NoLogFlush, Shutdown::LogFlush, Shutdown::NoLogFlush, Shutdown::Default];
+        let how = how[round as usize % 4];
+        let mut child = start(&new.path, &copy);
+        std::thread::sleep(random_moment(&mut rng, span));
+        cut_off += u64::from(child.try_wait().expect("a child").is_none());
+        mirror.shut_down(how).expect("the file system can be shut down");
+        let status = child.wait().expect("reaped");
+        mirror.unmount();
+        mirror.mount();
+        let when = format!("{}, shutdown {round} ({how:?}), the sync ended with {status}", kind.name());
+        assert_old_or_new(&old.snapshot, &new.snapshot, &copy, &when);
+        assert_recovers(&new.path, &copy, &when);
+    }
+    println!("{}: {cut_off} of {times} shutdowns came before the end", kind.name());
+    assert!(
+        cut_off > times / 4,
+        "{cut_off} of {times} shutdowns came before the end: too few to mean anything"
+    );
+}
+
+#[test]
+fn a_power_cut_on_ext4_leaves_every_file_old_or_new() {
+    survives_shutdowns(Kind::Ext4, from_environment("DISKMIRROR_SHUTDOWNS", 20) / 2);
+}
+
+#[test]
+fn a_power_cut_on_xfs_leaves_every_file_old_or_new() {
+    survives_shutdowns(Kind::Xfs, from_environment("DISKMIRROR_SHUTDOWNS", 20) / 2);
+}
+
+/// What `sync` said was done must be there after a power cut: it flushes before it ends.
+#[test]
+fn a_sync_that_has_ended_survives_a_power_cut() {
+    if !common::root_or_skip("hard shutdowns of a file system") {
+        return;
+    }
+    for kind in [Kind::Ext4, Kind::Xfs] {
+        let (sources, mut mirror) = (LoopFs::new(kind, 512), LoopFs::new(kind, 512));
+        let trees = versions(&sources, &mut Rng::new(5));
+        let copy = mirror.dir("copy");
+        for tree in &trees {
+            sync(&tree.path, &copy);
+            mirror.shut_down(Shutdown::NoLogFlush).expect("the file system can be shut down");
+            mirror.unmount();
+            mirror.mount();
+            assert_equal(&tree.path, &copy, &format!("{}, a power cut after the end", kind.name()));
+        }
+    }
+}
