@@ -1,0 +1,39 @@
+# What there is to do here. Both `make demo` and `make test` install what they need first (scripts/install-packages).
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+# Random trees of the property test in `make check`; `make test` takes 200.
+CHECK_CASES ?= 30
+
+.PHONY: demo test check bench install setup
+
+# The whole life of a mirror, on two throw-away disk images. Needs root.
+demo:
+	@scripts/install-packages demo
+	@$(CARGO) build --locked --quiet
+	@$(CARGO) run --locked --quiet -- demo
+
+# Everything, virtual machines included. As root; what cannot run without says so.
+test: setup
+	@scripts/run-tests
+
+# What a change must pass before it is shown to anybody: a few minutes, no root, no virtual machine.
+check:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	DISKMIRROR_CASES=$(CHECK_CASES) $(CARGO) test --locked --lib --bins --test layering --test judges --test sync_properties
+	@scripts/check-dependencies
+
+# Against rsync and dd, in paired rounds; see scripts/bench for what can be set. Needs root and a quiet machine.
+bench:
+	@scripts/install-packages demo
+	$(CARGO) build --locked --release
+	@scripts/bench
+
+install:
+	$(CARGO) build --locked --release
+	install -D -m 0755 "$$(scripts/built release)" $(DESTDIR)$(PREFIX)/sbin/diskmirror
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/diskmirror NEWS.md LICENSE-MIT LICENSE-APACHE
+
+setup:
+	@scripts/install-packages test
