@@ -25,12 +25,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sys", &["step", "units"]),
     ("monitor", &["step", "units"]),
     ("tree", &["sys", "monitor", "units"]),
-    ("discover", &["layer", "layout", "sys"]),
-    ("mirror", &["layout", "identity", "sys", "refusal"]),
+    ("discover", &["layer", "layout", "sys", "refusal", "units"]),
+    ("mirror", &["layout", "identity", "sys", "refusal", "units"]),
     ("retarget", &["layer", "identity", "tree"]),
-    ("boot", &["layer", "identity", "mirror", "sys"]),
-    ("apply", &["plan", "step", "sys", "monitor"]),
-    ("fill", &["plan", "step", "sys", "monitor"]),
+    ("boot", &["layer", "identity", "mirror", "sys", "refusal"]),
+    ("boot_block", &["layer", "sys", "refusal"]),
+    ("schedule", &["layer", "step", "sys", "refusal"]),
+    ("apply", &["plan", "step", "sys", "monitor", "refusal", "units"]),
+    ("fill", &["plan", "step", "sys", "monitor", "refusal", "units"]),
     ("history", &["record"]),
     ("config", &["units", "refusal"]),
     ("cli", &[]),
@@ -38,6 +40,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("lib", &[]),
     ("main", EVERYTHING),
 ];
+
+/// Modules of `command` that are no commands: every command may use them.
+const SHARED_BY_COMMANDS: &[&str] = &["confirm"];
 
 /// The commands and `main` stand above all others.
 const EVERYTHING: &[&str] = &["*"];
@@ -54,7 +59,7 @@ fn violations(path: &str, source: &str) -> Vec<String> {
     let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) else {
         return vec![format!("{path}: there is no room {room:?} in the table")];
     };
-    let code = code_only(source);
+    let code = without_super(path, &code_only(source));
     let mut found: Vec<String> = imports(&code)
         .into_iter()
         .filter(|import| import != room && *allowed != EVERYTHING && !allowed.contains(&import.as_str()))
@@ -78,8 +83,27 @@ fn sideways(path: &str, code: &str) -> Vec<String> {
     let others =
         paths(code).into_iter().filter_map(|path| path.strip_prefix("crate::command::").map(first_word));
     let others: BTreeSet<String> = others.collect();
-    let wrong = others.into_iter().filter(|other| other != own && (own, other.as_str()) != ("init", "run"));
+    let others = others.into_iter().filter(|other| !SHARED_BY_COMMANDS.contains(&other.as_str()));
+    let wrong = others.filter(|other| other != own && (own, other.as_str()) != ("init", "run"));
     wrong.map(|other| format!("{path}: command {own} may not know command {other}")).collect()
+}
+
+/// Spells out what `super` stands for where it leaves the room, or one command for another.
+fn without_super(path: &str, code: &str) -> String {
+    let depth = path.trim_end_matches("/mod.rs").split('/').count();
+    let known = |rest: &str| ROOMS.iter().any(|(room, _)| *room == first_word(rest));
+    let mut spelled = String::new();
+    for (n, piece) in code.split(&"super::".repeat(depth)).enumerate() {
+        let leaves = n > 0 && (known(piece) || piece.starts_with('{'));
+        spelled.push_str(match (n, leaves) {
+            (0, _) => "",
+            (_, true) => "crate::",
+            _ => "super::",
+        });
+        spelled.push_str(piece);
+    }
+    let sibling = path.starts_with("command/") && depth == 2;
+    if sibling { spelled.replace("super::", "crate::command::") } else { spelled }
 }
 
 /// The rooms that code names: in `use crate::…`, grouped or not, and in paths inside expressions.
@@ -244,6 +268,8 @@ fn a_forbidden_import_is_found_however_it_is_spelled() {
         "fn f() -> Vec<crate::mirror::Mirror> { vec![] }",
         "use crate :: mirror :: Mirror;",
         "use diskmirror::mirror::Mirror;",
+        "use super::super::mirror::Mirror;",
+        "use super::super::{units, mirror};",
         "/* a comment */ use crate::mirror::Mirror; // more",
         "const Q: char = '\"'; use crate::mirror::Mirror; const R: char = '\"';",
         "const S: &str = \"a \\\" quote\"; use crate::mirror::Mirror;",
@@ -262,6 +288,8 @@ fn what_is_allowed_or_not_code_is_left_alone() {
         "use crate::sys::file;",
         "use crate::{sys::file, monitor::Monitor, units::{Bytes, Sectors}};",
         "use crate::tree::listing;",
+        "use super::mirror;",
+        "use super::listing::Listing;",
         "// use crate::mirror::Mirror;",
         "/// See [`crate::mirror`].",
         "const TEXT: &str = \"crate::mirror unsafe\";",
@@ -291,6 +319,8 @@ fn commands_do_not_know_each_other_but_init_calls_run() {
         violations("command/sync.rs", run),
         ["command/sync.rs: command sync may not know command run"]
     );
+    let beside = violations("command/sync.rs", "use super::run::run; use super::confirm;");
+    assert_eq!(beside, ["command/sync.rs: command sync may not know command run"]);
     let grouped = "use crate::command::{init, run};";
     assert_eq!(
         violations("command/run.rs", grouped),

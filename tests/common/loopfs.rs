@@ -55,8 +55,9 @@ impl LoopFs {
         let file = File::create(&image).expect("an image file");
         file.set_len(mib << 20).expect("a sparse image");
         std::fs::create_dir(&point).expect("a mount point");
-        let force = if kind == Kind::Ext4 { "-F" } else { "-f" };
-        tool(Command::new(format!("mkfs.{}", kind.name())).args(["-q", force]).args(options).arg(&image));
+        // Small images would get blocks of 1 KiB, and attributes no room.
+        let usual: &[&str] = if kind == Kind::Ext4 { &["-F", "-b", "4096", "-I", "256"] } else { &["-f"] };
+        tool(Command::new(format!("mkfs.{}", kind.name())).arg("-q").args(usual).args(options).arg(&image));
         let mut made = LoopFs { image, point, mounted: false, _scratch: scratch };
         made.mount();
         let _ = std::fs::remove_dir(made.point.join("lost+found"));
