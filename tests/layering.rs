@@ -31,7 +31,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("boot", &["layer", "identity", "mirror", "sys", "refusal"]),
     ("boot_block", &["layer", "sys", "refusal"]),
     ("schedule", &["layer", "step", "sys", "refusal"]),
-    ("apply", &["plan", "step", "sys", "monitor", "refusal", "units"]),
+    ("apply", APPLY),
     ("fill", &["plan", "step", "sys", "monitor", "refusal", "units"]),
     ("history", &["record"]),
     ("config", &["units", "refusal"]),
@@ -39,6 +39,21 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("command", EVERYTHING),
     ("lib", &[]),
     ("main", EVERYTHING),
+];
+
+/// It discovers again before it begins, checks after each step, and has boot blocks and fills done for it.
+const APPLY: &[&str] = &[
+    "plan",
+    "step",
+    "sys",
+    "monitor",
+    "refusal",
+    "units",
+    "layout",
+    "layer",
+    "discover",
+    "boot_block",
+    "fill",
 ];
 
 /// Modules of `command` that are no commands: every command may use them.
