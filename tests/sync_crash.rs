@@ -13,9 +13,11 @@ use common::raw::Shutdown;
 use common::rng::Rng;
 use common::sync_command::{self as sync, sync};
 use common::{assert_equal, generate};
+use rustix::process::{Pid, Signal};
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 const FILES: u64 = 400;
@@ -88,7 +90,28 @@ fn assert_recovers(source: &Path, copy: &Path, when: &str) {
 
 fn start(source: &Path, copy: &Path) -> Child {
     let mut command = sync::command(source, copy, &[]);
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program can be run")
+    let command = command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    command.spawn().expect("the program can be run")
+}
+
+/// Kills it, and whatever it may have started.
+fn kill(child: &mut Child) {
+    let group = Pid::from_child(child);
+    // Nobody to kill: it had ended, and was reaped when it was asked whether it had.
+    let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    child.wait().expect("reaped");
+}
+
+/// A sync whose file system died must end by itself. The minute is for the machine's sake, and far from tight.
+fn ends(child: &mut Child) -> ExitStatus {
+    for _ in 0..600 {
+        if let Some(status) = child.try_wait().expect("a child") {
+            return status;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    kill(child);
+    panic!("the sync goes on for ever on a file system that was shut down");
 }
 
 /// How long a whole sync from one version to the other takes here: the span in which moments are chosen.
@@ -118,8 +141,7 @@ fn survives_kills(kind: Kind, times: u64) {
         let mut child = start(&new.path, &copy);
         std::thread::sleep(random_moment(&mut rng, span));
         cut_off += u64::from(child.try_wait().expect("a child").is_none());
-        child.kill().expect("killed");
-        child.wait().expect("reaped");
+        kill(&mut child);
         let when = format!("{}, kill {round}", kind.name());
         assert_old_or_new(&old.snapshot, &new.snapshot, &copy, &when);
         assert_recovers(&new.path, &copy, &when);
@@ -150,8 +172,7 @@ fn a_killed_first_copy_is_finished_by_the_next_sync() {
         let copy = mirror.dir(&format!("copy-{round}"));
         let mut child = start(&tree.path, &copy);
         std::thread::sleep(Duration::from_millis(20 * round));
-        child.kill().expect("killed");
-        child.wait().expect("reaped");
+        kill(&mut child);
         let when = format!("first copy, kill {round}");
         assert_old_or_new(&Snapshot::default(), &tree.snapshot, &copy, &when);
         assert_recovers(&tree.path, &copy, &when);
@@ -178,7 +199,7 @@ fn survives_shutdowns(kind: Kind, times: u64) {
         std::thread::sleep(random_moment(&mut rng, span));
         cut_off += u64::from(child.try_wait().expect("a child").is_none());
         mirror.shut_down(how).expect("the file system can be shut down");
-        let status = child.wait().expect("reaped");
+        let status = ends(&mut child);
         mirror.unmount();
         mirror.mount();
         let when = format!("{}, shutdown {round} ({how:?}), the sync ended with {status}", kind.name());
