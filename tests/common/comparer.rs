@@ -350,17 +350,22 @@ fn holes(entry: &Entry) -> Vec<(u64, u64)> {
     aligned.filter(|(from, to)| from < to).collect()
 }
 
-/// Names of one inode must be names of one inode, and no others.
+/// Names of one inode must be names of one inode, and no others. Names that are missing, extra or of another type
+/// are told as such already, and left out here.
 fn compare_groups(source: &Snapshot, copy: &Snapshot, found: &mut Vec<Difference>) {
-    let (wanted, got) = (groups(source), groups(copy));
+    let kind = |tree: &Snapshot, path: &Vec<u8>| tree.entries.get(path).map(Entry::kind);
+    let in_both = |tree: &Snapshot| -> BTreeSet<Vec<Vec<u8>>> {
+        let kept = |group: Vec<Vec<u8>>| -> Vec<Vec<u8>> {
+            group.into_iter().filter(|path| kind(source, path) == kind(copy, path)).collect()
+        };
+        groups(tree).into_iter().map(kept).filter(|group| group.len() > 1).collect()
+    };
+    let (wanted, got) = (in_both(source), in_both(copy));
     for group in wanted.symmetric_difference(&got) {
-        // A group that lacks a name is told as a missing entry already, if that is all that is wrong with it.
-        let both = |path: &&Vec<u8>| source.entries.contains_key(*path) && copy.entries.contains_key(*path);
-        let Some(path) = group.iter().find(both) else { continue };
         let names: Vec<String> = group.iter().map(|path| shown(path)).collect();
         let side = if wanted.contains(group) { "should be" } else { "should not be" };
         let what = format!("links: {side} one inode: {}", names.join(", "));
-        found.push(Difference { path: path.clone(), what });
+        found.push(Difference { path: group[0].clone(), what });
     }
 }
 

@@ -39,26 +39,20 @@ pub fn shown(path: &[u8]) -> String {
     path.escape_ascii().to_string()
 }
 
-/// The bytes of a path as [`shown`] writes it; `None` for what it never writes.
+/// The bytes of a path as `sync --dry-run` writes it: `\\` for a backslash, three octal digits for what cannot be
+/// printed. `None` for what it never writes.
 pub fn read_back(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut rest = text.bytes();
+    let mut rest = text.bytes().peekable();
     while let Some(byte) = rest.next() {
-        let plain = match byte {
-            b'\\' => match rest.next()? {
-                b'n' => b'\n',
-                b't' => b'\t',
-                b'r' => b'\r',
-                b'x' => {
-                    let digits = [rest.next()?, rest.next()?];
-                    u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-                }
-                quoted @ (b'\\' | b'\'' | b'"') => quoted,
-                _ => return None,
-            },
-            byte => byte,
-        };
-        bytes.push(plain);
+        if byte != b'\\' {
+            bytes.push(byte);
+        } else if rest.next_if_eq(&b'\\').is_some() {
+            bytes.push(b'\\');
+        } else {
+            let digits = [rest.next()?, rest.next()?, rest.next()?];
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 8).ok()?);
+        }
     }
     Some(bytes)
 }
