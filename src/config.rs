@@ -248,7 +248,8 @@ impl Config {
     /// The file that `init` writes; `parse` gives back what it was made from.
     pub fn to_toml(&self) -> String {
         let mut out = String::from(HEAD);
-        let mut line = |key: &str, path: &Path| out += &format!("{key} = {}\n", quoted(&path.to_string_lossy()));
+        let mut line =
+            |key: &str, path: &Path| out += &format!("{key} = {}\n", quoted(&path.to_string_lossy()));
         line("state_dir", &self.state_dir);
         line("runtime_dir", &self.runtime_dir);
         line("log_file", &self.log_file);
@@ -378,7 +379,8 @@ impl Mirror {
         writeln!(out, "exclude = [{}]", list(&self.excludes)).expect("a string takes any text");
         if !self.volume_groups.is_empty() {
             out += "# The mirror's LVM volume groups.\n";
-            writeln!(out, "volume_groups = [{}]", list(&self.volume_groups)).expect("a string takes any text");
+            writeln!(out, "volume_groups = [{}]", list(&self.volume_groups))
+                .expect("a string takes any text");
         }
         out += "\n# The disk the server runs from.\n[mirror.primary]\n";
         out += &self.primary.to_toml();
@@ -413,7 +415,9 @@ impl DiskId {
             ("table_id", Some(self.table_id.as_str())),
             ("path", self.path.as_deref()),
         ];
-        let set = fields.iter().filter_map(|(key, value)| value.map(|value| format!("{key} = {}\n", quoted(value))));
+        let set = fields
+            .iter()
+            .filter_map(|(key, value)| value.map(|value| format!("{key} = {}\n", quoted(value))));
         set.collect()
     }
 }

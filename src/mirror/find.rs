@@ -37,7 +37,8 @@ enum Hardware {
 /// # Errors
 /// Those of running lsblk and of reading what it says.
 pub(super) fn devices() -> Result<Vec<BlockDevice>> {
-    let said = command::run("lsblk", &["--json", "--bytes", "--output-all"], b"").context("cannot run lsblk")?;
+    let said =
+        command::run("lsblk", &["--json", "--bytes", "--output-all"], b"").context("cannot run lsblk")?;
     lsblk::parse(&said.stdout)
 }
 
@@ -49,7 +50,10 @@ pub fn find(mirror: &Mirror) -> Result<Found> {
     let all = devices()?;
     let disk = the_disk(mirror, &all)?;
     let refuse = |what: &str| {
-        Refusal::new(format!("refusing to write to {} ({}): {what}", mirror.disk.title(), disk.path), UNTOUCHED)
+        Refusal::new(
+            format!("refusing to write to {} ({}): {what}", mirror.disk.title(), disk.path),
+            UNTOUCHED,
+        )
     };
     if disk.read_only {
         return Err(refuse("it is read-only").why("the kernel refuses writes to it").into());
@@ -67,8 +71,10 @@ pub fn find(mirror: &Mirror) -> Result<Found> {
         let found: Vec<_> = leaves.iter().filter(|(_, signature)| here(signature)).collect();
         match found[..] {
             [(node, _)] => Ok(node.clone()),
-            [] => Err(refuse("another disk in its place")
-                .why(format!("its table is the mirror's, but no partition holds LUKS {}", container.luks_uuid))),
+            [] => Err(refuse("another disk in its place").why(format!(
+                "its table is the mirror's, but no partition holds LUKS {}",
+                container.luks_uuid
+            ))),
             _ => Err(refuse("two containers have one UUID").why(container.luks_uuid.clone())),
         }
     });
@@ -82,7 +88,9 @@ fn the_disk<'a>(mirror: &Mirror, all: &'a [BlockDevice]) -> Result<&'a BlockDevi
     for disk in all.iter().filter(|disk| disk.is_whole_disk() && disk.size.0 > 0) {
         let hardware = hardware(&mirror.disk, disk);
         let table_as_listed = disk.pt_uuid.as_deref();
-        if matches!(hardware, Hardware::Differs(_)) && table_as_listed.is_some_and(|id| id != mirror.disk.table_id) {
+        if matches!(hardware, Hardware::Differs(_))
+            && table_as_listed.is_some_and(|id| id != mirror.disk.table_id)
+        {
             continue;
         }
         // A disk that cannot be read is not the one: a card reader without a card, a dead path.
@@ -90,10 +98,15 @@ fn the_disk<'a>(mirror: &Mirror, all: &'a [BlockDevice]) -> Result<&'a BlockDevi
         let same_table = signature.table_id.as_deref() == Some(&mirror.disk.table_id);
         match (hardware, same_table) {
             (Hardware::Agrees | Hardware::Unnamed, true) => agree.push(disk),
-            (Hardware::Differs(how), true) => near.push(format!("{} has the mirror's table, but {how}", disk.path)),
+            (Hardware::Differs(how), true) => {
+                near.push(format!("{} has the mirror's table, but {how}", disk.path))
+            }
             (Hardware::Agrees, false) => {
                 let table = signature.table_id.map_or("no table".to_owned(), |id| format!("table {id}"));
-                near.push(format!("{} is that device, but has {table}, not {}", disk.path, mirror.disk.table_id));
+                near.push(format!(
+                    "{} is that device, but has {table}, not {}",
+                    disk.path, mirror.disk.table_id
+                ));
             }
             (Hardware::Differs(_) | Hardware::Unnamed, false) => {}
         }
@@ -105,7 +118,9 @@ fn the_disk<'a>(mirror: &Mirror, all: &'a [BlockDevice]) -> Result<&'a BlockDevi
         ([], true) => Err(Refusal::new(format!("the mirror {title} was not found"), UNTOUCHED)
             .why(format!("no disk of this machine has {}", identities(&mirror.disk)))
             .remedy("plug it in, and run again")),
-        ([], false) => Err(near.into_iter().fold(refuse("another disk in its place"), Refusal::why)
+        ([], false) => Err(near
+            .into_iter()
+            .fold(refuse("another disk in its place"), Refusal::why)
             .remedy("if this is to be the mirror from now on: diskmirror init --mirror DISK")),
         _ => Err(agree
             .iter()
@@ -118,7 +133,8 @@ fn the_disk<'a>(mirror: &Mirror, all: &'a [BlockDevice]) -> Result<&'a BlockDevi
 
 fn identities(id: &DiskId) -> String {
     let named = [("serial number", &id.serial), ("WWN", &id.wwn)];
-    let named = named.iter().filter_map(|(what, value)| value.as_ref().map(|value| format!("{what} {value}")));
+    let named =
+        named.iter().filter_map(|(what, value)| value.as_ref().map(|value| format!("{what} {value}")));
     named.chain([format!("table {}", id.table_id)]).collect::<Vec<_>>().join(", ")
 }
 
@@ -153,7 +169,9 @@ fn uses(mirror: &Mirror, disk: &BlockDevice) -> Result<Vec<String>> {
         uses.extend(foreign.map(|child| format!("{path} is held by {} ({})", child.name, child.kind)));
         let idle = device.children.is_empty() && device.mountpoints.is_empty() && uses.len() == before;
         if idle && is_held(Path::new(path)).with_context(|| format!("cannot open {path}"))? {
-            uses.push(format!("{path} is held by something not seen from here: a mount in another namespace?"));
+            uses.push(format!(
+                "{path} is held by something not seen from here: a mount in another namespace?"
+            ));
         }
     }
     Ok(uses)
@@ -164,9 +182,10 @@ pub(super) fn is_ours(mirror: &Mirror, device: &BlockDevice) -> bool {
     match device.kind.as_str() {
         "crypt" => mirror.containers.iter().any(|container| container.mapper == device.name),
         // dm names double the dashes of the group's and the volume's own names.
-        "lvm" => {
-            mirror.volume_groups.iter().any(|vg| device.name.starts_with(&format!("{}-", vg.replace('-', "--"))))
-        }
+        "lvm" => mirror
+            .volume_groups
+            .iter()
+            .any(|vg| device.name.starts_with(&format!("{}-", vg.replace('-', "--")))),
         _ => false,
     }
 }

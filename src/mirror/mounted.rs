@@ -170,7 +170,8 @@ fn mount_and_prove(
     let mount_fd = mounted.map_err(|error| cannot_mount(volume.kind, node, &error))?;
     at.is_mounted = true;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = openat(&mount_fd, ".", flags, Mode::empty()).context("cannot open the mirror's root directory")?;
+    let root =
+        openat(&mount_fd, ".", flags, Mode::empty()).context("cannot open the mirror's root directory")?;
     let refuse = |why: String| {
         let what = format!("refusing to write to {}: what is mounted is not the mirror's", node.display());
         Err(Refusal::new(what, UNTOUCHED).why(why))

@@ -79,7 +79,9 @@ impl Opened<'_> {
         self.is_open = false;
         close_all(self.mirror).map_err(|error| {
             let state = "everything was written and unmounted, but the mirror is still open";
-            Failure::new(format!("cannot close the mirror {}", self.disk), state).why(format!("{error:#}")).into()
+            Failure::new(format!("cannot close the mirror {}", self.disk), state)
+                .why(format!("{error:#}"))
+                .into()
         })
     }
 }
@@ -109,14 +111,14 @@ fn open_container(container: &Container, node: &Path, root: &Path, read_only: bo
         Unlock::Crypttab if mapper.exists() => Ok(()),
         Unlock::Crypttab => {
             let unit = format!("systemd-cryptsetup@{}.service", container.mapper.replace('-', "\\x2d"));
-            tool("cryptdisks_start", &[&container.mapper]).or_else(|_| tool("systemctl", &["start", &unit])).map_err(
-                |error| {
+            tool("cryptdisks_start", &[&container.mapper])
+                .or_else(|_| tool("systemctl", &["start", &unit]))
+                .map_err(|error| {
                     Failure::new(format!("cannot open {} as /etc/crypttab says", container.mapper), UNTOUCHED)
                         .why(format!("{error:#}"))
                         .remedy(format!("cryptdisks_start {}", container.mapper))
                         .into()
-                },
-            )
+                })
         }
     }
 }
@@ -128,8 +130,11 @@ fn locate(mirror: &Mirror, disk: &str) -> Result<Vec<PathBuf>> {
     let on_disk: Vec<&str> = here.walk().iter().map(|device| device.path.as_str()).collect();
     let leaves = here.walk().into_iter().filter(|device| device.children.is_empty());
     let signatures = leaves.map(|device| probed(&device.path)).collect::<Result<Vec<_>>>()?;
-    let elsewhere: Vec<&BlockDevice> =
-        all.iter().flat_map(BlockDevice::walk).filter(|device| !on_disk.contains(&device.path.as_str())).collect();
+    let elsewhere: Vec<&BlockDevice> = all
+        .iter()
+        .flat_map(BlockDevice::walk)
+        .filter(|device| !on_disk.contains(&device.path.as_str()))
+        .collect();
     let refuse = |what: String| {
         Refusal::new(format!("refusing to write to {} ({disk}): {what}", mirror.disk.title()), UNTOUCHED)
     };
@@ -139,7 +144,8 @@ fn locate(mirror: &Mirror, disk: &str) -> Result<Vec<PathBuf>> {
             let why = format!("{} also has the UUID {}", twin.path, volume.mirror_uuid);
             return Err(refuse("its file system has a twin".into()).why(why).remedy("unplug the copy"));
         }
-        let found: Vec<_> = signatures.iter().filter(|(_, signature)| signature.uuid.as_deref() == uuid).collect();
+        let found: Vec<_> =
+            signatures.iter().filter(|(_, signature)| signature.uuid.as_deref() == uuid).collect();
         match found[..] {
             [(node, signature)] if signature.kind.as_deref() == Some(volume.kind.name()) => Ok(node.clone()),
             [(node, signature)] => Err(refuse("its file system is not ours".into()).why(format!(
@@ -193,7 +199,9 @@ fn tool<S: AsRef<std::ffi::OsStr> + std::fmt::Display>(program: &str, args: &[S]
     if said.ok() {
         return Ok(());
     }
-    Err(Failure::new(format!("{} failed with exit code {}", shown(), said.status), UNTOUCHED).why(said.stderr).into())
+    Err(Failure::new(format!("{} failed with exit code {}", shown(), said.status), UNTOUCHED)
+        .why(said.stderr)
+        .into())
 }
 
 /// Waits until udev has seen all that has changed; a system without udev has nothing to wait for.
@@ -208,7 +216,9 @@ fn settle() {
 pub(super) fn must_be_idle(node: &Path) -> Result<()> {
     if block::is_held(node).with_context(|| format!("cannot open {}", node.display()))? {
         let what = format!("refusing to mount {}: in use", node.display());
-        return Err(Refusal::new(what, UNTOUCHED).why("something holds it: a mount in another namespace?").into());
+        return Err(Refusal::new(what, UNTOUCHED)
+            .why("something holds it: a mount in another namespace?")
+            .into());
     }
     Ok(())
 }

@@ -47,7 +47,10 @@ pub fn open_source(root: &Path, volume: &Volume) -> Result<Source, Refusal> {
     let dir = open_root(&path).map_err(|error| refuse("it is not mounted", error.to_string()))?;
     let whole = is_whole_mount(&dir).map_err(|error| refuse("cannot tell what it is", error.to_string()))?;
     if !whole {
-        return Err(refuse("it is not mounted", "no file system, or only a part of one, is mounted there".into()));
+        return Err(refuse(
+            "it is not mounted",
+            "no file system, or only a part of one, is mounted there".into(),
+        ));
     }
     let uuid = filesystem_uuid(&dir).map_err(|error| refuse("cannot tell what it is", error.to_string()))?;
     if uuid.as_deref() != Some(&volume.primary_uuid) {

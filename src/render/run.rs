@@ -42,7 +42,8 @@ pub fn log_lines(record: &RunRecord, now: &str) -> String {
         0 => String::new(),
         id => format!(" {id}"),
     };
-    let mut lines = vec![format!("run{head} of {}: {}: {}", record.mirror, record.state.name(), summary(record))];
+    let mut lines =
+        vec![format!("run{head} of {}: {}: {}", record.mirror, record.state.name(), summary(record))];
     lines.extend(record.message.iter().flat_map(|message| message.lines()).map(|line| format!("  {line}")));
     lines.extend(record.errors.iter().map(|error| format!("  {error}")));
     lines.iter().map(|line| format!("{now} {line}\n")).collect()
@@ -63,12 +64,20 @@ mod tests {
             seconds: 101.9,
             ..VolumeRecord::default()
         };
-        RunRecord { ended: Some(1102), state: State::Done, volumes: vec![volume], ..RunRecord::begun("mirror", 1000) }
+        RunRecord {
+            ended: Some(1102),
+            state: State::Done,
+            volumes: vec![volume],
+            ..RunRecord::begun("mirror", 1000)
+        }
     }
 
     #[test]
     fn a_summary_is_one_line() {
-        assert_eq!(summary(&record()), "412,906 compared, 1,204 copied (3.10 GiB), 88 deleted, 0 errors, 1m42s");
+        assert_eq!(
+            summary(&record()),
+            "412,906 compared, 1,204 copied (3.10 GiB), 88 deleted, 0 errors, 1m42s"
+        );
     }
 
     #[test]
@@ -76,14 +85,23 @@ mod tests {
         let mut record = record();
         (record.id, record.state, record.message) = (7, State::Failed, Some("it\n  why: so".into()));
         let text = log_lines(&record, "2026-11-23T01:02:03+01:00");
-        assert!(text.starts_with("2026-11-23T01:02:03+01:00 run 7 of mirror: failed: 412,906 compared"), "{text}");
-        assert!(text.lines().all(|line| line.starts_with("2026-11-23T01:02:03+01:00 ")) && text.lines().count() == 3);
+        assert!(
+            text.starts_with("2026-11-23T01:02:03+01:00 run 7 of mirror: failed: 412,906 compared"),
+            "{text}"
+        );
+        assert!(
+            text.lines().all(|line| line.starts_with("2026-11-23T01:02:03+01:00 "))
+                && text.lines().count() == 3
+        );
     }
 
     #[test]
     fn json_says_how_it_ended() {
         let value: serde_json::Value = serde_json::from_str(&json(&record())).expect("it is JSON");
         assert_eq!((&value["state"], &value["exit"]), (&"done".into(), &0.into()));
-        assert_eq!((&value["volumes"][0]["mount"], &value["volumes"][0]["deleted"]), (&"/".into(), &88.into()));
+        assert_eq!(
+            (&value["volumes"][0]["mount"], &value["volumes"][0]["deleted"]),
+            (&"/".into(), &88.into())
+        );
     }
 }

@@ -148,7 +148,8 @@ mod tests {
     #[test]
     fn blkids_export_format_is_read() {
         let text = "DEVNAME=/proc/self/fd/0\nUUID=a377e9b1\nUUID_SUB=ff\nTYPE=ext4\nPART_ENTRY_UUID=fbf5\n";
-        let signature = Signature { kind: Some("ext4".into()), uuid: Some("a377e9b1".into()), table_id: None };
+        let signature =
+            Signature { kind: Some("ext4".into()), uuid: Some("a377e9b1".into()), table_id: None };
         assert_eq!(parse_export(text), signature);
         let table = parse_export("DEVNAME=/dev/sda\nPTUUID=1234abcd\nPTTYPE=dos\n");
         assert_eq!((table.table_id.as_deref(), table.uuid), (Some("1234abcd"), None));

@@ -21,8 +21,11 @@ pub fn patterns(config: &Config, mirror: &Mirror, root: &Path, swaps: &str) -> V
 /// A refusal that names the pattern that is none.
 pub fn on_volume(patterns: &[String], mount: &str) -> Result<Excludes, Refusal> {
     Excludes::new(patterns.iter().filter_map(|pattern| localised(pattern, mount))).map_err(|error| {
-        Refusal::new("refusing to refresh: an exclude in the configuration is no pattern", "nothing was written")
-            .why(error.to_string())
+        Refusal::new(
+            "refusing to refresh: an exclude in the configuration is no pattern",
+            "nothing was written",
+        )
+        .why(error.to_string())
     })
 }
 

@@ -104,7 +104,12 @@ fn refresh(job: &Job, record: &mut RunRecord) -> Result<()> {
 }
 
 /// Check, mount, scan, decide, apply.
-fn refresh_opened(job: &Job, record: &mut RunRecord, mut works: Vec<Work<'_>>, opened: &Opened<'_>) -> Result<()> {
+fn refresh_opened(
+    job: &Job,
+    record: &mut RunRecord,
+    mut works: Vec<Work<'_>>,
+    opened: &Opened<'_>,
+) -> Result<()> {
     let devices: Vec<_> = works.iter().filter_map(Work::device).collect();
     mirror::look_at_marks(job.mirror, opened, &job.runtime_dir, &devices)?;
     let checked = check(job, opened)?;

@@ -40,9 +40,19 @@ impl<'a> Work<'a> {
         let patterns = excludes::patterns(job.config, job.mirror, job.root, &swaps);
         let one = |(volume, source): (&'a Volume, Result<Source, Refusal>)| {
             let view = source.as_ref().ok().map(view).transpose()?;
-            let options = Options { excludes: excludes::on_volume(&patterns, &volume.mount)?, ..Options::default() };
+            let options =
+                Options { excludes: excludes::on_volume(&patterns, &volume.mount)?, ..Options::default() };
             let (knowledge, time) = (Knowledge::Clean, Duration::ZERO);
-            Ok(Work { volume, source, view, options, knowledge, changes: None, counts: Counts::default(), time })
+            Ok(Work {
+                volume,
+                source,
+                view,
+                options,
+                knowledge,
+                changes: None,
+                counts: Counts::default(),
+                time,
+            })
         };
         job.mirror.volumes.iter().zip(sources).map(one).collect()
     }
@@ -181,7 +191,8 @@ pub fn refuse_without_sources(works: &[Work<'_>]) -> Result<(), Refusal> {
 pub fn decide(job: &Job, works: &[Work<'_>]) -> Result<(), Refusal> {
     for work in works {
         let Some(changes) = &work.changes else { continue };
-        tree::decide(changes.tally(), job.args.accept.as_deref()).map_err(|many| too_many(job, work, &many))?;
+        tree::decide(changes.tally(), job.args.accept.as_deref())
+            .map_err(|many| too_many(job, work, &many))?;
     }
     Ok(())
 }
@@ -190,9 +201,16 @@ fn too_many(job: &Job, work: &Work<'_>, many: &TooManyDeletions) -> Refusal {
     let what = format!("refusing to refresh the mirror of {}: {many}", work.volume.mount);
     let refusal = Refusal::new(what, "nothing was written to the mirror");
     let lines = many.losing_most.iter().map(|(path, entries)| {
-        format!("{} would lose {entries}", std::path::Path::new(&work.volume.mount).join(path.to_string()).display())
+        format!(
+            "{} would lose {entries}",
+            std::path::Path::new(&work.volume.mount).join(path.to_string()).display()
+        )
     });
-    lines.fold(refusal, Refusal::why).remedy(format!("if this is meant: {} --accept {}", job.command_line(), many.digest))
+    lines.fold(refusal, Refusal::why).remedy(format!(
+        "if this is meant: {} --accept {}",
+        job.command_line(),
+        many.digest
+    ))
 }
 
 /// Writes: marks dirty, additions everywhere, flush, deletions everywhere, flush, marks clean.
