@@ -1,0 +1,142 @@
+//! `run` on loop devices, judged by rsync. Needs root.
+
+#[path = "common/disks.rs"]
+mod disks;
+
+use diskmirror::layout::FsKind;
+use diskmirror::record::State;
+use disks::{Pair, Said, content, populate};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+
+const EXT4_ROOT: &[(&str, FsKind)] = &[("/", FsKind::Ext4)];
+
+fn signal(pid: u32, name: &str) {
+    disks::must("kill", &[name, &pid.to_string()]);
+}
+
+#[test]
+fn a_run_makes_the_mirror_equal_and_the_next_one_only_what_changed() {
+    for volumes in
+        [[("/", FsKind::Ext4), ("/boot", FsKind::Ext3)], [("/", FsKind::Xfs), ("/boot", FsKind::Ext4)]]
+    {
+        let pair = Pair::new(&volumes);
+        populate(&pair.root(), 300);
+        populate(&pair.root().join("boot"), 20);
+        let first = pair.run_done();
+        assert_eq!(first.stderr, "", "quiet unless something is wrong");
+        assert_eq!(first.stdout.lines().count(), 1, "{first:?}");
+        assert_eq!(pair.differences(), "");
+
+        fs::write(pair.root().join("d1/f1"), content(1, 1)).expect("written");
+        fs::remove_file(pair.root().join("boot/d2/f2")).expect("it is there");
+        let second = pair.run(&["--json"]);
+        assert_eq!(second.code, 0, "{second:?}");
+        let told: serde_json::Value = serde_json::from_str(&second.stdout).expect("one JSON object");
+        assert_eq!((&told["state"], &told["exit"]), (&"done".into(), &0.into()));
+        assert_eq!(told["volumes"][0]["mount"], "/");
+        assert_eq!(told["volumes"][0]["files_copied"], 1, "{told}");
+        assert_eq!(told["volumes"][1]["deleted"], 1, "{told}");
+        assert_eq!(pair.differences(), "");
+        assert!(pair.history().iter().all(|record| record.state == State::Done), "{:?}", pair.history());
+        let log = fs::read_to_string(pair.root().join("var/log/diskmirror.log")).expect("a log");
+        assert_eq!(log.lines().count(), 2, "{log}");
+    }
+}
+
+#[test]
+fn a_dry_run_lists_the_changes_and_writes_nothing() {
+    let pair = Pair::new(EXT4_ROOT);
+    populate(&pair.root(), 50);
+    pair.run_done();
+    fs::write(pair.root().join("d1/f1"), "changed").expect("written");
+    fs::remove_file(pair.root().join("d2/f2")).expect("it is there");
+    let before = pair.hashes();
+    let said = pair.run(&["--dry-run"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.stdout.contains(" d1/f1") && said.stdout.contains("*deleting   d2/f2"), "{said:?}");
+    assert_eq!(pair.hashes(), before);
+    assert_eq!(pair.history().len(), 1, "a dry run is no run");
+}
+
+#[test]
+fn a_second_run_is_told_who_holds_the_lock_and_since_when() {
+    let pair = Pair::new(EXT4_ROOT);
+    populate(&pair.root(), 2000);
+    let mut first = pair.start(&[]);
+    let second =
+        std::iter::repeat_with(|| pair.run(&[])).find(|said| said.code != 0).expect("one of them is late");
+    assert_eq!(second.code, 6, "{second:?}");
+    assert!(second.stderr.contains(&format!("process {} has held the lock for", first.id())), "{second:?}");
+    assert!(first.wait().expect("it ends").success());
+    assert!(pair.history().iter().any(|record| record.state == State::Locked));
+    pair.run_done();
+    assert_eq!(pair.differences(), "");
+}
+
+#[test]
+fn a_signal_ends_a_run_cleanly_with_a_record() {
+    for name in ["-TERM", "-INT"] {
+        let pair = Pair::new(EXT4_ROOT);
+        populate(&pair.root(), 3000);
+        let child = pair.start(&[]);
+        let at_work = || pair.history().first().is_some_and(|record| record.state == State::Running);
+        while !at_work() {}
+        signal(child.id(), name);
+        let said = Said::of(child.wait_with_output().expect("it ends"));
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.stderr.contains("stopped by a signal") && said.stderr.contains("state:"), "{said:?}");
+        assert_eq!(pair.history()[0].state, State::Stopped);
+        pair.run_done();
+        assert_eq!(pair.differences(), "");
+    }
+}
+
+#[test]
+fn after_a_broken_run_content_is_compared_where_size_and_time_agree() {
+    let pair = Pair::new(EXT4_ROOT);
+    populate(&pair.root(), 50);
+    pair.run_done();
+    // As after a power cut: zeros of the right size and time behind a dirty mark.
+    pair.with_mirror("rw", |mirrors| {
+        let file = mirrors[0].join("d1/f1");
+        let meta = fs::metadata(&file).expect("it is there");
+        fs::write(&file, vec![0; meta.len() as usize]).expect("written");
+        let times = format!("@{}.{:09}", meta.mtime(), meta.mtime_nsec());
+        disks::must("touch", &["-d", &times, &file.to_string_lossy()]);
+    });
+    pair.run_done();
+    assert!(pair.differences().contains("d1/f1"), "size and time are believed while the mark is clean");
+    pair.with_mirror("rw", |mirrors| {
+        let path = mirrors[0].join(".diskmirror/mark.json");
+        let mark = fs::read_to_string(&path).expect("a mark").replace("clean\"", "dirty\"");
+        let backdated = regex_free_backdate(&mark);
+        fs::write(path, backdated).expect("written");
+    });
+    pair.run_done();
+    assert_eq!(pair.differences(), "");
+}
+
+/// The mark, last clean an hour ago.
+fn regex_free_backdate(mark: &str) -> String {
+    let mut value: serde_json::Value = serde_json::from_str(mark).expect("a mark is JSON");
+    let clean_at = value["clean_at"].as_i64().expect("it was clean once");
+    value["clean_at"] = (clean_at - 3600).into();
+    value.to_string()
+}
+
+#[test]
+fn a_repaired_file_system_is_compared_by_content_and_the_run_goes_on() {
+    let pair = Pair::new(EXT4_ROOT);
+    populate(&pair.root(), 50);
+    pair.run_done();
+    let node = pair.mirror.partition(1);
+    // A wrong count of free blocks and a superblock that is not clean: fsck -p repairs that, and exits 1.
+    disks::must("debugfs", &["-w", "-R", "ssv free_blocks_count 17", &node]);
+    disks::must("debugfs", &["-w", "-R", "ssv state 0", &node]);
+    pair.run_done();
+    assert_eq!(pair.differences(), "");
+    let check = Command::new("e2fsck").args(["-fn", &node]).output().expect("e2fsck");
+    assert!(check.status.success(), "{check:?}");
+}
