@@ -10,7 +10,7 @@ use diskmirror::config::{Config, DiskId, Mirror, Volume};
 use diskmirror::history::History;
 use diskmirror::layout::FsKind;
 use diskmirror::record::RunRecord;
-use diskmirror::sys::block::probe_node;
+use diskmirror::sys::node::probe_node;
 use diskmirror::{mirror, sys};
 use std::fmt::Write as _;
 use std::fs;
