@@ -95,27 +95,6 @@ fn copied(pass: &Pass<'_>, bytes: u64) {
     });
 }
 
-/// Makes an entry under its final name, where none is yet and nobody relies on the mirror.
-pub(super) fn make_in_place(
-    pass: &Pass<'_>,
-    path: &RelPath,
-    source: &Handle,
-    mirror: &Handle,
-    change: &Change,
-) -> Result<(), Fault> {
-    let Made { locks, bytes, torn } = make(pass, source, change, mirror, &change.name)?;
-    if locks != 0 {
-        let handle = dir::open_read(&mirror.fd, &change.name).on_mirror("opening")?;
-        lock(&handle, locks).on_mirror("setting flags of")?;
-    }
-    copied(pass, bytes);
-    if torn {
-        // The entry is in place and counted as copied; that it kept changing is reported beside.
-        pass.fault(path.join(&change.name), Fault::Changing).map_err(|_| Fault::Stopped)?;
-    }
-    Ok(())
-}
-
 /// Changes the metadata of an entry that is otherwise equal.
 pub(super) fn adjust(
     pass: &Pass<'_>,

@@ -1,5 +1,4 @@
-//! Makes one entry, complete with its metadata, under a name that is given: a temporary one, or the final one of a
-//! mirror that has never been complete.
+//! Makes one entry, complete with its metadata, under a temporary name in the workspace.
 
 use super::change::Change;
 use super::content;

@@ -73,7 +73,14 @@ fn move_over(workspace: &Workspace, target: &Handle, pending: &Pending) -> io::R
 fn clear_the_way(target: &Handle, pending: &Pending, error: &io::Error) -> io::Result<()> {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) if matches!(pending.over, Some(Kind::File | Kind::Dir)) => {
-            unlock(&dir::open_read(&target.fd, &pending.name)?)
+            let old = dir::open_read(&target.fd, &pending.name)?;
+            unlock(&old)?;
+            // Without privilege, only a directory that its owner may write can be moved elsewhere.
+            if pending.over == Some(Kind::Dir) {
+                dir::set_mode(&old, old.stat()?.mode | 0o700)
+            } else {
+                Ok(())
+            }
         }
         Some(libc::EXDEV) => {
             let project = flags::project(&target.fd)?.unwrap_or_default();

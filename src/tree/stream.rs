@@ -1,7 +1,8 @@
-//! A mirror that has never been complete: nothing can be lost, so scan and application are one, new files get their
-//! final names at once, and memory does not grow with the tree. What is there from an earlier try is compared by content.
+//! A mirror that has never been complete: nothing can be lost, so scan and application are one, nothing waits for the
+//! disk, and memory does not grow with the tree. A file still gets its name only when it is complete, so that a kill
+//! leaves none torn; after a power cut what is there from an earlier try is compared by content.
 
-use super::apply::{adjust, finish_open_dir, link_all, make_dir, make_in_place, open_both, prepare, put_all};
+use super::apply::{adjust, finish_open_dir, link_all, make_dir, open_both, prepare, put_all};
 use super::batch::flush;
 use super::change::{Action, Change, DirChange};
 use super::counts::Counts;
@@ -83,9 +84,6 @@ impl Applier<'_> {
             Action::Adjust => pass.enter(at, adjust(pass, source, mirror, change)).map(drop),
             Action::Make if change.kind == Kind::Dir => {
                 pass.enter(at, make_dir(pass, self.workspace, path, mirror, change)).map(drop)
-            }
-            Action::Make if change.over.is_none() => {
-                pass.enter(at, make_in_place(pass, path, source, mirror, change)).map(drop)
             }
             Action::Make => match pass.enter(at, prepare(pass, self.workspace, path, source, change))? {
                 Some(pending) => put_all(pass, self.workspace, mirror, &[pending]),
