@@ -101,7 +101,9 @@ fn assert_untouched(before: &Snapshot, root: &Path, what: &str) {
 /// stand for its others, and a directory that goes for all that is below it.
 fn assert_lists_the_changes(source: &Path, copy: &Path, wanted: &Snapshot, got: &Snapshot, when: &str) {
     let listed = listed(source, copy, when);
-    let differences = compare(wanted, got);
+    let mut differences = compare(wanted, got);
+    // Where a file is allocated the file system may change by itself; no sync looks at it again.
+    differences.retain(|difference| !difference.what.starts_with("hole"));
     let expected: BTreeSet<&Vec<u8>> = differences.iter().map(|difference| &difference.path).collect();
     let groups: Vec<_> = groups(wanted).into_iter().chain(groups(got)).collect();
     let has_name_in = |path: &Vec<u8>, set: &dyn Fn(&Vec<u8>) -> bool| {

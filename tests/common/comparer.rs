@@ -329,7 +329,7 @@ fn holes_filled(source: &Entry, copy: &Entry, ahead: u64) -> Option<String> {
         return None;
     }
     for (from, to) in holes(source) {
-        if let Some(data) = copy.data.iter().find(|data| data.0 < to && data.1 > from + ahead) {
+        if let Some(data) = copy.data.iter().find(|data| data.0 < to && data.1.min(to) > from + ahead) {
             return Some(format!("hole: {from}..{to} holds data at {}..{}", data.0, data.1));
         }
     }

@@ -125,7 +125,7 @@ pub fn tool(command: &mut Command) {
 /// A killed process may hold the mount for a moment after it was reaped.
 fn unmount(point: &Path) -> bool {
     (0..50).any(|_| {
-        let done = Command::new("umount").arg(point).stderr(Stdio::null()).status();
+        let done = Command::new("umount").arg("-R").arg(point).stderr(Stdio::null()).status();
         let done = done.is_ok_and(|status| status.success());
         if !done {
             std::thread::sleep(Duration::from_millis(20));
