@@ -115,7 +115,7 @@ fn foreign_signatures_are_named_in_plain_words() {
 #[test]
 fn a_pool_of_zfs_counts_as_in_use() {
     let survey = on_vdb("zfs_member").survey().expect("it can be looked at");
-    assert_eq!(survey.mirror.in_use(), ["/dev/vdb is a member of the ZFS pool tank"]);
+    assert_eq!(survey.mirror.in_use(&[]), ["/dev/vdb is a member of the ZFS pool tank"]);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn what_cannot_be_read_is_named_on_both_disks() {
     assert!(damaged.what.starts_with("an ext4 file system that cannot be read: "), "{}", damaged.what);
     let boot = Question::Dumpe2fs("/dev/vda1".into());
     let survey = Changed::encrypted().with(boot, "").survey().expect("it is named");
-    let in_use = survey.primary.in_use();
+    let in_use = survey.primary.in_use(&[]);
     assert!(in_use.contains(&"/dev/vda1 is mounted on /boot".to_owned()), "{in_use:?}");
     let boot = &survey.primary.table().expect("it has one").partitions[0].content;
     assert!(matches!(boot, Content::Unsupported(_)), "{boot:?}");
@@ -219,7 +219,7 @@ fn a_group_over_two_physical_volumes_names_both() {
 fn a_member_of_an_array_says_what_the_array_carries() {
     let mut server = Changed::server("08-md-raid1-debian12", "/dev/sda");
     server.primary = Some("/dev/sdc");
-    let in_use = server.survey().expect("the primary is named").mirror.in_use();
+    let in_use = server.survey().expect("the primary is named").mirror.in_use(&[]);
     let expected = [
         "/dev/sda1 is held by md0 (raid1)",
         "/dev/sda1 is held by md0, which is mounted on /",
