@@ -18,7 +18,9 @@ fn signal(pid: u32, name: &str) {
 
 #[test]
 fn a_run_makes_the_mirror_equal_and_the_next_one_only_what_changed() {
-    for volumes in [[("/", FsKind::Ext4), ("/boot", FsKind::Ext3)], [("/", FsKind::Xfs), ("/boot", FsKind::Ext4)]] {
+    for volumes in
+        [[("/", FsKind::Ext4), ("/boot", FsKind::Ext3)], [("/", FsKind::Xfs), ("/boot", FsKind::Ext4)]]
+    {
         let pair = Pair::new(&volumes);
         populate(&pair.root(), 300);
         populate(&pair.root().join("boot"), 20);
@@ -63,7 +65,8 @@ fn a_second_run_is_told_who_holds_the_lock_and_since_when() {
     let pair = Pair::new(EXT4_ROOT);
     populate(&pair.root(), 2000);
     let mut first = pair.start(&[]);
-    let second = std::iter::repeat_with(|| pair.run(&[])).find(|said| said.code != 0).expect("one of them is late");
+    let second =
+        std::iter::repeat_with(|| pair.run(&[])).find(|said| said.code != 0).expect("one of them is late");
     assert_eq!(second.code, 6, "{second:?}");
     assert!(second.stderr.contains(&format!("process {} has held the lock for", first.id())), "{second:?}");
     assert!(first.wait().expect("it ends").success());
@@ -108,15 +111,14 @@ fn after_a_broken_run_content_is_compared_where_size_and_time_agree() {
     pair.with_mirror("rw", |mirrors| {
         let path = mirrors[0].join(".diskmirror/mark.json");
         let mark = fs::read_to_string(&path).expect("a mark").replace("clean\"", "dirty\"");
-        let backdated = regex_free_backdate(&mark);
-        fs::write(path, backdated).expect("written");
+        fs::write(path, backdated(&mark)).expect("written");
     });
     pair.run_done();
     assert_eq!(pair.differences(), "");
 }
 
 /// The mark, last clean an hour ago.
-fn regex_free_backdate(mark: &str) -> String {
+fn backdated(mark: &str) -> String {
     let mut value: serde_json::Value = serde_json::from_str(mark).expect("a mark is JSON");
     let clean_at = value["clean_at"].as_i64().expect("it was clean once");
     value["clean_at"] = (clean_at - 3600).into();

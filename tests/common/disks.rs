@@ -50,7 +50,8 @@ impl Disk {
 
     /// Attaches an image that is there.
     pub fn attach(image: PathBuf) -> Disk {
-        let attach = || Command::new("losetup").args(["-f", "--show", "-P"]).arg(&image).output().expect("losetup");
+        let attach =
+            || Command::new("losetup").args(["-f", "--show", "-P"]).arg(&image).output().expect("losetup");
         // Two tests may be after the same free device.
         let output = std::iter::repeat_with(attach).take(20).find(|output| output.status.success());
         let output = output.expect("a loop device is free");
@@ -93,7 +94,10 @@ impl Drop for Disk {
 fn mkfs(kind: FsKind, node: &str) -> String {
     match kind {
         FsKind::Xfs => must("mkfs.xfs", &["-q", "-f", node]),
-        kind => must("mke2fs", &["-q", "-F", "-t", kind.name(), "-E", "lazy_itable_init=0,lazy_journal_init=0", node]),
+        kind => must(
+            "mke2fs",
+            &["-q", "-F", "-t", kind.name(), "-E", "lazy_itable_init=0,lazy_journal_init=0", node],
+        ),
     };
     uuid(node)
 }
@@ -171,7 +175,10 @@ impl Pair {
         for (number, volume) in (1..).zip(&volumes) {
             let at = self.root().join(volume.mount.trim_start_matches('/'));
             fs::create_dir_all(&at).expect("a mount point");
-            must("mount", &["-t", volume.kind.name(), &self.primary.partition(number), &at.to_string_lossy()]);
+            must(
+                "mount",
+                &["-t", volume.kind.name(), &self.primary.partition(number), &at.to_string_lossy()],
+            );
             self.mounts.push(at);
         }
         for dir in ["run", "var/lib/diskmirror", "var/log"] {
@@ -196,8 +203,15 @@ impl Pair {
 
     /// `diskmirror run` with these arguments, not started yet.
     pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.command_with_root(&self.root());
+        command.args(args);
+        command
+    }
+
+    /// `diskmirror run` of a primary mounted elsewhere.
+    pub fn command_with_root(&self, root: &Path) -> Command {
         let mut command = Command::new(BINARY);
-        command.arg("--root").arg(self.root()).arg("--config").arg(self.config_path()).arg("run").args(args);
+        command.arg("--root").arg(root).arg("--config").arg(self.config_path()).arg("run");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
