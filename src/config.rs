@@ -267,10 +267,16 @@ pub fn below(root: &Path, path: &Path) -> PathBuf {
 
 /// The text of a file that only its owner, root or us, can have written.
 fn read_trusted(path: &Path) -> Result<String, Refusal> {
-    let unreadable = |error: &dyn std::fmt::Display| {
-        Refusal::new(format!("cannot read the configuration {}", path.display()), NOTHING_WRITTEN)
-            .why(error.to_string())
-            .remedy("prepare a mirror first: diskmirror init --mirror DISK")
+    let unreadable = |error: &std::io::Error| {
+        let refusal =
+            Refusal::new(format!("cannot read the configuration {}", path.display()), NOTHING_WRITTEN)
+                .why(error.to_string());
+        match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                refusal.remedy("prepare a mirror first: diskmirror init --mirror DISK")
+            }
+            _ => refusal.remedy(format!("ls -l {}", path.display())),
+        }
     };
     let mut file = std::fs::File::open(path).map_err(|e| unreadable(&e))?;
     let meta = file.metadata().map_err(|e| unreadable(&e))?;

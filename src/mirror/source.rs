@@ -5,7 +5,7 @@ use crate::config::{Mirror, Volume, below};
 use crate::refusal::Refusal;
 use crate::sys::dir::{open_root, read_names};
 use crate::sys::node::{DeviceNumber, device_below, filesystem_uuid, is_whole_mount};
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 /// A file system of the primary that may be copied from.
@@ -13,8 +13,6 @@ use std::path::{Path, PathBuf};
 pub struct Source {
     /// Where it is mounted here.
     pub path: PathBuf,
-    /// Its root directory, open.
-    pub root: OwnedFd,
     /// The device it lies on.
     pub device: DeviceNumber,
 }
@@ -59,13 +57,14 @@ pub fn open_source(root: &Path, volume: &Volume) -> Result<Source, Refusal> {
         return Err(refuse("it is not mounted: another file system is in its place", why));
     }
     let device = device_below(&dir).map_err(|error| refuse("cannot tell what it is", error.to_string()))?;
-    Ok(Source { path, root: dir, device })
+    Ok(Source { path, device })
 }
 
 impl Source {
-    /// Whether it holds nothing but what mkfs and this program make.
-    pub fn is_empty(&self) -> bool {
-        let (names, error) = read_names(&self.root);
+    /// Whether it holds nothing but what mkfs and this program make. It is read through `root`, a private view of
+    /// it that sets no access times.
+    pub fn is_empty(&self, root: impl AsFd) -> bool {
+        let (names, error) = read_names(root);
         error.is_none() && names.iter().all(|named| matches!(&*named.name, b"lost+found" | b".diskmirror"))
     }
 

@@ -203,8 +203,15 @@ impl Pair {
 
     /// `diskmirror run` with these arguments, not started yet.
     pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.command_with_root(&self.root());
+        command.args(args);
+        command
+    }
+
+    /// `diskmirror run` of a primary mounted elsewhere.
+    pub fn command_with_root(&self, root: &Path) -> Command {
         let mut command = Command::new(BINARY);
-        command.arg("--root").arg(self.root()).arg("--config").arg(self.config_path()).arg("run").args(args);
+        command.arg("--root").arg(root).arg("--config").arg(self.config_path()).arg("run");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

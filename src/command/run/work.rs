@@ -70,9 +70,11 @@ impl<'a> Work<'a> {
             Knowledge::SuspectSince(secs) => Some(Timestamp { secs, nanos: 0 }),
             Knowledge::Clean | Knowledge::NeverComplete => None,
         };
-        let lost = |source: &Source| knowledge != Knowledge::NeverComplete && source.is_empty();
-        if let Some(refusal) = self.source.as_ref().ok().filter(|s| lost(s)).map(Source::empty_refusal) {
-            self.source = Err(refusal);
+        if let (Ok(source), Some(view)) = (&self.source, &self.view)
+            && knowledge != Knowledge::NeverComplete
+            && source.is_empty(view.root())
+        {
+            self.source = Err(source.empty_refusal());
             self.view = None;
         }
     }

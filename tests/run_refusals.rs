@@ -1,0 +1,259 @@
+//! Everything `run` refuses, each with a hash of both disks before and after. Needs root.
+
+#[path = "common/disks.rs"]
+mod disks;
+
+use diskmirror::layout::FsKind;
+use diskmirror::record::State;
+use disks::{Disk, Pair, must, populate};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
+
+const EXT4: &[(&str, FsKind)] = &[("/", FsKind::Ext4)];
+const BOTH: [(&str, FsKind); 2] = [("/", FsKind::Xfs), ("/boot", FsKind::Ext4)];
+
+/// A pair that has been equal once.
+fn settled(volumes: &[(&str, FsKind)]) -> Pair {
+    let pair = Pair::new(volumes);
+    populate(&pair.root(), 40);
+    for (mount, _) in &volumes[1..] {
+        populate(&pair.root().join(mount.trim_start_matches('/')), 20);
+    }
+    pair.run_done();
+    pair
+}
+
+/// The run is refused, says so with these words and what is true now, and neither disk has changed.
+fn refused(pair: &Pair, words: &[&str]) {
+    let before = pair.hashes();
+    let said = pair.run(&[]);
+    assert_eq!(said.code, 4, "{said:?}");
+    for word in words.iter().chain(&["error: ", "why: ", "state: nothing was"]) {
+        assert!(said.stderr.contains(word), "{word:?} in {}", said.stderr);
+    }
+    assert_eq!(said.stdout, "");
+    assert_eq!(pair.hashes(), before, "{}", said.stderr);
+}
+
+fn refused_with_record(pair: &Pair, words: &[&str]) {
+    refused(pair, words);
+    let record = &pair.history()[0];
+    assert_eq!(record.state, State::Refused);
+    assert!(record.message.as_ref().is_some_and(|message| message.contains(words[0])), "{record:?}");
+}
+
+#[test]
+fn an_absent_mirror_is_refused() {
+    let mut pair = settled(EXT4);
+    let table_id = pair.mirror.table_id();
+    pair.mirror.detach();
+    refused_with_record(&pair, &["was not found", &table_id, "plug it in"]);
+    pair.mirror = Disk::attach(pair.mirror.image.clone());
+    pair.run_done();
+}
+
+#[test]
+fn another_disk_in_its_place_is_refused() {
+    let mut pair = settled(EXT4);
+    let config = pair.config.clone();
+    // Its table is the mirror's, but its serial number is not.
+    pair.config.mirrors[0].disk.serial = Some("S5GX123".into());
+    pair.write_config(&pair.config.to_toml());
+    refused_with_record(
+        &pair,
+        &["another disk in its place", "has the mirror's table, but its serial number is not"],
+    );
+    // Its table is the mirror's, but its file system is not.
+    pair.config = config;
+    pair.config.mirrors[0].volumes[0].mirror_uuid = "11111111-2222-3333-4444-555555555555".into();
+    pair.write_config(&pair.config.to_toml());
+    refused_with_record(&pair, &["another disk in its place", "nothing on it has the UUID"]);
+}
+
+#[test]
+fn a_mirror_with_a_twin_is_refused() {
+    let pair = settled(EXT4);
+    let copy = pair.dir.path().join("copy.img");
+    fs::copy(&pair.mirror.image, &copy).expect("copied");
+    let twin = Disk::attach(copy);
+    refused_with_record(&pair, &["it has a twin", &twin.node, &pair.mirror.node]);
+    drop(twin);
+    pair.run_done();
+}
+
+#[test]
+fn a_mirror_that_is_mounted_is_refused_in_whatever_namespace() {
+    let pair = settled(EXT4);
+    let node = pair.mirror.partition(1);
+    pair.with_mirror("ro", |mirrors| {
+        refused_with_record(&pair, &["in use", &format!("{node} is mounted on {}", mirrors[0].display())]);
+    });
+    let at = pair.dir.path().join("hidden");
+    fs::create_dir_all(&at).expect("a directory");
+    let script = format!("mount -o ro {node} {} && echo mounted && exec cat", at.display());
+    let mut elsewhere = Command::new("unshare")
+        .args(["-m", "sh", "-c", &script])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("unshare");
+    let mut first = [0];
+    std::io::Read::read_exact(elsewhere.stdout.as_mut().expect("piped"), &mut first).expect("it is mounted");
+    refused_with_record(&pair, &["in use", &format!("{node} is held by something not seen from here")]);
+    drop(elsewhere.stdin.take());
+    elsewhere.wait().expect("it ends");
+    pair.run_done();
+}
+
+#[test]
+fn a_file_system_that_is_not_ours_is_refused() {
+    for volumes in [EXT4, &BOTH[..1]] {
+        let pair = settled(volumes);
+        let mark_of = |pair: &Pair, change: &dyn Fn(&std::path::Path)| {
+            pair.with_mirror("rw", |mirrors| change(&mirrors[0].join(".diskmirror/mark.json")));
+        };
+        mark_of(&pair, &|mark| {
+            let text = fs::read_to_string(mark).expect("a mark");
+            fs::write(mark, text.replace("\"mirror\":\"mirror\"", "\"mirror\":\"other\"")).expect("written");
+        });
+        refused_with_record(
+            &pair,
+            &["its file system is not ours", "its mark is that of the mirror \"other\""],
+        );
+        mark_of(&pair, &|mark| fs::remove_file(mark).expect("it was there"));
+        refused_with_record(&pair, &["its file system is not ours", "it has no mark"]);
+        mark_of(&pair, &|mark| symlink("/etc/hostname", mark).expect("written"));
+        refused_with_record(&pair, &["its file system is not ours", "it has no mark"]);
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_believed_is_refused() {
+    let pair = settled(EXT4);
+    let text = pair.config.to_toml();
+    pair.write_config(&text.replace("table_id = ", "table-id = "));
+    refused(&pair, &["is malformed", "| table-id = ", "| ^^^^^^^^", "unknown field"]);
+    pair.write_config(&text);
+    for mode in [0o602, 0o620, 0o666] {
+        fs::set_permissions(pair.config_path(), fs::Permissions::from_mode(mode)).expect("chmod");
+        refused(&pair, &["cannot be trusted", "others may write it", "chmod go-w"]);
+    }
+    fs::set_permissions(pair.config_path(), fs::Permissions::from_mode(0o600)).expect("chmod");
+    std::os::unix::fs::chown(pair.config_path(), Some(65534), None).expect("chown");
+    refused(&pair, &["cannot be trusted", "belongs to user 65534"]);
+    fs::remove_file(pair.config_path()).expect("it is there");
+    refused(&pair, &["cannot read the configuration", "No such file", "diskmirror init"]);
+    fs::create_dir(pair.config_path()).expect("made");
+    refused(&pair, &["cannot read the configuration", "directory"]);
+}
+
+#[test]
+fn a_root_that_is_not_mounted_or_not_the_one_that_is_meant_is_refused() {
+    let mut pair = settled(EXT4);
+    let config = pair.config.clone();
+    pair.config.mirrors[0].volumes[0].primary_uuid = "11111111-2222-3333-4444-555555555555".into();
+    pair.write_config(&pair.config.to_toml());
+    refused_with_record(&pair, &["is not mounted: another file system is in its place", "11111111-2222"]);
+    pair.write_config(&config.to_toml());
+    // Only a part of it is mounted where the root is looked for.
+    let part = pair.dir.path().join("part");
+    fs::create_dir_all(&part).expect("a directory");
+    must("mount", &["--bind", &pair.root().join("d1").to_string_lossy(), &part.to_string_lossy()]);
+    let said = pair.command_with_root(&part).output().expect("it starts");
+    must("umount", &[&part.to_string_lossy()]);
+    let stderr = String::from_utf8_lossy(&said.stderr);
+    assert_eq!(said.status.code(), Some(4), "{stderr}");
+    assert!(stderr.contains("is not mounted") && stderr.contains("state: nothing was"), "{stderr}");
+    for left in ["run", "var"] {
+        let _ = fs::remove_dir_all(pair.root().join("d1").join(left));
+    }
+    pair.config = config;
+    pair.run_done();
+}
+
+#[test]
+fn an_empty_source_is_refused() {
+    let pair = settled(EXT4);
+    // What else is mounted below the root is no content of the root's.
+    for entry in fs::read_dir(pair.root()).expect("readable") {
+        let path = entry.expect("readable").path();
+        if !["run", "var", "lost+found"].iter().any(|kept| path.ends_with(kept)) {
+            must("rm", &["-rf", &path.to_string_lossy()]);
+        }
+    }
+    for mounted in ["run", "var/lib/diskmirror", "var/log"] {
+        let at = pair.root().join(mounted);
+        let aside = pair.dir.path().join("aside").join(mounted);
+        fs::create_dir_all(&aside).expect("a directory");
+        must("mount", &["--move", &at.to_string_lossy(), &aside.to_string_lossy()]);
+    }
+    must(
+        "rm",
+        &["-rf", &pair.root().join("run").to_string_lossy(), &pair.root().join("var").to_string_lossy()],
+    );
+    // The run's own directories lie elsewhere now: nothing of them is on the primary.
+    let mut config = pair.config.clone();
+    config.state_dir = "/../aside/var/lib/diskmirror".into();
+    config.runtime_dir = "/../aside/run/diskmirror".into();
+    config.log_file = "/../aside/var/log/diskmirror.log".into();
+    pair.write_config(&config.to_toml());
+    refused(&pair, &["it is empty", "everything on its mirror would be deleted"]);
+    for mounted in ["run", "var/lib/diskmirror", "var/log"] {
+        must("umount", &[&pair.dir.path().join("aside").join(mounted).to_string_lossy()]);
+    }
+}
+
+#[test]
+fn a_boot_that_is_not_mounted_is_left_alone_while_the_root_is_refreshed() {
+    let mut pair = settled(&BOTH);
+    let boot_before = pair.with_mirror("ro", |mirrors| must("ls", &["-R", &mirrors[1].to_string_lossy()]));
+    pair.unmount_primary("/boot");
+    fs::write(pair.root().join("d1/new"), "new").expect("written");
+    let said = pair.run(&[]);
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.stderr.contains("/boot: it is not mounted"), "{said:?}");
+    let record = &pair.history()[0];
+    assert_eq!((record.state, record.volumes[1].errors), (State::Incomplete, 1));
+    pair.with_mirror("ro", |mirrors| {
+        assert_eq!(must("ls", &["-R", &mirrors[1].to_string_lossy()]), boot_before);
+        assert_eq!(fs::read(mirrors[0].join("d1/new")).expect("it was copied"), b"new");
+    });
+}
+
+#[test]
+fn too_many_deletions_are_refused_as_a_whole_and_one_list_can_be_let_through() {
+    let pair = Pair::new(EXT4);
+    populate(&pair.root(), 3000);
+    pair.run_done();
+    for n in 0..6 {
+        fs::remove_dir_all(pair.root().join(format!("d{n}"))).expect("it is there");
+    }
+    refused_with_record(&pair, &["entries would be deleted", "would lose", "--accept "]);
+    let said = pair.run(&[]);
+    let digest =
+        said.stderr.split("--accept ").nth(1).expect("a digest").split_whitespace().next().expect("a word");
+    assert_eq!(pair.run(&["--accept", "0123456789ab"]).code, 4, "another list's digest");
+    let accepted = pair.run(&["--accept", digest]);
+    assert_eq!(accepted.code, 0, "{accepted:?}");
+    assert_eq!(pair.differences(), "");
+}
+
+#[test]
+fn a_system_that_runs_from_the_mirror_is_refused() {
+    let pair = settled(EXT4);
+    let booted = pair.dir.path().join("booted");
+    fs::create_dir_all(&booted).expect("a directory");
+    must("mount", &[&pair.mirror.partition(1), &booted.to_string_lossy()]);
+    for dir in ["run", "var/lib/diskmirror", "var/log"] {
+        must("mount", &["-t", "tmpfs", "tmpfs", &booted.join(dir).to_string_lossy()]);
+    }
+    let before = pair.hashes();
+    let said = pair.command_with_root(&booted).output().expect("it starts");
+    let after = pair.hashes();
+    must("umount", &["-R", &booted.to_string_lossy()]);
+    let stderr = String::from_utf8_lossy(&said.stderr);
+    assert_eq!(said.status.code(), Some(4), "{stderr}");
+    assert!(stderr.contains("the roles are reversed"), "{stderr}");
+    assert_eq!(after, before);
+}

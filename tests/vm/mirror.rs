@@ -1,0 +1,216 @@
+//! The whole procedure on a real server: LUKS on a logical partition, LVM, a real systemd; every result judged by the
+//! system's own tools (`tests/lab/judge`).
+
+use crate::lab::server::{Bus, Disk, Output, Server};
+use crate::lab::{self, PASSPHRASE};
+use std::path::Path;
+
+/// A larger disk of another kind than the server's own: SCSI, 4096-byte sectors.
+const LARGER_4K: Disk = Disk { serial: "NATIVE4K", bytes: 4 << 30, bus: Bus::Scsi, sector_bytes: 4096 };
+
+const INIT: &str =
+    "diskmirror init --mirror /dev/vdb --erase MIRROR01 --yes --passphrase-fd 0 --fill none --no-schedule";
+
+/// What no mirror holds, and the log, which grows while it is copied.
+const LEFT_OUT: &str = "--exclude '/tmp/*' --exclude '/var/tmp/*' --exclude '/var/lib/diskmirror/*' \
+     --exclude /var/lib/systemd/random-seed --exclude /var/log/diskmirror.log";
+
+#[test]
+fn the_procedures_server_gets_a_mirror_that_is_equal_and_stays_equal() {
+    let Some(mut server) = server(Disk::EQUAL_MIRROR) else { return };
+    a_plan_writes_nothing(&mut server);
+    what_must_be_refused_is_refused_and_writes_nothing(&mut server);
+    init_shows_its_secrets_to_nobody(&mut server);
+    judged(&mut server, "/dev/vdb", "");
+    a_second_init_is_refused_the_names_that_are_taken(&mut server);
+    changes_arrive(&mut server);
+    judged(&mut server, "/dev/vdb", "");
+    a_killed_run_is_swept_by_the_next(&mut server);
+    judged(&mut server, "/dev/vdb", "");
+    the_timer_runs_it_too(&mut server);
+    a_mirror_without_its_key_is_named(&mut server);
+}
+
+#[test]
+fn a_larger_disk_with_other_sectors_is_filled_encrypted_and_equal() {
+    let Some(mut server) = server(LARGER_4K) else { return };
+    let init = "diskmirror init --mirror /dev/sda --erase NATIVE4K --yes --passphrase-fd 0 --fill random --fstab \
+                --no-schedule";
+    let done = server.run_with(init, PASSPHRASE.as_bytes());
+    done.assert_ok();
+    assert!(done.stderr.contains("measured "), "the fill tells its rate: {}", done.stderr);
+    judged(&mut server, "/dev/sda", "--sizes-differ");
+    let fstab = server.ok("cat /etc/fstab");
+    assert_eq!(fstab.matches("noauto,nofail").count(), 2, "{fstab}");
+    server.ok("findmnt --verify --tab-file /etc/fstab >/dev/null");
+    crypttab_is_the_other_way_to_open_it(&mut server);
+}
+
+/// A quiet server with the program in it, and a blank `disk` beside its own.
+fn server(disk: Disk) -> Option<Server> {
+    if !lab::available() {
+        return None;
+    }
+    let mut server = Server::boot(&[disk]);
+    server.push(Path::new(env!("CARGO_BIN_EXE_diskmirror")), "/usr/local/sbin/diskmirror");
+    server.make_quiet();
+    Some(server)
+}
+
+fn a_plan_writes_nothing(server: &mut Server) {
+    let plan = server.ok("diskmirror plan --mirror /dev/disk/by-id/virtio-MIRROR01");
+    for said in
+        ["MIRROR01", "as /dev/vda5", "cryptsetup luksFormat", "lvcreate", "/etc/diskmirror/keys/", "Plan "]
+    {
+        assert!(plan.contains(said), "no {said:?} in:\n{plan}");
+    }
+    assert_eq!(server.written_bytes("MIRROR01"), 0);
+}
+
+fn what_must_be_refused_is_refused_and_writes_nothing(server: &mut Server) {
+    let wrong = server.run_with(INIT, b"wrong horse");
+    refused(&wrong, "wrong passphrase");
+    let unconfirmed = "diskmirror init --mirror /dev/vdb --passphrase-fd 0 </dev/null";
+    refused(&server.run(unconfirmed), "not confirmed");
+    refused(&server.run_with(&INIT.replace("MIRROR01", "MIRROR02"), b"x"), "not the disk that was confirmed");
+    refused(&server.run_with(&format!("{INIT} --plan 0123456789abcdef"), b"x"), "changed since the plan");
+    refused(&server.run("diskmirror init --mirror /dev/vda --erase PRIMARY01 --yes"), "it is the primary");
+    assert_eq!(server.written_bytes("MIRROR01"), 0);
+
+    server.save("blank");
+    for (use_it, why) in [
+        ("pvcreate -qq -y /dev/vdb && vgcreate -qq other /dev/vdb", "in the volume group other"),
+        ("mkswap -q /dev/vdb && swapon /dev/vdb", "in use as swap"),
+        ("mkfs.ext4 -q /dev/vdb && mkdir -p /run/x && mount /dev/vdb /run/x", "is mounted on /run/x"),
+        (
+            "echo x | cryptsetup luksFormat --batch-mode --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file - \
+             /dev/vdb && echo x | cryptsetup open --key-file - /dev/vdb held",
+            "is open as /dev/mapper/held",
+        ),
+    ] {
+        server.ok(&format!("{use_it} && udevadm settle && sync"));
+        let before = server.written_bytes("MIRROR01");
+        refused(&server.run_with(INIT, PASSPHRASE.as_bytes()), why);
+        assert_eq!(server.written_bytes("MIRROR01"), before, "{why}");
+        server.load("blank");
+    }
+}
+
+fn refused(said: &Output, why: &str) {
+    assert_eq!(said.status, 4, "{why}: {}{}", said.text(), said.stderr);
+    assert!(said.stderr.contains(why), "no {why:?} in:\n{}", said.stderr);
+    assert!(said.stderr.contains("state: nothing was written"), "{}", said.stderr);
+}
+
+/// While it runs, every process list and environment is searched for the passphrase, which the searching shell has from
+/// its standard input only.
+fn init_shows_its_secrets_to_nobody(server: &mut Server) {
+    let watched = format!(
+        "IFS= read -r secret; exec 3< <(printf %s \"$secret\")
+         (while :; do
+             grep -lF -f <(printf %s \"$secret\") /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null
+         done) >/run/seen & watcher=$!
+         {} 3<&3 >/run/out 2>/run/err; status=$?
+         kill $watcher; cat /run/out; cat /run/err >&2; cat /run/seen; exit $status",
+        INIT.replace("--passphrase-fd 0", "--passphrase-fd 3")
+    );
+    let done = server.run_with(&watched, format!("{PASSPHRASE}\n").as_bytes());
+    done.assert_ok();
+    assert!(!done.text().contains("/proc/"), "the passphrase was seen in {}", done.text());
+    assert!(done.text().contains(" compared, "), "{}", done.text());
+    assert_eq!(
+        server.ok("stat -c %a,%U /etc/diskmirror.toml /etc/diskmirror/keys/*.key"),
+        "600,root\n400,root"
+    );
+    closed(server);
+}
+
+/// Offline in between: no mapping, no active volume, nothing mounted.
+fn closed(server: &mut Server) {
+    assert_eq!(server.ok("ls /dev/mapper | grep -c mirror || true"), "0");
+}
+
+fn judged(server: &mut Server, disk: &str, how: &str) {
+    let key = server.ok("ls /etc/diskmirror/keys/*.key");
+    let arguments = format!("/dev/vda {disk} --vg www --mirror-vg mirror --key {key} {LEFT_OUT} {how}");
+    let verdict = server.judge(&arguments);
+    assert_eq!(verdict.status, 0, "{}{}", verdict.text(), verdict.stderr);
+}
+
+fn a_second_init_is_refused_the_names_that_are_taken(server: &mut Server) {
+    let named = server.run_with(&format!("{INIT} --vg www"), PASSPHRASE.as_bytes());
+    refused(&named, "the volume group www exists already");
+}
+
+fn changes_arrive(server: &mut Server) {
+    server.ok("set -e
+         mkdir -p /srv/data && for n in $(seq 300); do echo record $n >/srv/data/$n; done
+         ln /srv/data/1 /srv/hard && ln -s data/2 /srv/soft
+         truncate -s 1G /srv/sparse && echo end >>/srv/sparse
+         setfacl -m u:daemon:r /etc/hostname && setfattr -n user.colour -v blue /etc/hosts
+         setcap cap_net_raw+ep /usr/bin/find
+         rm -r /usr/share/common-licenses && mv /etc/skel /etc/skeleton
+         chmod 4711 /usr/bin/rsync && chattr +i /etc/issue
+         dd if=/dev/urandom of=/boot/extra bs=1M count=3 status=none");
+    let said = server.ok("diskmirror run --json");
+    let report: serde_json::Value = serde_json::from_str(&said).expect("one object");
+    assert_eq!((&report["exit"], &report["state"]), (&0.into(), &"done".into()), "{said}");
+    closed(server);
+    let again: serde_json::Value =
+        serde_json::from_str(&server.ok("diskmirror run --json")).expect("one object");
+    let copied: u64 = again["volumes"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|v| v["files_copied"].as_u64().unwrap_or(99))
+        .sum();
+    assert!(copied <= 1, "only the log has changed: {again}");
+}
+
+fn a_killed_run_is_swept_by_the_next(server: &mut Server) {
+    let left = server.ok("for n in $(seq 400); do head -c 100000 /dev/urandom >/srv/data/big$n; done
+         diskmirror run >/dev/null 2>&1 & run=$!
+         while ! ls /dev/mapper | grep -q mirror-root; do sleep 0.1; done
+         sleep 2; kill -KILL $run; wait $run; ls /dev/mapper | grep -c mirror");
+    assert_ne!(left, "0", "the run was killed while the mirror was open");
+    let said = server.run("diskmirror run");
+    said.assert_ok();
+    closed(server);
+}
+
+fn the_timer_runs_it_too(server: &mut Server) {
+    let installed = server.ok("diskmirror schedule install");
+    assert!(installed.contains("/etc/systemd/system/diskmirror.timer"), "{installed}");
+    server.ok("systemctl is-enabled diskmirror.timer && systemctl is-active diskmirror.timer");
+    server.ok("echo by the timer >/srv/timer; systemctl start diskmirror.service");
+    assert_eq!(server.ok("systemctl show --property Result --value diskmirror.service"), "success");
+    assert!(server.ok("tail -n 1 /var/log/diskmirror.log").contains(" copied "));
+    server.ok("logrotate --debug /etc/logrotate.d/diskmirror 2>&1 | grep -q /var/log/diskmirror.log");
+    closed(server);
+    server.ok("diskmirror schedule remove");
+    assert_eq!(server.ok("ls /etc/systemd/system | grep -c diskmirror || true"), "0");
+}
+
+fn a_mirror_without_its_key_is_named(server: &mut Server) {
+    let before = server.written_bytes("MIRROR01");
+    let said = server.run(
+        "mv /etc/diskmirror/keys /run/keys; diskmirror run; s=$?; mv /run/keys /etc/diskmirror/keys; exit $s",
+    );
+    assert_ne!(said.status, 0);
+    assert!(said.stderr.contains("/etc/diskmirror/keys/"), "{}", said.stderr);
+    assert_eq!(server.written_bytes("MIRROR01"), before);
+}
+
+/// Prepared once more, to be opened by hand: a line in crypttab, one key slot, and the container stays open.
+fn crypttab_is_the_other_way_to_open_it(server: &mut Server) {
+    let init = "diskmirror init --mirror /dev/sda --erase NATIVE4K --yes --passphrase-fd 0 --fill none --unlock crypttab \
+                --no-schedule";
+    server.run_with(init, PASSPHRASE.as_bytes()).assert_ok();
+    let crypttab = server.ok("cat /etc/crypttab");
+    assert!(crypttab.contains("none luks,noauto,nofail"), "{crypttab}");
+    assert_eq!(server.ok("cryptsetup luksDump /dev/sda5 | grep -c '^  [0-9]: luks2'"), "1");
+    server.ok("echo later >/srv/later; diskmirror run");
+    server.ok("cryptsetup close mirror5_crypt");
+    let closed = server.run("diskmirror run </dev/null");
+    assert_ne!(closed.status, 0, "{}", closed.text());
+}
