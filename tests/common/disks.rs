@@ -262,6 +262,7 @@ impl Pair {
         for (number, kind) in (1..).zip(&self.kinds) {
             fs::create_dir_all(at(number)).expect("a mount point");
             let node = self.mirror.partition(number);
+            wait_until_idle(&node);
             must("mount", &["-t", kind.name(), "-o", options, &node, &at(number).to_string_lossy()]);
             mounted.push(at(number));
         }
@@ -327,6 +328,13 @@ impl Said {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
+}
+
+/// Waits until a killed run's mounts are gone: a tool it had started may outlive it for a moment.
+fn wait_until_idle(node: &str) {
+    let held = || diskmirror::sys::block::is_held(Path::new(node)).expect("it can be opened");
+    let tries = std::iter::repeat_with(held).take_while(|held| *held).take(500);
+    tries.for_each(|_| std::thread::sleep(std::time::Duration::from_millis(20)));
 }
 
 /// A small tree with something of everything below `root`.
