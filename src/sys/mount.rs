@@ -53,14 +53,16 @@ fn keep_access_times(mount: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Gives the calling thread, and what it starts from now on, a mount namespace of its own from which nothing is
-/// seen outside. Whatever is mounted in it is unmounted by the kernel when its last process ends.
+/// seen outside. Whatever is mounted in it is unmounted by the kernel when its last process ends. What is unmounted
+/// outside is unmounted in it too (where the system's mounts are shared, as under systemd): otherwise a disk that
+/// the administrator has unmounted and pulls out would still be mounted here, with data to be written.
 ///
 /// # Errors
 /// The system's; `EPERM` without `CAP_SYS_ADMIN`.
 pub fn enter_private_namespace() -> io::Result<()> {
     // SAFETY: only a mount namespace is unshared; no descriptor table is.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS)? };
-    Ok(mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
+    Ok(mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?)
 }
 
 /// Mounts the block device `device` as a file system of kind `fstype` on `at`, `nosuid,nodev,noexec,noatime`, with
