@@ -72,11 +72,11 @@ impl Files {
 
     /// Every file on the mirror is what it was, or what it is to be.
     fn assert_old_or_new(&self, before: &[Option<usize>], mirror: &Path, when: &str) {
-        for n in 0..FILES {
+        for (n, old) in before.iter().enumerate() {
             let found = fs::read(Files::path(mirror, n)).ok();
             let is = |version: Option<usize>| found == version.map(|version| content(n, version));
             let size = found.as_ref().map(Vec::len);
-            assert!(is(before[n]) || is(self.versions[n]), "{when}: file {n} is neither ({size:?} bytes)");
+            assert!(is(*old) || is(self.versions[n]), "{when}: file {n} is neither ({size:?} bytes)");
         }
     }
 }

@@ -332,7 +332,7 @@ impl Said {
 
 /// Waits until a killed run's mounts are gone: a tool it had started may outlive it for a moment.
 fn wait_until_idle(node: &str) {
-    let held = || diskmirror::sys::block::is_held(Path::new(node)).expect("it can be opened");
+    let held = || diskmirror::sys::node::is_held(Path::new(node)).expect("it can be opened");
     let tries = std::iter::repeat_with(held).take_while(|held| *held).take(500);
     tries.for_each(|_| std::thread::sleep(std::time::Duration::from_millis(20)));
 }
