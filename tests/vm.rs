@@ -76,3 +76,108 @@ fn rescue_mode_keeps_the_shell(server: &mut Server) {
     assert_eq!(server.run("systemctl is-active cron.service").text(), "inactive\n");
     assert_eq!(server.ok("vgs --noheadings -o vg_name"), "www");
 }
+
+#[test]
+fn the_judge_accepts_a_good_mirror_and_names_all_that_is_wrong_with_a_bad_one() {
+    if !lab::available() {
+        return;
+    }
+    let mut server = Server::boot(&[Disk::EQUAL_MIRROR]);
+    server.make_quiet();
+    server.run_with(MIRROR_BY_CLONING, lab::PASSPHRASE.as_bytes()).assert_ok();
+    let good = server.judge(JUDGE_THE_CLONE);
+    assert_eq!(good.status, 0, "{}{}", good.text(), good.stderr);
+    server.run_with(DAMAGE, lab::PASSPHRASE.as_bytes()).assert_ok();
+    let bad = server.judge(JUDGE_THE_CLONE);
+    assert_eq!(bad.status, 1, "{}{}", bad.text(), bad.stderr);
+    for evidence in DAMAGE_FOUND {
+        assert!(bad.text().contains(evidence), "nothing of {evidence:?} in:\n{}", bad.text());
+    }
+}
+
+const JUDGE_THE_CLONE: &str =
+    "/dev/vda /dev/vdb --vg www --mirror-vg mirror --key /etc/diskmirror/keys/clone.key";
+
+/// A mirror made without diskmirror: the whole disk, block by block, while the file systems hold still; then identifiers of its
+/// own and a key file. The passphrase is on stdin.
+const MIRROR_BY_CLONING: &str = r#"
+set -eu
+cat >/run/passphrase
+mkdir -m 700 -p /etc/diskmirror/keys
+echo diskmirror >/etc/diskmirror/note
+(umask 277 && head -c 64 /dev/urandom >/etc/diskmirror/keys/clone.key)
+sync
+fsfreeze --freeze /boot && fsfreeze --freeze /
+dd if=/dev/vda of=/dev/vdb bs=4M conv=sparse iflag=direct status=none || failed=1
+fsfreeze --unfreeze / && fsfreeze --unfreeze /boot
+[ -z "${failed:-}" ]
+sfdisk --quiet --disk-id /dev/vdb 0x5eedbeef
+udevadm settle
+cryptsetup luksUUID --batch-mode --uuid 5ca1ab1e-0000-4000-8000-0000000000ff /dev/vdb5
+cryptsetup luksAddKey --batch-mode --key-file /run/passphrase --pbkdf pbkdf2 --pbkdf-force-iterations 1000 \
+    /dev/vdb5 /etc/diskmirror/keys/clone.key
+cryptsetup open --key-file /run/passphrase /dev/vdb5 clone
+rm /run/passphrase
+udevadm settle
+# LVM's own notes of what it does would be files that only the primary has.
+mount -t tmpfs tmpfs /etc/lvm/archive
+mount -t tmpfs tmpfs /etc/lvm/backup
+vgimportclone -qq --basevgname mirror /dev/mapper/clone
+vgchange -qq -ay mirror
+for node in /dev/mirror/root /dev/vdb1; do
+    e2fsck -fp "$node" || [ $? = 1 ]
+    tune2fs -U random "$node"
+done
+swaplabel -U "$(cat /proc/sys/kernel/random/uuid)" /dev/mirror/swap
+mkdir /run/clone
+mount /dev/mirror/root /run/clone
+rm /run/clone/etc/diskmirror/keys/clone.key
+touch -r /etc/diskmirror/keys /run/clone/etc/diskmirror/keys
+umount /run/clone
+udevadm settle
+vgchange -qq -an mirror
+udevadm settle
+cryptsetup close clone
+"#;
+
+/// One damage for each thing that the judge looks at.
+const DAMAGE: &str = r#"
+set -eu
+cat >/run/passphrase
+cryptsetup open --key-file /run/passphrase /dev/vdb5 clone
+udevadm settle
+vgchange -qq -ay mirror
+mount /dev/mirror/root /run/clone
+cp -p /run/clone/etc/debian_version /run/times
+tr 0-9 1-90 </run/times >/run/clone/etc/debian_version
+touch -r /run/times /run/clone/etc/debian_version
+setfattr -n user.extra -v 1 /run/clone/etc/hostname
+rm /run/clone/usr/bin/rsync
+cp /etc/diskmirror/keys/clone.key /run/clone/etc/diskmirror/keys/
+umount /run/clone
+lvcreate -qq -y -Zn -n extra -L 4M mirror
+vgchange -qq -an mirror
+udevadm settle
+cryptsetup close clone
+cryptsetup luksKillSlot --batch-mode /dev/vdb5 1
+rm /run/passphrase
+mount /dev/vdb1 /run/clone
+base64 /etc/diskmirror/keys/clone.key >/run/clone/left-behind
+umount /run/clone
+tune2fs -U "$(blkid -p -o value -s UUID /dev/vda1)" /dev/vdb1
+sfdisk --quiet --force --no-reread --part-type /dev/vdb 1 82
+"#;
+
+/// What the judge must say of it.
+const DAMAGE_FOUND: [&str; 10] = [
+    "partition tables",
+    "has two key slots",
+    "the key file opens /dev/vdb5",
+    "the key in base64: /dev/vdb1",
+    "no identifier stands on both disks",
+    "extra",
+    ">fc........ etc/debian_version",
+    ".f........x etc/hostname",
+    "usr/bin/rsync",
+    "no key file on the mirror",
+];

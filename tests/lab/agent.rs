@@ -23,6 +23,14 @@ impl Output {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
+
+    /// Fails the test unless the command succeeded.
+    ///
+    /// # Panics
+    /// With all it said.
+    pub fn assert_ok(&self) {
+        assert_eq!(self.status, 0, "stdout: {}\nstderr: {}", self.text(), self.stderr);
+    }
 }
 
 /// A connection to the shell.

@@ -147,6 +147,20 @@ impl Server {
         output.stdout
     }
 
+    /// Runs the judge of `tests/lab/judge` with `arguments`, the passphrase on its standard input. It lies in memory, so that it
+    /// adds nothing to what it judges.
+    ///
+    /// # Panics
+    /// If it cannot be put there.
+    pub fn judge(&mut self, arguments: &str) -> Output {
+        self.ok("mkdir -p /run/lab");
+        for file in ["judge", "secrets"] {
+            let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/judge");
+            self.push(&Path::new(source).join(file), &format!("/run/lab/{file}"));
+        }
+        self.run_with(&format!("bash /run/lab/judge {arguments}"), PASSPHRASE.as_bytes())
+    }
+
     /// Leaves only what rescue mode has running; the root shell stays. The journal is volatile, so nothing writes to / any more.
     ///
     /// # Panics
