@@ -2,6 +2,7 @@
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
+SHARE = $(PREFIX)/share
 # Random trees of the property test in `make check`; `make test` takes 200.
 CHECK_CASES ?= 30
 
@@ -30,10 +31,19 @@ bench:
 	$(CARGO) build --locked --release
 	@scripts/bench
 
+# The program, its man pages and completions, and the documents. DESTDIR and PREFIX are respected; no root is needed
+# where they can be written to.
 install:
 	$(CARGO) build --locked --release
 	install -D -m 0755 "$$(scripts/built release)" $(DESTDIR)$(PREFIX)/sbin/diskmirror
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/diskmirror NEWS.md LICENSE-MIT LICENSE-APACHE
+	manual=$$(mktemp -d) && trap 'rm -rf "$$manual"' EXIT && \
+	$(CARGO) run --locked --release --quiet --example manual -- "$$manual" && \
+	install -D -m 0644 -t $(DESTDIR)$(SHARE)/man/man1 "$$manual"/*.1 && \
+	install -D -m 0644 "$$manual"/diskmirror.bash $(DESTDIR)$(SHARE)/bash-completion/completions/diskmirror && \
+	install -D -m 0644 -t $(DESTDIR)$(SHARE)/zsh/site-functions "$$manual"/_diskmirror && \
+	install -D -m 0644 -t $(DESTDIR)$(SHARE)/fish/vendor_completions.d "$$manual"/diskmirror.fish
+	install -D -m 0644 -t $(DESTDIR)$(SHARE)/doc/diskmirror README.md NEWS.md LICENSE-MIT LICENSE-APACHE
+	install -D -m 0644 -t $(DESTDIR)$(SHARE)/doc/diskmirror/doc doc/*.md
 
 setup:
 	@scripts/install-packages test
