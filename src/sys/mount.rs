@@ -11,15 +11,17 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// A private copy of the mount that shows `path`, from there downwards, without what is mounted on top of it.
+/// A private copy of the mount that shows the directory open as `dir`, from there downwards, without what is mounted
+/// on top of it.
 ///
 /// It belongs to no namespace and vanishes with its last descriptor. The descriptor is open with `O_PATH`.
 ///
 /// # Errors
 /// The system's; `EPERM` without `CAP_SYS_ADMIN`.
-pub fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    Ok(open_tree(CWD, path, flags)?)
+pub fn clone_tree(dir: impl AsFd) -> io::Result<OwnedFd> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    Ok(open_tree(dir, "", flags)?)
 }
 
 /// Gives the calling thread, and what it starts from now on, a mount namespace of its own from which nothing is

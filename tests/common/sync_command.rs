@@ -45,6 +45,18 @@ impl Report {
 /// The counts that tell of a change.
 pub const CHANGES: [&str; 5] = ["files_copied", "metadata_changed", "deleted", "hardlinks", "renamed"];
 
+/// All counts: those of a dry run are those of the sync that follows.
+pub const FIGURES: [&str; 8] = [
+    "entries_scanned",
+    "files_copied",
+    "bytes_copied",
+    "metadata_changed",
+    "deleted",
+    "hardlinks",
+    "renamed",
+    "errors",
+];
+
 /// The program under judgement: `DISKMIRROR_BIN` names another than the one just built.
 pub fn program() -> OsString {
     std::env::var_os("DISKMIRROR_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_diskmirror").into())
