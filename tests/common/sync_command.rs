@@ -12,8 +12,6 @@ pub struct Report {
     pub exit: i32,
     /// The JSON object on stdout; null if there was none.
     pub json: Value,
-    /// Everything on stdout.
-    pub stdout: Vec<u8>,
     /// Everything on stderr.
     pub stderr: String,
 }
@@ -86,7 +84,6 @@ pub fn finish(command: &mut Command) -> Report {
     Report {
         exit: output.status.code().unwrap_or(-1),
         json: json.and_then(|line| serde_json::from_slice(line).ok()).unwrap_or(Value::Null),
-        stdout: output.stdout,
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
