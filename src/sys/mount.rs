@@ -11,16 +11,17 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// A private copy of the mount that shows `path`, from there downwards, without what is mounted on top of it.
-/// Reading through it sets no access times.
+/// A private copy of the mount that shows the directory open as `dir`, from there downwards, without what is mounted
+/// on top of it. Reading through it sets no access times.
 ///
 /// It belongs to no namespace and vanishes with its last descriptor. The descriptor is open with `O_PATH`.
 ///
 /// # Errors
 /// The system's; `EPERM` without `CAP_SYS_ADMIN`.
-pub fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let clone = open_tree(CWD, path, flags)?;
+pub fn clone_tree(dir: impl AsFd) -> io::Result<OwnedFd> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let clone = open_tree(dir, "", flags)?;
     match keep_access_times(clone.as_fd()) {
         // Kernels before 5.12: a read may set an access time there, as anybody's does.
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {}

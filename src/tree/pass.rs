@@ -7,7 +7,7 @@ use super::fault::{Error, Fault};
 use super::relpath::RelPath;
 use super::view::View;
 use crate::monitor::Monitor;
-use crate::sys::signal::stop_requested;
+use crate::sys::signal::{progress_requested, stop_requested};
 use crate::sys::stat::{Stat, Timestamp};
 use crate::sys::{dir, flags};
 use std::io;
@@ -83,6 +83,19 @@ impl<'a> Pass<'a> {
     pub fn mirror_dir(&self, path: &RelPath) -> io::Result<dir::Handle> {
         open(self.mirror, path)
     }
+    /// Whether to end at this point. Whoever asked how far the work is has an answer by then.
+    pub fn stopped(&self) -> bool {
+        if progress_requested()
+            && let Some(line) = self.monitor.progress_line()
+        {
+            self.monitor.answer(&line);
+        }
+        stop_requested()
+    }
+    /// Ends the work if somebody asked for it.
+    pub fn go_on(&self) -> Result<(), Error> {
+        if self.stopped() { Err(Error::Stopped) } else { Ok(()) }
+    }
     /// Adds to what was counted.
     pub fn count(&self, add: impl FnOnce(&mut Counts)) {
         add(&mut self.counts.lock().expect("no thread panics while counting"));
@@ -111,11 +124,6 @@ impl<'a> Pass<'a> {
 fn open(view: &View, path: &RelPath) -> io::Result<dir::Handle> {
     let fd: OwnedFd = dir::open_dir(view.root(), path.as_bytes())?;
     Ok(dir::Handle { fd, path_only: false })
-}
-
-/// Ends the work if somebody asked for it.
-pub(super) fn go_on() -> Result<(), Error> {
-    if stop_requested() { Err(Error::Stopped) } else { Ok(()) }
 }
 
 /// Says that an error concerns the whole tree.
