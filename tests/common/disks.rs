@@ -131,6 +131,9 @@ impl Pair {
     /// File systems of these kinds, mounted at these places, the root first.
     pub fn new(volumes: &[(&str, FsKind)]) -> Pair {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        // The test's own mounts are seen by its thread and what that starts: no other program's namespace, made while
+        // the mirror is looked at, can hold on to it.
+        sys::mount::enter_private_namespace().expect("these tests need root");
         let dir = tempfile::tempdir().expect("a temporary directory");
         let size = |kind: FsKind| if kind == FsKind::Xfs { 320 } else { 100 };
         let sizes: Vec<u64> = volumes.iter().map(|(_, kind)| size(*kind)).collect();
