@@ -72,7 +72,9 @@ impl<'a> Pass<'a> {
         monitor: &'a dyn Monitor,
     ) -> Result<Self, Error> {
         let settable = |view: &View| flags::settable(view.root()).map_err(at_root("examining"));
-        let rules = Rules::new(options.privileged, settable(source)?, settable(mirror)?);
+        let keeps_owners = |view: &View| flags::keeps_owners(view.root()).map_err(at_root("examining"));
+        let owners = keeps_owners(source)? && keeps_owners(mirror)?;
+        let rules = Rules::new(options.privileged, settable(source)?, settable(mirror)?, owners);
         Ok(Pass { source, mirror, options, rules, monitor, counts: Mutex::default() })
     }
     /// Opens a directory of the source.
