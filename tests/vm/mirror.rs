@@ -81,7 +81,10 @@ fn what_must_be_refused_is_refused_and_writes_nothing(server: &mut Server) {
     for (use_it, why) in [
         ("pvcreate -qq -y /dev/vdb && vgcreate -qq other /dev/vdb", "in the volume group other"),
         ("mkswap -q /dev/vdb && swapon /dev/vdb", "in use as swap"),
-        ("mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 /dev/vdb && mkdir -p /run/x && mount /dev/vdb /run/x", "is mounted on /run/x"),
+        (
+            "mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 /dev/vdb && mkdir -p /run/x && mount /dev/vdb /run/x",
+            "is mounted on /run/x",
+        ),
         (
             "echo x | cryptsetup luksFormat --batch-mode --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file - \
              /dev/vdb && echo x | cryptsetup open --key-file - /dev/vdb held",
