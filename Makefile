@@ -36,7 +36,7 @@ bench:
 install:
 	$(CARGO) build --locked --release
 	install -D -m 0755 "$$(scripts/built release)" $(DESTDIR)$(PREFIX)/sbin/diskmirror
-	manual=$$(mktemp -d) && trap 'rm -rf "$$manual"' EXIT && \
+	manual="$$(scripts/built release)-manual" && rm -rf "$$manual" && \
 	$(CARGO) run --locked --release --quiet --example manual -- "$$manual" && \
 	install -D -m 0644 -t $(DESTDIR)$(SHARE)/man/man1 "$$manual"/*.1 && \
 	install -D -m 0644 "$$manual"/diskmirror.bash $(DESTDIR)$(SHARE)/bash-completion/completions/diskmirror && \

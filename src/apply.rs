@@ -3,7 +3,7 @@
 //! Decides nothing. The first step that fails ends it, and the failure says what is now true of the disk.
 
 use crate::boot_block;
-use crate::discover::probe::missing;
+use crate::discover::probe::package;
 use crate::fill::{Job, fill};
 use crate::monitor::Monitor;
 use crate::refusal::Failure;
@@ -37,7 +37,8 @@ pub struct Context<'a> {
 pub fn apply(steps: &[Step], context: &Context<'_>) -> Result<(), Failure> {
     for (done, step) in steps.iter().enumerate() {
         let head = format!("step {} of {}: {}", done + 1, steps.len(), step.title);
-        let failed = |why: String| failure(&head, &why, done, context.disk);
+        let state = |done: usize| state(done, steps.len(), context.disk);
+        let failed = |why: String| failure(&head, &why, state(done));
         if signal::stop_requested() {
             return Err(failed("interrupted".into()));
         }
@@ -45,21 +46,26 @@ pub fn apply(steps: &[Step], context: &Context<'_>) -> Result<(), Failure> {
         act(&step.action, context).map_err(failed)?;
         settle();
         for check in &step.checks {
-            check::check(check).map_err(|why| failure(&head, &why, done + 1, context.disk))?;
+            check::check(check).map_err(|why| failure(&head, &why, state(done + 1)))?;
         }
     }
     Ok(())
 }
 
-fn failure(head: &str, why: &str, done: usize, disk: &str) -> Failure {
-    let state = if done == 0 {
-        format!("{disk} is as it was but for what this step may have begun; the primary is unchanged")
-    } else {
-        format!(
-            "{done} of the steps are done: {disk} no longer holds what it held and is no mirror yet; the primary's file \
-             systems are unchanged"
-        )
-    };
+/// What is true after `done` of `all` steps.
+fn state(done: usize, all: usize, disk: &str) -> String {
+    if done == 0 {
+        return format!(
+            "{disk} is as it was but for what this step may have begun; the primary is unchanged"
+        );
+    }
+    format!(
+        "{done} of {all} steps are done: {disk} no longer holds what it held and is no mirror yet; on the primary only \
+         files that these steps write have changed"
+    )
+}
+
+fn failure(head: &str, why: &str, state: String) -> Failure {
     Failure::new(head, state)
         .why(why)
         .remedy("mend what is named above, then repeat the same diskmirror init")
@@ -97,7 +103,8 @@ fn run(invocation: &Invocation, passphrase: Option<&Passphrase>) -> Result<(), S
     };
     let said = match command::run(&invocation.program, &invocation.args, input) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err(missing(&invocation.program).to_string());
+            let program = &invocation.program;
+            return Err(format!("{program} is not installed: apt-get install {}", package(program)));
         }
         other => other.map_err(|e| format!("{}: {e}", invocation.program))?,
     };
@@ -189,6 +196,6 @@ mod tests {
         let failure = apply(&steps, &context).expect_err("the second step fails");
         assert_eq!(failure.what, "step 2 of 3: broken");
         assert_eq!(failure.why, ["sh exited with 5", "the disk is dying"]);
-        assert!(failure.state.starts_with("1 of the steps are done"), "{}", failure.state);
+        assert!(failure.state.starts_with("1 of 3 steps are done"), "{}", failure.state);
     }
 }

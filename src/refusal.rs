@@ -73,6 +73,21 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Adds what led to it: of another refusal or failure what it was and why, but neither its `state:` nor its
+    /// `do:`, which were true of that part alone.
+    pub fn because(mut self, error: &anyhow::Error) -> Self {
+        let (what, why) = match (error.downcast_ref::<Refusal>(), error.downcast_ref::<Failure>()) {
+            (Some(refusal), _) => (&refusal.what, &refusal.why),
+            (_, Some(failure)) => (&failure.what, &failure.why),
+            _ => return self.why(format!("{error:#}")),
+        };
+        self.why.push(what.clone());
+        self.why.extend(why.iter().cloned());
+        self
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         four_things(f, &self.what, &self.why, &self.state, &self.remedy)
@@ -105,6 +120,19 @@ fn write_lines(f: &mut fmt::Formatter<'_>, head: &str, lines: &[String]) -> fmt:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_led_to_a_failure_does_not_say_another_state() {
+        let inner = Failure::new("vgchange -an mirror failed", "nothing was written").why("it is in use");
+        let outer = Failure::new("cannot close the mirror", "everything was written").because(&inner.into());
+        assert_eq!(
+            outer.to_string(),
+            "cannot close the mirror\n  why:   vgchange -an mirror failed\n         it is in use\n  \
+             state: everything was written"
+        );
+        let plain = Failure::new("a", "b").because(&anyhow::anyhow!("no space").context("writing"));
+        assert_eq!(plain.why, ["writing: no space"]);
+    }
 
     #[test]
     fn a_refusal_says_four_things() {

@@ -31,7 +31,7 @@ pub fn fill_device(root: &Path, args: &FillArgs, monitor: &dyn Monitor) -> anyho
     let stop = &signal::stop_requested;
     let job = Job { device: &args.device, with, bytes, checkpoints: Some(&state), stop };
     let filled = fill(&job, monitor)?;
-    report(args, &filled)?;
+    report(args, &node.confirmation(), &filled)?;
     Ok(Exit::Done)
 }
 
@@ -47,7 +47,7 @@ fn filling(intent: &Intent, node: &Node, kind: FillKind) -> Result<Filling, Refu
     }
 }
 
-fn report(args: &FillArgs, filled: &Filled) -> Result<(), Failure> {
+fn report(args: &FillArgs, confirmation: &str, filled: &Filled) -> Result<(), Failure> {
     let device = args.device.display();
     let written = Bytes(filled.reached - filled.from);
     let (time, speed) = (duration(filled.elapsed), rate(written, filled.elapsed));
@@ -57,8 +57,11 @@ fn report(args: &FillArgs, filled: &Filled) -> Result<(), Failure> {
     }
     let (reached, total) = (Bytes(filled.reached), Bytes(filled.total));
     let state = format!("the first {reached} of {total} of {device} are filled, the rest is not");
-    Err(Failure::new(format!("filling {device} was stopped after {time}"), state)
-        .remedy(format!("{} --erase …   # goes on at {reached}", command_line(args))))
+    Err(Failure::new(format!("filling {device} was stopped after {time}"), state).remedy(format!(
+        "{} --erase {}   # goes on at {reached}",
+        command_line(args),
+        quoted(confirmation)
+    )))
 }
 
 fn command_line(args: &FillArgs) -> String {

@@ -62,7 +62,12 @@ pub fn show_plan(place: &Place, args: &PlanArgs) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     render::plan::plan(&plan, survey.mirror.disk.rotational, &mut out)?;
-    writeln!(out, "To do it:  {} --plan {}", command_line(&args.options, &plan.confirmation), plan.digest)?;
+    writeln!(
+        out,
+        "To do it:  {} --plan {}",
+        command_line(place, &args.options, &plan.confirmation),
+        plan.digest
+    )?;
     Ok(Exit::Done)
 }
 
@@ -75,7 +80,7 @@ pub fn init(place: &Place, args: &InitArgs, monitor: &dyn Monitor) -> Result<Exi
     unfinished::sweep(&state_dir, monitor)?;
     let (survey, plan) = planned(place, &args.options, None)?;
     show(&plan, &survey)?;
-    confirm(&plan, args)?;
+    confirm(place, &plan, args)?;
     let passphrase = tested_passphrase(&plan, args)?;
     let plan = unchanged(place, args, &plan, passphrase.as_ref().and_then(|(_, slot)| *slot))?;
     unfinished::begin(&state_dir, &plan)?;
@@ -133,12 +138,14 @@ fn show(plan: &Plan, survey: &Survey) -> Result<()> {
     Ok(render::plan::plan(plan, survey.mirror.disk.rotational, &mut io::stderr().lock())?)
 }
 
-fn confirm(plan: &Plan, args: &InitArgs) -> Result<()> {
+fn confirm(place: &Place, plan: &Plan, args: &InitArgs) -> Result<()> {
     let device = PathBuf::from(&plan.disk);
-    let command = command_line_without_erase(&args.options);
+    let command = command_line_without_erase(place, &args.options);
     let intent = Intent { device: &device, verb: "to prepare", command };
     if args.plan.as_ref().is_some_and(|digest| *digest != plan.digest) {
-        return Err(changed(plan).into());
+        return Err(changed(plan)
+            .why("it also changes with the options: are they those of `diskmirror plan`?")
+            .into());
     }
     Ok(intent.confirm(&plan.mirror, &plan.confirmation, args.erase.as_deref())?)
 }
@@ -228,24 +235,30 @@ fn finish(place: &Place, args: &InitArgs, monitor: &dyn Monitor) -> Result<Exit>
         schedule::install(&place.root, config, false).map_err(|error| {
             let state = "the mirror is prepared and complete; nothing refreshes it by itself";
             Failure::new("cannot install the schedule", state)
-                .why(format!("{error:#}"))
+                .because(&error)
                 .remedy("diskmirror schedule install --cron, where cron runs")
         })?;
     }
     Ok(exit)
 }
 
-fn command_line(options: &MirrorOptions, confirmation: &str) -> String {
-    format!("{} --erase {}", command_line_without_erase(options), quoted(confirmation))
+fn command_line(place: &Place, options: &MirrorOptions, confirmation: &str) -> String {
+    format!("{} --erase {}", command_line_without_erase(place, options), quoted(confirmation))
 }
 
 /// The options as they were given, so that the plan's command is the plan's.
-fn command_line_without_erase(options: &MirrorOptions) -> String {
+fn command_line_without_erase(place: &Place, options: &MirrorOptions) -> String {
     let mut line = format!("diskmirror init --mirror {}", path(&options.mirror));
     let mut add = |text: String| {
         line.push(' ');
         line.push_str(&text);
     };
+    if place.root != Path::new("/") {
+        add(format!("--root {}", path(&place.root)));
+    }
+    if place.config_named {
+        add(format!("--config {}", path(&place.config)));
+    }
     options.primary.iter().for_each(|p| add(format!("--primary {}", path(p))));
     options.fill.iter().for_each(|fill| add(format!("--fill {}", named(fill))));
     if options.unlock != Unlock::Keyfile {

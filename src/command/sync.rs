@@ -64,8 +64,9 @@ fn nested(source: &Path, mirror: &Path) -> Refusal {
 
 fn options(args: &SyncArgs, mirror: &View) -> anyhow::Result<Options> {
     let excludes = Excludes::new(&args.exclude).map_err(|error| {
-        Refusal::new(format!("refusing to sync: {error}"), nothing_written(&args.destination))
-            .remedy("mend the pattern of --exclude")
+        Refusal::new("refusing to sync: an --exclude is no pattern", nothing_written(&args.destination))
+            .why(error.to_string())
+            .remedy("mend it; a bracket that stands for itself is written [[]")
     })?;
     let options = Options { excludes, ..Options::default() };
     Ok(match tree::leftover(mirror) {

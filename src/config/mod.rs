@@ -221,7 +221,8 @@ impl Config {
         parse(&text).map_err(|complaint| {
             let refusal =
                 Refusal::new(format!("the configuration {} is malformed", path.display()), NOTHING_WRITTEN);
-            pointed_at(&text, &complaint).into_iter().fold(refusal, Refusal::why)
+            let refusal = pointed_at(&text, &complaint).into_iter().fold(refusal, Refusal::why);
+            refusal.remedy("mend that line, or have the file written anew: diskmirror init --mirror DISK")
         })
     }
 
@@ -235,6 +236,7 @@ impl Config {
             let known: Vec<&str> = self.mirrors.iter().map(|mirror| mirror.name.as_str()).collect();
             Refusal::new(format!("there is no mirror named {:?}", name.unwrap_or_default()), NOTHING_WRITTEN)
                 .why(format!("the configuration knows {}", known.join(", ")))
+                .remedy("name one of these, or none")
         })
     }
 }

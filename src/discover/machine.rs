@@ -139,6 +139,7 @@ fn spanning(root: &Path, device: &BlockDevice, disks: &[&BlockDevice]) -> Refusa
     Refusal::new("refusing to go on: the server runs from more than one disk", "nothing was written")
         .why(format!("{} lies on {node}, {kind} on {}", root.display(), disks.join(" and ")))
         .why("a mirror of several disks together cannot be made yet")
+        .remedy("see \"What cannot be mirrored yet\" in the README")
 }
 
 /// Whether `node` is a name of `device`.

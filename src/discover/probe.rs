@@ -208,14 +208,19 @@ pub fn missing(program: &str) -> Refusal {
         .remedy(format!("apt-get install {}", package(program)))
 }
 
+/// LVM's programs that are used here.
+const LVM_TOOLS: [&str; 7] = ["pvs", "vgs", "lvs", "pvcreate", "vgcreate", "lvcreate", "vgchange"];
+
 /// The Debian package that has `program`.
-fn package(program: &str) -> &str {
+pub fn package(program: &str) -> &str {
     match program {
-        "lsblk" | "blkid" | "findmnt" => "util-linux",
+        "lsblk" | "blkid" | "findmnt" | "wipefs" | "partx" | "mkswap" => "util-linux",
         "sfdisk" => "fdisk",
-        "dumpe2fs" => "e2fsprogs",
-        "xfs_info" => "xfsprogs",
-        "pvs" | "vgs" | "lvs" => "lvm2",
+        "dumpe2fs" | "mke2fs" => "e2fsprogs",
+        "xfs_info" | "mkfs.xfs" => "xfsprogs",
+        "mkfs.vfat" | "mkfs.fat" => "dosfstools",
+        "cryptsetup" => "cryptsetup-bin",
+        lvm if LVM_TOOLS.contains(&lvm) => "lvm2",
         other => other,
     }
 }
@@ -254,7 +259,7 @@ mod tests {
     fn a_missing_tool_is_named_with_its_package() {
         let packages =
             ["lsblk", "sfdisk", "dumpe2fs", "xfs_info", "lvs", "cryptsetup"].map(|tool| missing(tool).remedy);
-        let names = ["util-linux", "fdisk", "e2fsprogs", "xfsprogs", "lvm2", "cryptsetup"];
+        let names = ["util-linux", "fdisk", "e2fsprogs", "xfsprogs", "lvm2", "cryptsetup-bin"];
         assert_eq!(packages, names.map(|name| vec![format!("apt-get install {name}")]));
     }
 

@@ -88,7 +88,7 @@ fn fsck(node: &Path, kind: FsKind) -> Result<Checked> {
             "what fsck -p could repair safely is repaired; nothing else was written to the mirror",
         )
         .why(format!("{}\n{}", said.stdout, said.stderr))
-        .remedy(format!("fsck {}", node.display()))
+        .remedy(format!("fsck {}   # opened again, if it is encrypted", node.display()))
         .into()),
     }
 }
@@ -127,7 +127,7 @@ pub(super) fn xfs_failure(node: &Path, error: &str) -> Failure {
         Ok(said) => failure.why(format!("xfs_repair -n says:\n{}\n{}", said.stdout, said.stderr)),
         Err(error) => failure.why(format!("cannot run xfs_repair: {error}")),
     };
-    failure.remedy(format!("xfs_repair {}", node.display()))
+    failure.remedy(format!("xfs_repair {}   # opened again, if it is encrypted", node.display()))
 }
 
 #[cfg(test)]

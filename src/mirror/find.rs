@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// What every refusal here can promise.
 pub(super) const UNTOUCHED: &str = "nothing was written to the mirror";
 
+/// What is to be done where the disk is not, or no longer, the mirror.
+pub(super) const PREPARE: &str = "if this is to be the mirror from now on: diskmirror init --mirror DISK";
+
 /// The mirror's disk, found and idle.
 #[derive(Debug)]
 pub struct Found {
@@ -57,7 +60,8 @@ pub fn find(mirror: &Mirror) -> Result<Found> {
         )
     };
     if disk.read_only {
-        return Err(refuse("it is read-only").why("the kernel refuses writes to it").into());
+        let lift = format!("blockdev --setrw {}, or move the write-protect switch", disk.path);
+        return Err(refuse("it is read-only").why("the kernel refuses writes to it").remedy(lift).into());
     }
     let uses = uses(mirror, disk)?;
     if !uses.is_empty() {
@@ -72,11 +76,15 @@ pub fn find(mirror: &Mirror) -> Result<Found> {
         let found: Vec<_> = leaves.iter().filter(|(_, signature)| here(signature)).collect();
         match found[..] {
             [(node, _)] => Ok(node.clone()),
-            [] => Err(refuse("another disk in its place").why(format!(
-                "its table is the mirror's, but no partition holds LUKS {}",
-                container.luks_uuid
-            ))),
-            _ => Err(refuse("two containers have one UUID").why(container.luks_uuid.clone())),
+            [] => Err(refuse("another disk in its place")
+                .why(format!(
+                    "its table is the mirror's, but no partition holds LUKS {}",
+                    container.luks_uuid
+                ))
+                .remedy(PREPARE)),
+            _ => Err(refuse("two containers have one UUID")
+                .why(container.luks_uuid.clone())
+                .remedy("lsblk -o PATH,UUID   # then erase the copy: wipefs --all PARTITION")),
         }
     });
     let containers = containers.collect::<Result<_, _>>()?;
@@ -116,13 +124,12 @@ fn the_disk<'a>(mirror: &Mirror, all: &'a [BlockDevice]) -> Result<&'a BlockDevi
     let refuse = |what: &str| Refusal::new(format!("refusing to refresh {title}: {what}"), UNTOUCHED);
     match (&agree[..], near.is_empty()) {
         ([disk], true) => Ok(disk),
-        ([], true) => Err(Refusal::new(format!("the mirror {title} was not found"), UNTOUCHED)
+        ([], true) => Err(Refusal::new(format!("the mirror was not found: {title}"), UNTOUCHED)
             .why(format!("no disk of this machine has {}", identities(&mirror.disk)))
             .remedy("plug it in, and run again")),
-        ([], false) => Err(near
-            .into_iter()
-            .fold(refuse("another disk in its place"), Refusal::why)
-            .remedy("if this is to be the mirror from now on: diskmirror init --mirror DISK")),
+        ([], false) => {
+            Err(near.into_iter().fold(refuse("another disk in its place"), Refusal::why).remedy(PREPARE))
+        }
         _ => Err(agree
             .iter()
             .map(|disk| format!("{} agrees with the configuration", disk.path))

@@ -2,7 +2,7 @@
 //! mirror's before anything is written to it.
 
 use super::check::{needs_replay, xfs_failure};
-use super::find::UNTOUCHED;
+use super::find::{PREPARE, UNTOUCHED};
 use super::mark::{self, Mark};
 use super::open::{Opened, must_be_idle};
 use crate::config::{Mirror, Volume};
@@ -151,7 +151,7 @@ fn not_ours(volume: &Volume, node: &Path, found: Option<&Mark>) -> Refusal {
     Refusal::new(what, UNTOUCHED)
         .why(why)
         .why(format!("it has the UUID {} of the mirror's {}", volume.mirror_uuid, volume.mount))
-        .remedy("if this is to be the mirror: diskmirror init --mirror DISK")
+        .remedy(PREPARE)
 }
 
 /// Mounts a file system, and proves by its descriptor that it lies on `node`, has the mirror's UUID, and is none of
@@ -174,7 +174,9 @@ fn mount_and_prove(
         openat(&mount_fd, ".", flags, Mode::empty()).context("cannot open the mirror's root directory")?;
     let refuse = |why: String| {
         let what = format!("refusing to write to {}: what is mounted is not the mirror's", node.display());
-        Err(Refusal::new(what, UNTOUCHED).why(why))
+        Err(Refusal::new(what, UNTOUCHED)
+            .why(why)
+            .remedy("look at what lies there: lsblk -o PATH,UUID,MOUNTPOINTS"))
     };
     let on = node::device_below(root.as_fd())?;
     let (_, expected) = node::open_node(node)?;

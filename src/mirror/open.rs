@@ -1,7 +1,7 @@
 //! Opens what lies between the mirror's disk and its file systems, and closes it again: loudly at the end of a run,
 //! quietly when one fails, and at the start whatever an earlier, killed run has left.
 
-use super::find::{Found, UNTOUCHED, devices, is_ours, probed};
+use super::find::{Found, PREPARE, UNTOUCHED, devices, is_ours, probed};
 use crate::config::{Container, Mirror, Unlock, Volume, below};
 use crate::layer::lsblk::BlockDevice;
 use crate::refusal::{Failure, Refusal};
@@ -35,7 +35,7 @@ pub fn sweep(mirror: &Mirror) -> Result<()> {
     let is_left = |device: &&BlockDevice| is_ours(mirror, device) && closes(mirror, device);
     if all.iter().flat_map(BlockDevice::walk).any(|device| is_left(&device)) {
         close_all(mirror).map_err(|error| {
-            Failure::new("cannot close what an earlier run left open", UNTOUCHED).why(format!("{error:#}"))
+            Failure::new("cannot close what an earlier run left open", UNTOUCHED).because(&error)
         })?;
     }
     Ok(())
@@ -81,9 +81,7 @@ impl Opened<'_> {
         self.is_open = false;
         close_all(self.mirror).map_err(|error| {
             let state = "everything was written and unmounted, but the mirror is still open";
-            Failure::new(format!("cannot close the mirror {}", self.disk), state)
-                .why(format!("{error:#}"))
-                .into()
+            Failure::new(format!("cannot close the mirror {}", self.disk), state).because(&error).into()
         })
     }
 }
@@ -117,7 +115,7 @@ fn open_container(container: &Container, node: &Path, root: &Path, read_only: bo
                 .or_else(|_| tool("systemctl", &["start", &unit]))
                 .map_err(|error| {
                     Failure::new(format!("cannot open {} as /etc/crypttab says", container.mapper), UNTOUCHED)
-                        .why(format!("{error:#}"))
+                        .because(&error)
                         .remedy(format!("cryptdisks_start {}", container.mapper))
                         .into()
                 })
@@ -150,17 +148,23 @@ fn locate(mirror: &Mirror, disk: &str) -> Result<Vec<PathBuf>> {
             signatures.iter().filter(|(_, signature)| signature.uuid.as_deref() == uuid).collect();
         match found[..] {
             [(node, signature)] if signature.kind.as_deref() == Some(volume.kind.name()) => Ok(node.clone()),
-            [(node, signature)] => Err(refuse("its file system is not ours".into()).why(format!(
-                "{} is {}, not {}",
-                node.display(),
-                signature.kind.as_deref().unwrap_or("nothing known"),
-                volume.kind.name()
-            ))),
-            [] => Err(refuse("another disk in its place".into()).why(format!(
-                "nothing on it has the UUID {} of the mirror's {}",
-                volume.mirror_uuid, volume.mount
-            ))),
-            _ => Err(refuse("two file systems have one UUID".into()).why(volume.mirror_uuid.clone())),
+            [(node, signature)] => Err(refuse("its file system is not ours".into())
+                .why(format!(
+                    "{} is {}, not {}",
+                    node.display(),
+                    signature.kind.as_deref().unwrap_or("nothing known"),
+                    volume.kind.name()
+                ))
+                .remedy(PREPARE)),
+            [] => Err(refuse("another disk in its place".into())
+                .why(format!(
+                    "nothing on it has the UUID {} of the mirror's {}",
+                    volume.mirror_uuid, volume.mount
+                ))
+                .remedy(PREPARE)),
+            _ => Err(refuse("two file systems have one UUID".into())
+                .why(volume.mirror_uuid.clone())
+                .remedy("lsblk -o PATH,UUID   # then erase the copy: wipefs --all PARTITION")),
         }
     };
     Ok(mirror.volumes.iter().map(one).collect::<Result<_, _>>()?)
@@ -220,6 +224,7 @@ pub(super) fn must_be_idle(node: &Path) -> Result<()> {
         let what = format!("refusing to mount {}: in use", node.display());
         return Err(Refusal::new(what, UNTOUCHED)
             .why("something holds it: a mount in another namespace?")
+            .remedy(format!("grep -l {0} /proc/*/mounts; fuser -v {0}", node.display()))
             .into());
     }
     Ok(())

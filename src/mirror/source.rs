@@ -31,6 +31,11 @@ pub fn check_role(root: &Path, mirror: &Mirror) -> Result<(), Refusal> {
         .remedy("put a new disk in, and make it the mirror of this one: diskmirror init --mirror DISK"))
 }
 
+/// What a refusal of one file system can promise: the others may be refreshed all the same.
+fn untouched(path: &Path) -> String {
+    format!("nothing was written to the mirror of {}", path.display())
+}
+
 /// Opens a file system of the primary below `root`.
 ///
 /// # Errors
@@ -38,7 +43,7 @@ pub fn check_role(root: &Path, mirror: &Mirror) -> Result<(), Refusal> {
 pub fn open_source(root: &Path, volume: &Volume) -> Result<Source, Refusal> {
     let path = below(root, Path::new(&volume.mount));
     let refuse = |what: &str, why: String| {
-        Refusal::new(format!("refusing to mirror {}: {what}", path.display()), UNTOUCHED)
+        Refusal::new(format!("refusing to mirror {}: {what}", path.display()), untouched(&path))
             .why(why)
             .remedy(format!("mount {}", path.display()))
     };
@@ -70,8 +75,11 @@ impl Source {
 
     /// The refusal to make the mirror as empty as this source is.
     pub fn empty_refusal(&self) -> Refusal {
-        Refusal::new(format!("refusing to mirror {}: it is empty", self.path.display()), UNTOUCHED)
-            .why("nothing is in it, and everything on its mirror would be deleted")
-            .remedy("look whether it is the right file system, and whether it is mounted whole")
+        Refusal::new(
+            format!("refusing to mirror {}: it is empty", self.path.display()),
+            untouched(&self.path),
+        )
+        .why("nothing is in it, and everything on its mirror would be deleted")
+        .remedy("look whether it is the right file system, and whether it is mounted whole")
     }
 }

@@ -272,7 +272,7 @@ impl<'a> Builder<'a> {
             self.close(format!("close {mapper}"), luks::close(&mapper));
         } else {
             self.note(format!(
-                "{mapper} stays open until you close it; runs need it open, and do not open it"
+                "{mapper} stays open until you close it; a run that finds it closed tries its line in /etc/crypttab"
             ));
         }
         self.plan.passphrase_for.get_or_insert_with(|| like.path.clone());

@@ -187,11 +187,16 @@ fn stopped() -> Failure {
 
 /// Says who holds the lock, and leaves a record that says so too.
 fn locked_out(job: &Job, record: &mut RunRecord, holder: Option<Holder>) -> Result<()> {
-    let why = holder.map_or("it has not said who it is yet".to_owned(), |holder| {
-        let age = duration(Duration::from_secs((job.now() - holder.since).max(0).unsigned_abs()));
-        format!("process {} has held the lock for {age}: {}", holder.pid, holder.what)
-    });
-    let refusal = Refusal::new("another run is at work", "this run did nothing").why(why);
+    let refusal = Refusal::new("another run is at work", "this run did nothing");
+    let refusal = match holder {
+        None => refusal.why("it has not said who it is yet").remedy("try again in a moment"),
+        Some(Holder { pid, since, what }) => {
+            let age = duration(Duration::from_secs((job.now() - since).max(0).unsigned_abs()));
+            refusal
+                .why(format!("process {pid} has held the lock for {age}: {what}"))
+                .remedy(format!("wait for it, or stop it cleanly: kill {pid}"))
+        }
+    };
     record.state = State::Locked;
     record.ended = Some(job.now());
     record.message = Some(refusal.to_string());

@@ -260,5 +260,5 @@ fn unfinished(works: &[Work<'_>], error: anyhow::Error) -> anyhow::Error {
         true => "the mirror has never been complete; the next run goes on with it",
         false => "every file on the mirror is its old or its new version; the next run looks at the content",
     };
-    Failure::new("the mirror could not be refreshed", state).why(format!("{error:#}")).into()
+    Failure::new("the mirror could not be refreshed", state).because(&error).into()
 }
