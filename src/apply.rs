@@ -35,31 +35,52 @@ pub struct Context<'a> {
 /// # Errors
 /// The first step that failed: what it was, what the tool said, and how far the mirror is.
 pub fn apply(steps: &[Step], context: &Context<'_>) -> Result<(), Failure> {
-    for (done, step) in steps.iter().enumerate() {
-        let head = format!("step {} of {}: {}", done + 1, steps.len(), step.title);
-        let failed = |why: String| failure(&head, &why, done, context.disk);
+    for (n, step) in steps.iter().enumerate() {
+        let head = format!("step {} of {}: {}", n + 1, steps.len(), step.title);
+        let failed = |why: String, reached| failure(&head, &why, &state(steps, n, reached, context.disk));
         if signal::stop_requested() {
-            return Err(failed("interrupted".into()));
+            return Err(failed("interrupted".into(), Reached::Nothing));
         }
-        context.monitor.note(&format!("[{}/{}] {}", done + 1, steps.len(), step.title));
-        act(&step.action, context).map_err(failed)?;
+        context.monitor.note(&format!("[{}/{}] {}", n + 1, steps.len(), step.title));
+        act(&step.action, context).map_err(|why| failed(why, Reached::Part))?;
         settle();
         for check in &step.checks {
-            check::check(check).map_err(|why| failure(&head, &why, done + 1, context.disk))?;
+            check::check(check).map_err(|why| failed(why, Reached::Whole))?;
         }
     }
     Ok(())
 }
 
-fn failure(head: &str, why: &str, done: usize, disk: &str) -> Failure {
-    let state = if done == 0 {
-        format!("{disk} is as it was but for what this step may have begun; the primary is unchanged")
-    } else {
-        format!(
-            "{done} of the steps are done: {disk} no longer holds what it held and is no mirror yet; the primary's file \
-             systems are unchanged"
-        )
+/// How much of the step that failed was done.
+#[derive(Clone, Copy, PartialEq)]
+enum Reached {
+    Nothing,
+    Part,
+    Whole,
+}
+
+/// What is true of both disks when step `n` failed.
+fn state(steps: &[Step], n: usize, reached: Reached, disk: &str) -> String {
+    let done = n + usize::from(reached == Reached::Whole);
+    let written = steps[..done].iter().filter_map(|step| match &step.action {
+        Action::Write { path, .. } => Some(path.display().to_string()),
+        _ => None,
+    });
+    let written: Vec<String> = written.collect();
+    let primary = match written.as_slice() {
+        [] => "the primary's own files are unchanged".to_owned(),
+        some => format!("on the primary {} was written", some.join(" and ")),
     };
+    match (done, reached) {
+        (0, Reached::Nothing) => format!("nothing was written to {disk}; {primary}"),
+        (0, _) => format!("{disk} is as it was but for what this step may have begun; {primary}"),
+        _ => format!(
+            "{done} of the steps are done: {disk} no longer holds what it held and is no mirror yet; {primary}"
+        ),
+    }
+}
+
+fn failure(head: &str, why: &str, state: &str) -> Failure {
     Failure::new(head, state)
         .why(why)
         .remedy("mend what is named above, then repeat the same diskmirror init")
@@ -97,7 +118,8 @@ fn run(invocation: &Invocation, passphrase: Option<&Passphrase>) -> Result<(), S
     };
     let said = match command::run(&invocation.program, &invocation.args, input) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err(missing(&invocation.program).to_string());
+            let missing = missing(&invocation.program);
+            return Err([missing.why, missing.remedy].concat().join("\n"));
         }
         other => other.map_err(|e| format!("{}: {e}", invocation.program))?,
     };

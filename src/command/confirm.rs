@@ -97,7 +97,11 @@ impl Intent<'_> {
                     ask(title, expected).map_err(|e| self.refusal(title, "no answer").why(e.to_string()))?;
                 &asked
             }
-            None => return Err(self.refusal(title, "not confirmed").remedy(self.with_erase(expected))),
+            None => {
+                let refusal =
+                    self.refusal(title, "not confirmed").why("there is no --erase, and nobody to ask");
+                return Err(refusal.remedy(self.with_erase(expected)));
+            }
         };
         if given == expected {
             return Ok(());
