@@ -3,7 +3,7 @@
 //! Decides nothing. The first step that fails ends it, and the failure says what is now true of the disk.
 
 use crate::boot_block;
-use crate::discover::probe::package;
+use crate::discover::probe::missing;
 use crate::fill::{Job, fill};
 use crate::monitor::Monitor;
 use crate::refusal::Failure;
@@ -35,37 +35,52 @@ pub struct Context<'a> {
 /// # Errors
 /// The first step that failed: what it was, what the tool said, and how far the mirror is.
 pub fn apply(steps: &[Step], context: &Context<'_>) -> Result<(), Failure> {
-    for (done, step) in steps.iter().enumerate() {
-        let head = format!("step {} of {}: {}", done + 1, steps.len(), step.title);
-        let state = |done: usize| state(done, steps.len(), context.disk);
-        let failed = |why: String| failure(&head, &why, state(done));
+    for (n, step) in steps.iter().enumerate() {
+        let head = format!("step {} of {}: {}", n + 1, steps.len(), step.title);
+        let failed = |why: String, reached| failure(&head, &why, &state(steps, n, reached, context.disk));
         if signal::stop_requested() {
-            return Err(failed("interrupted".into()));
+            return Err(failed("interrupted".into(), Reached::Nothing));
         }
-        context.monitor.note(&format!("[{}/{}] {}", done + 1, steps.len(), step.title));
-        act(&step.action, context).map_err(failed)?;
+        context.monitor.note(&format!("[{}/{}] {}", n + 1, steps.len(), step.title));
+        act(&step.action, context).map_err(|why| failed(why, Reached::Part))?;
         settle();
         for check in &step.checks {
-            check::check(check).map_err(|why| failure(&head, &why, state(done + 1)))?;
+            check::check(check).map_err(|why| failed(why, Reached::Whole))?;
         }
     }
     Ok(())
 }
 
-/// What is true after `done` of `all` steps.
-fn state(done: usize, all: usize, disk: &str) -> String {
-    if done == 0 {
-        return format!(
-            "{disk} is as it was but for what this step may have begun; the primary is unchanged"
-        );
-    }
-    format!(
-        "{done} of {all} steps are done: {disk} no longer holds what it held and is no mirror yet; on the primary only \
-         files that these steps write have changed"
-    )
+/// How much of the step that failed was done.
+#[derive(Clone, Copy, PartialEq)]
+enum Reached {
+    Nothing,
+    Part,
+    Whole,
 }
 
-fn failure(head: &str, why: &str, state: String) -> Failure {
+/// What is true of both disks when step `n` failed.
+fn state(steps: &[Step], n: usize, reached: Reached, disk: &str) -> String {
+    let done = n + usize::from(reached == Reached::Whole);
+    let written = steps[..done].iter().filter_map(|step| match &step.action {
+        Action::Write { path, .. } => Some(path.display().to_string()),
+        _ => None,
+    });
+    let written: Vec<String> = written.collect();
+    let primary = match written.as_slice() {
+        [] => "the primary's own files are unchanged".to_owned(),
+        some => format!("on the primary {} was written", some.join(" and ")),
+    };
+    match (done, reached) {
+        (0, Reached::Nothing) => format!("nothing was written to {disk}; {primary}"),
+        (0, _) => format!("{disk} is as it was but for what this step may have begun; {primary}"),
+        _ => format!(
+            "{done} of the steps are done: {disk} no longer holds what it held and is no mirror yet; {primary}"
+        ),
+    }
+}
+
+fn failure(head: &str, why: &str, state: &str) -> Failure {
     Failure::new(head, state)
         .why(why)
         .remedy("mend what is named above, then repeat the same diskmirror init")
@@ -103,8 +118,8 @@ fn run(invocation: &Invocation, passphrase: Option<&Passphrase>) -> Result<(), S
     };
     let said = match command::run(&invocation.program, &invocation.args, input) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let program = &invocation.program;
-            return Err(format!("{program} is not installed: apt-get install {}", package(program)));
+            let missing = missing(&invocation.program);
+            return Err([missing.why, missing.remedy].concat().join("\n"));
         }
         other => other.map_err(|e| format!("{}: {e}", invocation.program))?,
     };
@@ -196,6 +211,6 @@ mod tests {
         let failure = apply(&steps, &context).expect_err("the second step fails");
         assert_eq!(failure.what, "step 2 of 3: broken");
         assert_eq!(failure.why, ["sh exited with 5", "the disk is dying"]);
-        assert!(failure.state.starts_with("1 of 3 steps are done"), "{}", failure.state);
+        assert!(failure.state.starts_with("1 of the steps are done"), "{}", failure.state);
     }
 }

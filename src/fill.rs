@@ -216,7 +216,7 @@ impl Work<'_> {
         if signal::progress_requested()
             && let Some(line) = self.monitor.progress_line()
         {
-            self.monitor.note(&line);
+            self.monitor.answer(&line);
         }
     }
 

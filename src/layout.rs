@@ -395,6 +395,9 @@ pub struct Unsupported {
     pub what: String,
     /// What uses it now, a line each, as a refusal says it: `is held by md0 (raid1)`, `is mounted on /srv`.
     pub in_use: Vec<String>,
+    /// Whether the kernel shows no node for it: it cannot be opened, nor be in use.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_node: bool,
 }
 
 impl Layout {

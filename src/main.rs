@@ -29,7 +29,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Init(args) => init(&Place::new(root, config)?, &args, &*monitor_for_stderr()),
         Command::Run(args) => run::run(root, config, &args, &*quiet_monitor_for_stderr()),
         Command::Schedule(args) => schedule(root, config, &args),
-        Command::Sync(args) => sync::run(&args),
+        Command::Sync(args) => sync::run(&args, &*monitor_for_stderr()),
         Command::Fill(args) => fill_device(root, &args, &*monitor_for_stderr()),
         Command::BootBlock(args) => boot_block(&args, &*monitor_for_stderr()),
         Command::Demo => demo(),

@@ -24,6 +24,10 @@ pub trait Monitor: Sync {
     fn note(&self, text: &str);
     /// Something that is wrong, or may be.
     fn warn(&self, text: &str);
+    /// What somebody has asked for: told by a quiet monitor too.
+    fn answer(&self, text: &str) {
+        self.note(text);
+    }
     /// A stretch of work begins, of `total` units if that is known.
     fn begin(&self, what: &str, total: Option<u64>, unit: Unit);
     /// The stretch has come this many units further.
@@ -117,6 +121,9 @@ impl<W: Write + Send> Monitor for Lines<W> {
     }
     fn warn(&self, text: &str) {
         self.put(&format!("warning: {text}"));
+    }
+    fn answer(&self, text: &str) {
+        self.put(text);
     }
     fn begin(&self, what: &str, total: Option<u64>, unit: Unit) {
         let since = Instant::now();
@@ -226,10 +233,12 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_monitor_still_says_what_is_wrong() {
+    fn a_quiet_monitor_still_says_what_is_wrong_and_answers() {
         let lines = Lines::quiet(Vec::new());
         lines.note("all is well");
         lines.warn("the disk is dying");
-        assert_eq!(lines.out.into_inner().expect("not poisoned"), b"warning: the disk is dying\n");
+        lines.answer("copying: 3 of 4");
+        let said = lines.out.into_inner().expect("not poisoned");
+        assert_eq!(said, b"warning: the disk is dying\ncopying: 3 of 4\n");
     }
 }

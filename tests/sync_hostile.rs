@@ -13,7 +13,7 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt, lchown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The user `nobody` of most systems: any user that is not root will do.
@@ -36,8 +36,9 @@ impl Unprivileged {
         let (source, copy) = (at.join("source"), at.join("copy"));
         let mut program = sync::program();
         if common::is_root() {
-            // Where the build lies, that user may not be let in.
-            fs::copy(&program, at.join("program")).unwrap();
+            // Where the build lies, that user may not be let in. Copied by another process: a program that is open for
+            // writing here, and so for a moment in whatever another test's thread starts, cannot be run.
+            tool(Command::new("cp").arg(&program).arg(at.join("program")));
             fs::set_permissions(at.join("program"), Permissions::from_mode(0o755)).unwrap();
             program = at.join("program").into();
         }
@@ -58,7 +59,7 @@ impl Unprivileged {
     fn write(&self, name: &str, content: &str) {
         let path = self.source.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        give_away(path.parent().unwrap());
+        path.ancestors().skip(1).take_while(|above| *above != self.source).for_each(give_away);
         fs::write(&path, content).unwrap();
         give_away(&path);
     }
@@ -109,6 +110,70 @@ fn unreadable_files_keep_their_old_copy_and_unread_directories_lose_nothing() {
     pair.chmod("locked", 0o644);
     pair.run().expect_done();
     assert_equal(&pair.source, &pair.copy, "readable again");
+}
+
+#[test]
+fn an_unreadable_directory_keeps_its_copy_as_it_is_and_a_new_one_stays_closed() {
+    let pair = Unprivileged::new();
+    pair.write("known/inner", "old");
+    pair.chmod("known", 0o755);
+    pair.run().expect_done();
+    pair.write("known/inner", "the new content");
+    pair.write("new/inner", "content");
+    for name in ["known", "new"] {
+        pair.chmod(name, 0o001);
+    }
+    let kept = Snapshot::of(&pair.copy).entries[b"known".as_slice()].clone();
+    for round in ["first", "second"] {
+        let report = pair.run();
+        assert_eq!((report.exit, report.count("errors")), (3, 2), "{round}: {report:#?}");
+        let names = ["directory known: ", "directory new: "];
+        assert!(names.iter().all(|name| report.stderr.contains(name)), "{round}: {report:#?}");
+        let copy = Snapshot::of(&pair.copy);
+        let now = &copy.entries[b"known".as_slice()];
+        assert_eq!((now.mode, now.mtime, now.ctime), (kept.mode, kept.mtime, kept.ctime), "{round}");
+        assert_eq!(copy.entries[b"new".as_slice()].mode & 0o7777, 0o700, "{round}: open to others");
+        assert!(!copy.entries.contains_key(b"new/inner".as_slice()));
+    }
+    assert_eq!(fs::read(pair.copy.join("known/inner")).unwrap(), b"old");
+    for name in ["known", "new"] {
+        pair.chmod(name, 0o750);
+    }
+    pair.run().expect_done();
+    assert_equal(&pair.source, &pair.copy, "readable again");
+}
+
+#[test]
+fn read_only_directories_are_changed_and_replaced_and_stay_read_only() {
+    let pair = Unprivileged::new();
+    for name in [
+        "stays/changed",
+        "stays/sub/deleted",
+        "becomes-file/sub/inner",
+        "becomes-link/inner",
+        "goes/sub/inner",
+    ] {
+        pair.write(name, "old");
+    }
+    let closed =
+        ["stays/sub", "stays", "becomes-file/sub", "becomes-file", "becomes-link", "goes/sub", "goes", ""];
+    let all = |mode| closed.iter().for_each(|name| pair.chmod(name, mode));
+    all(0o500);
+    pair.run().expect_done();
+    all(0o700);
+    pair.write("stays/changed", "the new content");
+    fs::remove_file(pair.source.join("stays/sub/deleted")).unwrap();
+    for name in ["becomes-file", "becomes-link", "goes"] {
+        fs::remove_dir_all(pair.source.join(name)).unwrap();
+    }
+    pair.write("becomes-file", "a file");
+    symlink("stays", pair.source.join("becomes-link")).unwrap();
+    give_away(&pair.source.join("becomes-link"));
+    ["stays/sub", "stays", ""].iter().for_each(|name| pair.chmod(name, 0o500));
+    let report = pair.run().expect_done();
+    assert_eq!((report.count("files_copied"), report.count("deleted")), (3, 7), "{report:#?}");
+    assert_equal(&pair.source, &pair.copy, "read-only directories");
+    pair.run().expect_done().expect_no_change("read-only directories");
 }
 
 #[test]
@@ -323,7 +388,86 @@ fn what_is_excluded_is_neither_copied_nor_deleted() {
     again.expect_no_change("second sync with excludes");
 }
 
+#[test]
+fn a_directory_that_goes_but_for_what_is_excluded_settles() {
+    let pair = Pair::new();
+    fs::create_dir_all(pair.copy.join("gone/sub/deep")).unwrap();
+    fs::create_dir_all(pair.copy.join("gone/kept")).unwrap();
+    for name in ["gone/x.c", "gone/sub/deep/y.c", "gone/kept/x.o", "1.o"] {
+        fs::write(pair.copy.join(name), "of the copy").unwrap();
+    }
+    let arguments = ["--exclude", "*.o"];
+    let announced = sync::run(&pair.source, &pair.copy, &["--dry-run", "--exclude", "*.o"]).expect_done();
+    let done = sync::run(&pair.source, &pair.copy, &arguments).expect_done();
+    assert_eq!((announced.count("deleted"), done.count("deleted")), (4, 4));
+    assert!(pair.copy.join("gone/kept/x.o").exists() && !pair.copy.join("gone/sub").exists());
+    let again = sync::run(&pair.source, &pair.copy, &arguments).expect_done();
+    again.expect_no_change("what is left leads to what is excluded");
+}
+
+#[test]
+fn no_pattern_keeps_anything_in_the_workspace() {
+    let pair = Pair::new();
+    fs::create_dir_all(pair.copy.join("name/below")).unwrap();
+    fs::write(pair.source.join("name"), "now a file").unwrap();
+    sync::run(&pair.source, &pair.copy, &["--exclude", "[0-9]*", "--exclude", "tmp"]).expect_done();
+    assert_equal(&pair.source, &pair.copy, "patterns that match what the workspace calls things");
+}
+
+// -- signals
+
+/// Whether a process has installed a handler for SIGUSR1 (proc(5): SigCgt, a mask in hexadecimal).
+fn catches_usr1(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << (10 - 1)) != 0
+}
+
+#[test]
+fn usr1_is_answered_with_how_far_the_sync_is() {
+    let pair = Pair::new();
+    for n in 0..500 {
+        fs::write(pair.source.join(n.to_string()), "x").unwrap();
+    }
+    let mut command = sync::command(&pair.source, &pair.copy, &[]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !catches_usr1(child.id()) {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended before it could be asked");
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::USR1).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.starts_with("copying: "), "{said}");
+    assert_equal(&pair.source, &pair.copy, "after the question");
+}
+
 // -- refusals
+
+#[test]
+fn what_was_proved_not_to_lie_in_the_source_is_what_is_entered() {
+    let pair = Pair::new();
+    let inner = pair.source.join("inner");
+    fs::create_dir(&inner).unwrap();
+    for n in 0..20 {
+        fs::write(pair.source.join(n.to_string()), "x").unwrap();
+    }
+    let (alias, other) = (pair.at.join("alias"), pair.at.join("other"));
+    symlink(&pair.copy, &alias).unwrap();
+    symlink(&inner, &other).unwrap();
+    let before = Snapshot::of(&pair.source);
+    while_disturbed(
+        |_| swap(&alias, &other),
+        || {
+            for _ in 0..200 {
+                let report = sync::run(&pair.source, &alias, &[]);
+                assert!([0, 4].contains(&report.exit), "{report:#?}");
+                let touched = touched(&before, &Snapshot::of(&pair.source));
+                assert_eq!(touched, Vec::<Vec<u8>>::new(), "the source was copied into itself");
+            }
+        },
+    );
+}
 
 #[test]
 fn trees_that_contain_each_other_are_refused_however_they_are_named() {

@@ -6,6 +6,7 @@
 mod common;
 
 use common::assert_equal;
+use common::comparer::{Snapshot, touched};
 use common::generate::{acl, capability, set_mtime};
 use common::loopfs::{Kind, LoopFs, tool};
 use common::sync_command::{self as sync, sync};
@@ -81,6 +82,40 @@ fn xattr(path: &Path, name: &str) -> Option<Vec<u8>> {
 
 fn mknod(path: &Path, kind: FileType, device: u64) {
     rustix::fs::mknodat(CWD, path, kind, Mode::from_raw_mode(0o644), device).unwrap();
+}
+
+// -- nothing to do
+
+#[test]
+fn a_sync_that_changes_nothing_writes_nothing() {
+    let pair = Pair::new();
+    for what in ["two empty trees", "a tree and its copy"] {
+        let before = Snapshot::of(&pair.copy);
+        set_mtime(&pair.source, 1_234_567_890, 0);
+        set_mtime(&pair.copy, 1_234_567_890, 0);
+        let before_sync = Snapshot::of(&pair.copy);
+        pair.sync().expect_no_change(what);
+        assert_eq!(touched(&before_sync, &Snapshot::of(&pair.copy)), Vec::<Vec<u8>>::new(), "{what}");
+        assert_ne!(before, before_sync, "the judge sees a time that was set");
+        fs::create_dir_all(pair.at("dir/below")).unwrap();
+        fs::write(pair.at("dir/below/file"), "x").unwrap();
+        pair.sync();
+    }
+}
+
+#[test]
+fn a_directory_whose_time_alone_differs_is_one_change_announced_and_made() {
+    let pair = Pair::new();
+    fs::create_dir(pair.at("dir")).unwrap();
+    fs::write(pair.at("dir/file"), "x").unwrap();
+    pair.sync();
+    set_mtime(&pair.at("dir"), 1_234_567_890, 0);
+    let announced = sync::run(&pair.source, &pair.copy, &["--dry-run"]);
+    let done = pair.sync();
+    for report in [announced, done] {
+        assert_eq!((report.count("metadata_changed"), report.count("files_copied")), (1, 0), "{report:#?}");
+    }
+    pair.assert_equal("a directory's time");
 }
 
 // -- times, modes, owners

@@ -121,12 +121,14 @@ cryptsetup luksAddKey --batch-mode --key-file /run/passphrase --pbkdf pbkdf2 --p
 cryptsetup open --key-file /run/passphrase /dev/vdb5 clone
 rm /run/passphrase
 udevadm settle
-no_backup='backup { backup=0 archive=0 }' # they would be files that only the primary has
-vgimportclone -qq --config "$no_backup" --basevgname mirror /dev/mapper/clone
+# LVM's own notes of what it does would be files that only the primary has.
+mount -t tmpfs tmpfs /etc/lvm/archive
+mount -t tmpfs tmpfs /etc/lvm/backup
+vgimportclone -qq --basevgname mirror /dev/mapper/clone
 vgchange -qq -ay mirror
 for node in /dev/mirror/root /dev/vdb1; do
-    e2fsck -p "$node" || [ $? = 1 ]
-    tune2fs -U random "$node" >/dev/null
+    e2fsck -fp "$node" || [ $? = 1 ]
+    tune2fs -U random "$node"
 done
 swaplabel -U "$(cat /proc/sys/kernel/random/uuid)" /dev/mirror/swap
 mkdir /run/clone
@@ -155,7 +157,7 @@ setfattr -n user.extra -v 1 /run/clone/etc/hostname
 rm /run/clone/usr/bin/rsync
 cp /etc/diskmirror/keys/clone.key /run/clone/etc/diskmirror/keys/
 umount /run/clone
-lvcreate -qq -y --config 'backup { backup=0 archive=0 }' -Zn -n extra -L 4M mirror
+lvcreate -qq -y -Zn -n extra -L 4M mirror
 vgchange -qq -an mirror
 udevadm settle
 cryptsetup close clone

@@ -38,7 +38,9 @@ fn look(check: &Check) -> Result<(), String> {
                 partition_table::parse(&ask(Question::SfdiskDump(disk.clone()))?, 512).map_err(text)?;
             let found: Vec<_> = table.partitions.iter().map(|p| (p.number, p.start.0, p.size.0)).collect();
             same("the partitions (number, start, size in bytes)", &found, partitions)?;
-            match table.partitions.iter().find(|p| !Path::new(&p.path).exists()) {
+            // partx cannot announce an extended partition of a disk with 4096-byte sectors; nobody opens one.
+            let opened = table.partitions.iter().filter(|p| !partition_table::is_extended(&p.type_id));
+            match opened.into_iter().find(|p| !Path::new(&p.path).exists()) {
                 Some(p) => Err(format!("the kernel shows no {}", p.path)),
                 None => Ok(()),
             }

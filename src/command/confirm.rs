@@ -99,7 +99,7 @@ impl Intent<'_> {
             }
             None => {
                 let refusal =
-                    self.refusal(title, "not confirmed").why("nobody can be asked: this is no terminal");
+                    self.refusal(title, "not confirmed").why("there is no --erase, and nobody to ask");
                 return Err(refusal.remedy(self.with_erase(expected)));
             }
         };

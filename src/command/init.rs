@@ -1,6 +1,7 @@
 //! `plan` and `init`: prepare a disk as the mirror of the running server.
 
 mod files;
+mod tools;
 mod unfinished;
 
 use crate::apply::{Context, apply};
@@ -40,10 +41,13 @@ impl Place {
     /// The primary mounted at `root`, with the configuration that was named, or the one below `root`.
     ///
     /// # Errors
-    /// If `root` is not there.
+    /// A refusal if `root` is not there.
     pub fn new(root: &Path, config: Option<&Path>) -> Result<Self> {
-        let root =
-            std::fs::canonicalize(root).with_context(|| format!("cannot find --root {}", root.display()))?;
+        let root = std::fs::canonicalize(root).map_err(|error| {
+            Refusal::new("refusing to go on: the primary's root cannot be found", "nothing was written")
+                .why(format!("--root {}: {error}", root.display()))
+                .remedy("name the directory that the primary's root is mounted on")
+        })?;
         let path = config.map_or_else(|| root.join(CONFIG_PATH), Path::to_owned);
         Ok(Place { root, config: std::path::absolute(path)?, config_named: config.is_some() })
     }
@@ -91,7 +95,7 @@ pub fn init(place: &Place, args: &InitArgs, monitor: &dyn Monitor) -> Result<Exi
         monitor,
     };
     prepare(&plan, &context)?;
-    mark(place)?;
+    mark(place).map_err(|error| unmarked(&plan, &error))?;
     unfinished::end(&state_dir)?;
     monitor.note("the mirror is prepared; the first run copies everything");
     finish(place, args, monitor)
@@ -106,6 +110,8 @@ fn planned(place: &Place, options: &MirrorOptions, keyslot: Option<u32>) -> Resu
     let wanted = wanted(place, options, keyslot)?;
     let mut ids = FreshIds::new((0..FreshIds::ENOUGH).map(|_| Uuid::new_v4()));
     let plan = plan::plan(&survey, &wanted, &mut ids)?;
+    tools::refuse_without(&plan)?;
+    refuse_held(&plan, options)?;
     let plan = files::with_files(place, plan, &survey, options)?;
     Ok((survey, plan))
 }
@@ -132,6 +138,14 @@ fn wanted(place: &Place, options: &MirrorOptions, keyslot: Option<u32>) -> Resul
         key_dir: key_dir.to_str().context("the path of --root is not UTF-8")?.to_owned(),
         keyslot,
     })
+}
+
+/// Refuses a disk that is held by what discovery cannot see: a mount in another namespace, a loop device on it.
+fn refuse_held(plan: &Plan, options: &MirrorOptions) -> Result<(), Refusal> {
+    let device = PathBuf::from(&plan.disk);
+    let command = command_line_without_erase(options);
+    let intent = Intent { device: &device, verb: "to prepare", command };
+    intent.refuse_unless_free(&intent.node()?)
 }
 
 fn show(plan: &Plan, survey: &Survey) -> Result<()> {
@@ -206,7 +220,16 @@ fn prepare(plan: &Plan, context: &Context<'_>) -> Result<()> {
         close_what_is_open(plan, context);
     }
     made?;
-    Ok(apply(&plan.closing, context)?)
+    let state = format!("every layer of {} is made, and some are still open; it is no mirror yet", plan.disk);
+    Ok(apply(&plan.closing, context).map_err(|failure| Failure { state, ..failure })?)
+}
+
+fn unmarked(plan: &Plan, error: &anyhow::Error) -> Failure {
+    let state =
+        format!("every layer of {} is made and the configuration names it, but it holds no files", plan.disk);
+    Failure::new("cannot give the mirror's file systems their first marks", state)
+        .why(format!("{error:#}"))
+        .remedy("mend what is named above, then repeat the same diskmirror init")
 }
 
 /// Gives each of the mirror's file systems its first mark, found and opened as every later run will.

@@ -2,47 +2,46 @@
 
 use crate::cli::SyncArgs;
 use crate::exit_code::Exit;
-use crate::monitor::{Lines, Monitor};
+use crate::monitor::Monitor;
+use crate::record::VolumeRecord;
 use crate::refusal::{Failure, Refusal};
+use crate::render;
 use crate::sys::dir::{is_within, open_root, read_names};
 use crate::tree::{self, Counts, Error, Excludes, Leftover, Options, View};
-use crate::units::{Bytes, duration, thousands};
 use anyhow::Context;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How often a line tells how far the copying is.
-const PROGRESS_EVERY: Duration = Duration::from_secs(60);
-
 /// Makes the content of DST that of SRC.
 ///
 /// # Errors
 /// A `Refusal` before anything is written; a `Failure` that says what is true of DST then.
-pub fn run(args: &SyncArgs) -> anyhow::Result<Exit> {
+pub fn run(args: &SyncArgs, monitor: &dyn Monitor) -> anyhow::Result<Exit> {
     let begun = Instant::now();
     let (source, mirror) = enter(&args.source, &args.destination)?;
     let options = options(args, &mirror)?;
-    let monitor = Lines::new(io::stderr(), PROGRESS_EVERY);
-    if args.dry_run {
-        return dry_run(&source, &mirror, &options, &monitor);
+    let counts = if args.dry_run {
+        dry_run(args, &source, &mirror, &options, monitor).context("comparing; nothing was written")?
+    } else {
+        make_equal(&source, &mirror, &options, monitor).map_err(|error| failure(args, &error))?
+    };
+    if args.json || !args.dry_run {
+        tell(&counts, begun.elapsed(), args.json)?;
     }
-    let counts = make_equal(&source, &mirror, &options, &monitor).map_err(|error| failure(args, &error))?;
-    tell(&counts, begun.elapsed(), args.json)?;
     Ok(if counts.errors > 0 { Exit::Incomplete } else { Exit::Done })
 }
 
-/// Opens both trees, after proving that neither is in the other.
+/// Opens both trees, after proving that neither is in the other. What was proved is what is entered.
 fn enter(source: &Path, mirror: &Path) -> anyhow::Result<(View, View)> {
-    let opened =
+    let [source_fd, mirror_fd] =
         [source, mirror].map(|path| open_root(path).map_err(|error| cannot_enter(path, mirror, &error)));
-    let [source_fd, mirror_fd] = opened;
     let (source_fd, mirror_fd) = (source_fd?, mirror_fd?);
     if is_within(&source_fd, &mirror_fd)? || is_within(&mirror_fd, &source_fd)? {
         return Err(nested(source, mirror).into());
     }
-    let view = |path: &Path| View::private(path).with_context(|| format!("opening {}", path.display()));
-    Ok((view(source)?, view(mirror)?))
+    let view = |fd, path: &Path| View::private_of(fd).with_context(|| format!("opening {}", path.display()));
+    Ok((view(source_fd, source)?, view(mirror_fd, mirror)?))
 }
 
 fn nothing_written(mirror: &Path) -> String {
@@ -77,12 +76,27 @@ fn options(args: &SyncArgs, mirror: &View) -> anyhow::Result<Options> {
     })
 }
 
-fn dry_run(source: &View, mirror: &View, options: &Options, monitor: &dyn Monitor) -> anyhow::Result<Exit> {
+/// Lists the changes, or counts them where figures are asked for.
+fn dry_run(
+    args: &SyncArgs,
+    source: &View,
+    mirror: &View,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> anyhow::Result<Counts> {
+    // One thread: the list is in the order of the tree.
     let options = Options { threads: 1, ..options.clone() };
-    let mut changes =
-        tree::scan(source, mirror, &options, monitor).context("comparing; nothing was written")?;
-    changes.itemise(&mut io::BufWriter::new(io::stdout().lock()))?;
-    Ok(if changes.counts().errors > 0 { Exit::Incomplete } else { Exit::Done })
+    let mut changes = tree::scan(source, mirror, &options, monitor)?;
+    let mut counts = Counts::default();
+    if args.json {
+        counts = tree::rehearse(&changes, source, mirror, &options, monitor)?;
+    } else {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        changes.itemise(&mut out)?;
+        out.flush()?;
+    }
+    counts += changes.into_counts();
+    Ok(counts)
 }
 
 /// A mirror without any entry gets everything in one stream; any other is compared first.
@@ -92,7 +106,8 @@ fn make_equal(
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Counts, Error> {
-    if read_names(mirror.root()).0.is_empty() {
+    let empty = |view: &View| read_names(view.root()).0.is_empty();
+    if empty(mirror) && !empty(source) {
         return tree::stream(source, mirror, options, monitor);
     }
     let changes = tree::scan(source, mirror, options, monitor)?;
@@ -110,32 +125,23 @@ fn failure(args: &SyncArgs, error: &Error) -> Failure {
 }
 
 fn tell(counts: &Counts, elapsed: Duration, json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if json {
-        return writeln!(out, "{}", as_json(counts, elapsed));
-    }
-    writeln!(
-        out,
-        "{} compared, {} copied ({}), {} deleted, {} errors, {}",
-        thousands(counts.entries_scanned),
-        thousands(counts.files_copied),
-        Bytes(counts.bytes_copied),
-        thousands(counts.deleted),
-        thousands(counts.errors),
-        duration(elapsed)
-    )
+    let figures = figures(counts, elapsed);
+    let said =
+        if json { render::run::figures_json(&figures).to_string() } else { render::run::figures(&figures) };
+    writeln!(io::stdout().lock(), "{said}")
 }
 
-fn as_json(counts: &Counts, elapsed: Duration) -> serde_json::Value {
-    serde_json::json!({
-        "entries_scanned": counts.entries_scanned,
-        "files_copied": counts.files_copied,
-        "bytes_copied": counts.bytes_copied,
-        "hardlinks": counts.hardlinks,
-        "metadata_changed": counts.metadata_changed,
-        "renamed": counts.renamed,
-        "deleted": counts.deleted,
-        "errors": counts.errors,
-        "seconds": elapsed.as_secs_f64(),
-    })
+fn figures(counts: &Counts, elapsed: Duration) -> VolumeRecord {
+    VolumeRecord {
+        mount: String::new(),
+        entries_scanned: counts.entries_scanned,
+        files_copied: counts.files_copied,
+        bytes_copied: counts.bytes_copied,
+        hardlinks: counts.hardlinks,
+        metadata_changed: counts.metadata_changed,
+        renamed: counts.renamed,
+        deleted: counts.deleted,
+        errors: counts.errors,
+        seconds: elapsed.as_secs_f64(),
+    }
 }

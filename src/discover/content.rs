@@ -130,6 +130,7 @@ impl Reader<'_> {
                 path: partition.path.clone(),
                 what,
                 in_use: Vec::new(),
+                no_node: true,
             }));
         };
         let signature = self.signature(device)?;
@@ -295,7 +296,7 @@ impl Reader<'_> {
 
     pub(super) fn unsupported(&self, device: &BlockDevice, signature: &Signature, what: String) -> Content {
         let in_use = uses::uses(self.machine, device, signature);
-        Content::Unsupported(Unsupported { path: device.path.clone(), what, in_use })
+        Content::Unsupported(Unsupported { path: device.path.clone(), what, in_use, no_node: false })
     }
 }
 

@@ -6,6 +6,7 @@ use crate::refusal::Refusal;
 use crate::sys::command;
 use crate::units::MIB;
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -203,9 +204,21 @@ fn not_root() -> Refusal {
 
 /// The refusal for want of `program`, naming the package that has it.
 pub fn missing(program: &str) -> Refusal {
-    Refusal::new("refusing to look at the disks: a tool is missing", "nothing was written")
-        .why(format!("{program} is not installed"))
-        .remedy(format!("apt-get install {}", package(program)))
+    missing_all(&[program])
+}
+
+/// The refusal for want of all of `programs`, naming the packages that have them.
+pub fn missing_all(programs: &[&str]) -> Refusal {
+    let head = if programs.len() == 1 { "a tool is missing" } else { "tools are missing" };
+    let packages: BTreeSet<&str> = programs.iter().map(|program| package(program)).collect();
+    let packages = packages.into_iter().collect::<Vec<_>>().join(" ");
+    programs
+        .iter()
+        .fold(
+            Refusal::new(format!("refusing to go on: {head}"), "nothing was written"),
+            |refusal, program| refusal.why(format!("{program} is not installed")),
+        )
+        .remedy(format!("apt-get install {packages}"))
 }
 
 /// LVM's programs that are used here.
@@ -214,11 +227,11 @@ const LVM_TOOLS: [&str; 7] = ["pvs", "vgs", "lvs", "pvcreate", "vgcreate", "lvcr
 /// The Debian package that has `program`.
 pub fn package(program: &str) -> &str {
     match program {
-        "lsblk" | "blkid" | "findmnt" | "wipefs" | "partx" | "mkswap" => "util-linux",
+        "lsblk" | "blkid" | "findmnt" | "wipefs" | "partx" | "mkswap" | "fsck" => "util-linux",
         "sfdisk" => "fdisk",
-        "dumpe2fs" | "mke2fs" => "e2fsprogs",
+        "dumpe2fs" | "mke2fs" | "fsck.ext2" | "fsck.ext3" | "fsck.ext4" => "e2fsprogs",
         "xfs_info" | "mkfs.xfs" => "xfsprogs",
-        "mkfs.vfat" | "mkfs.fat" => "dosfstools",
+        "mkfs.vfat" | "fsck.vfat" => "dosfstools",
         "cryptsetup" => "cryptsetup-bin",
         lvm if LVM_TOOLS.contains(&lvm) => "lvm2",
         other => other,

@@ -60,7 +60,7 @@ impl Reader<'_> {
         let mapper = lvm::mapper_name(&volume.group, &volume.name);
         let device = pv.walk().into_iter().find(|device| device.kind == "lvm" && device.name == mapper);
         let unsupported = |what: String, in_use: Vec<String>| {
-            Content::Unsupported(Unsupported { path: volume.path.clone(), what, in_use })
+            Content::Unsupported(Unsupported { path: volume.path.clone(), what, in_use, no_node: false })
         };
         let content = match (volume.peculiarity(), device) {
             (Some(what), None) => unsupported(what, Vec::new()),

@@ -1,11 +1,12 @@
 //! Which disk is the mirror: the one whose hardware, table and containers all agree with the configuration, that
 //! nobody uses, and of which there are no twins.
 
+use super::open::is_held_for_good;
 use crate::config::{DiskId, Mirror};
 use crate::layer::lsblk::{self, BlockDevice};
 use crate::refusal::Refusal;
 use crate::sys::command;
-use crate::sys::node::{Signature, is_held, probe_node};
+use crate::sys::node::{Signature, probe_node};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
@@ -175,7 +176,7 @@ fn uses(mirror: &Mirror, disk: &BlockDevice) -> Result<Vec<String>> {
         let before = uses.len();
         uses.extend(foreign.map(|child| format!("{path} is held by {} ({})", child.name, child.kind)));
         let idle = device.children.is_empty() && device.mountpoints.is_empty() && uses.len() == before;
-        if idle && is_held(Path::new(path)).with_context(|| format!("cannot open {path}"))? {
+        if idle && is_held_for_good(Path::new(path))? {
             uses.push(format!(
                 "{path} is held by something not seen from here: a mount in another namespace?"
             ));

@@ -13,6 +13,8 @@ use std::time::Duration;
 /// udev and LVM look at devices as they appear: what is busy now is free a moment later.
 const CLOSE_TRIES: u32 = 20;
 const CLOSE_PAUSE: Duration = Duration::from_millis(250);
+/// How often a device is looked at before it is said to be in use.
+const IDLE_TRIES: u32 = 12;
 
 /// The mirror, open: every file system has a node. Closed again when dropped; `close` says if that failed.
 #[derive(Debug)]
@@ -213,12 +215,12 @@ fn settle() {
     let _ = command::run("udevadm", &["settle", "--timeout=30"], b"");
 }
 
-/// Whether something holds a node that we are about to use.
+/// Refuses a node that something holds.
 ///
 /// # Errors
 /// A `Refusal` if so.
 pub(super) fn must_be_idle(node: &Path) -> Result<()> {
-    if node::is_held(node).with_context(|| format!("cannot open {}", node.display()))? {
+    if is_held_for_good(node)? {
         let what = format!("refusing to mount {}: in use", node.display());
         return Err(Refusal::new(what, UNTOUCHED)
             .why("something holds it: a mount in another namespace?")
@@ -226,4 +228,16 @@ pub(super) fn must_be_idle(node: &Path) -> Result<()> {
             .into());
     }
     Ok(())
+}
+
+/// Whether something holds a node, and goes on doing so: a tool that a killed run had started keeps that run's mounts
+/// until it has ended, and udev looks at a device for a moment.
+pub(super) fn is_held_for_good(node: &Path) -> Result<bool> {
+    for _ in 1..IDLE_TRIES {
+        if !node::is_held(node).with_context(|| format!("cannot open {}", node.display()))? {
+            return Ok(false);
+        }
+        std::thread::sleep(CLOSE_PAUSE);
+    }
+    node::is_held(node).with_context(|| format!("cannot open {}", node.display()))
 }

@@ -144,8 +144,10 @@ impl<'a> Builder<'a> {
         if self.survey.mirror.content == Content::Empty {
             return;
         }
-        let partitions =
-            self.survey.mirror.table().into_iter().flat_map(|t| &t.partitions).map(|p| p.path.clone());
+        // A table may be newer than what the kernel knows of it: an init was killed between the two.
+        let has_node = |p: &&Partition| !matches!(&p.content, Content::Unsupported(thing) if thing.no_node);
+        let partitions = self.survey.mirror.table().into_iter().flat_map(|t| &t.partitions);
+        let partitions = partitions.filter(has_node).map(|p| p.path.clone());
         let nodes: Vec<String> = partitions.chain([disk.clone()]).collect();
         let wipe = Invocation::new(
             "wipefs",
@@ -427,6 +429,9 @@ impl<'a> Builder<'a> {
         let changed: Vec<String> =
             self.plan.pieces.iter().filter(|p| p.new_size < p.size).map(shrunk).collect();
         self.plan.notes.extend(changed);
+        if matches!(self.options.fill, FillChoice::With(_)) && self.plan.containers.is_empty() {
+            self.note("nothing is filled: only what will be encrypted is, and here nothing will");
+        }
         let grown =
             self.plan.pieces.iter().find(|p| p.depth == 0 && p.new_size > p.size && places.elastic.is_some());
         if let Some(p) = grown.cloned() {

@@ -1,6 +1,6 @@
 //! How a run tells what it did: a line, a log entry, an object.
 
-use crate::record::RunRecord;
+use crate::record::{RunRecord, VolumeRecord};
 use crate::units::{Bytes, duration, thousands};
 use std::time::Duration;
 
@@ -8,16 +8,29 @@ use std::time::Duration;
 pub fn summary(record: &RunRecord) -> String {
     let total = record.total();
     let lasted = record.ended.map_or(0, |ended| (ended - record.started).max(0));
-    let time = Duration::from_secs_f64(total.seconds).max(Duration::from_secs(lasted.unsigned_abs()));
+    figures(&VolumeRecord { seconds: total.seconds.max(lasted as f64), ..total })
+}
+
+/// The same of one tree.
+pub fn figures(figures: &VolumeRecord) -> String {
     format!(
         "{} compared, {} copied ({}), {} deleted, {} errors, {}",
-        thousands(total.entries_scanned),
-        thousands(total.files_copied),
-        Bytes(total.bytes_copied),
-        thousands(total.deleted),
-        thousands(total.errors),
-        duration(time)
+        thousands(figures.entries_scanned),
+        thousands(figures.files_copied),
+        Bytes(figures.bytes_copied),
+        thousands(figures.deleted),
+        thousands(figures.errors),
+        duration(Duration::from_secs_f64(figures.seconds))
     )
+}
+
+/// The figures of one tree that is no volume of a mirror, as an object: what `sync --json` ends with.
+pub fn figures_json(figures: &VolumeRecord) -> serde_json::Value {
+    let mut object = serde_json::json!(figures);
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("mount");
+    }
+    object
 }
 
 /// The run as one JSON object: `{"volumes":[…],"state","exit"}`, and the message if there is one.
@@ -52,7 +65,7 @@ pub fn log_lines(record: &RunRecord, now: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{State, VolumeRecord};
+    use crate::record::State;
 
     fn record() -> RunRecord {
         let volume = VolumeRecord {

@@ -2,7 +2,12 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+/// Where tools are looked for, whatever the caller's environment says.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a tool said, and how it ended.
 #[derive(Debug, Clone)]
@@ -50,12 +55,20 @@ pub fn run<S: AsRef<OsStr>>(program: &str, args: &[S], input: &[u8]) -> io::Resu
 pub fn prepared<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Command {
     let mut command = Command::new(program);
     command.args(args).env_clear();
-    command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    command.env("PATH", PATH);
     command
         .env("LC_ALL", "C.UTF-8")
         .env("LVM_SUPPRESS_FD_WARNINGS", "1")
         .env("DEBIAN_FRONTEND", "noninteractive");
     command
+}
+
+/// Whether `run` would find `program`.
+pub fn is_installed(program: &str) -> bool {
+    let is_program = |path: &Path| {
+        path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    PATH.split(':').any(|dir| is_program(&Path::new(dir).join(program)))
 }
 
 fn said(output: Output) -> Said {
@@ -70,7 +83,7 @@ fn said(output: Output) -> Said {
 
 #[cfg(test)]
 mod tests {
-    use super::run;
+    use super::{is_installed, run};
 
     #[test]
     fn a_tool_is_given_its_input_and_an_environment_it_can_be_parsed_in() {
@@ -82,5 +95,6 @@ mod tests {
     fn a_tool_that_is_not_installed_is_told_from_one_that_fails() {
         let error = run::<&str>("no-such-tool-anywhere", &[], b"").expect_err("it does not exist");
         assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+        assert!(is_installed("sh") && !is_installed("no-such-tool-anywhere"));
     }
 }

@@ -144,6 +144,8 @@ impl Node {
 struct Usage {
     mounts: Vec<((u32, u32), String)>,
     swaps: Vec<(u32, u32)>,
+    /// Loop devices with the number of the device they lie on: the kernel counts these as no holders.
+    loops: Vec<((u32, u32), Node)>,
 }
 
 impl Usage {
@@ -159,7 +161,7 @@ impl Usage {
         let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
         let swaps =
             swaps.lines().skip(1).filter_map(|l| device_number(&unescape(l.split_whitespace().next()?)));
-        Ok(Usage { mounts, swaps: swaps.collect() })
+        Ok(Usage { mounts, swaps: swaps.collect(), loops: loops_on_devices() })
     }
 
     fn of(&self, node: &Node, seen: &mut BTreeSet<(u32, u32)>, lines: &mut Vec<String>) {
@@ -180,7 +182,19 @@ impl Usage {
             lines.push(format!("{path} is held by {}{name}", holder.name()));
             self.of(&holder, seen, lines);
         }
+        for (_, upper) in self.loops.iter().filter(|(number, _)| *number == node.number) {
+            lines.push(format!("{path} is held by {}", upper.name()));
+            self.of(upper, seen, lines);
+        }
     }
+}
+
+/// The loop devices over other block devices instead of files.
+fn loops_on_devices() -> Vec<((u32, u32), Node)> {
+    let upper = |path: &PathBuf| Node::in_directory(fs::canonicalize(path).ok()?);
+    let below = |node: &Node| device_number(&node.attribute("loop/backing_file")?);
+    let nodes = entries(Path::new("/sys/block"));
+    nodes.iter().filter_map(upper).filter_map(|node| Some((below(&node)?, node))).collect()
 }
 
 fn entries(directory: &Path) -> Vec<PathBuf> {

@@ -38,6 +38,14 @@ pub fn settable(fd: impl AsFd) -> io::Result<u32> {
     })
 }
 
+/// Whether a file system keeps owners and modes: a FAT shows what it was mounted with, and takes no other.
+///
+/// # Errors
+/// The system's.
+pub fn keeps_owners(fd: impl AsFd) -> io::Result<bool> {
+    Ok(rustix::fs::fstatfs(fd)?.f_type != libc::MSDOS_SUPER_MAGIC)
+}
+
 /// The flags of an open file or directory; `None` where the file system has none.
 ///
 /// # Errors

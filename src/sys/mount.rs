@@ -11,16 +11,17 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// A private copy of the mount that shows `path`, from there downwards, without what is mounted on top of it.
-/// Reading through it sets no access times.
+/// A private copy of the mount that shows the directory open as `dir`, from there downwards, without what is mounted
+/// on top of it. Reading through it sets no access times.
 ///
 /// It belongs to no namespace and vanishes with its last descriptor. The descriptor is open with `O_PATH`.
 ///
 /// # Errors
 /// The system's; `EPERM` without `CAP_SYS_ADMIN`.
-pub fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let clone = open_tree(CWD, path, flags)?;
+pub fn clone_tree(dir: impl AsFd) -> io::Result<OwnedFd> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let clone = open_tree(dir, "", flags)?;
     match keep_access_times(clone.as_fd()) {
         // Kernels before 5.12: a read may set an access time there, as anybody's does.
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {}
@@ -53,14 +54,16 @@ fn keep_access_times(mount: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Gives the calling thread, and what it starts from now on, a mount namespace of its own from which nothing is
-/// seen outside. Whatever is mounted in it is unmounted by the kernel when its last process ends.
+/// seen outside. Whatever is mounted in it is unmounted by the kernel when its last process ends. What is unmounted
+/// outside is unmounted in it too (where the system's mounts are shared, as under systemd): otherwise a disk that
+/// the administrator has unmounted and pulls out would still be mounted here, with data to be written.
 ///
 /// # Errors
 /// The system's; `EPERM` without `CAP_SYS_ADMIN`.
 pub fn enter_private_namespace() -> io::Result<()> {
     // SAFETY: only a mount namespace is unshared; no descriptor table is.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS)? };
-    Ok(mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
+    Ok(mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?)
 }
 
 /// Mounts the block device `device` as a file system of kind `fstype` on `at`, `nosuid,nodev,noexec,noatime`, with

@@ -1,8 +1,9 @@
 //! The passphrase: read without an echo or from a descriptor, kept in memory that is wiped, shown nowhere.
 
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, RawFd};
 use zeroize::Zeroizing;
 
 /// More than cryptsetup takes interactively (512 bytes); what is longer is not a passphrase.
@@ -21,16 +22,23 @@ impl Passphrase {
         Ok(Passphrase(Zeroizing::new(typed.as_bytes().to_vec())))
     }
 
-    /// Reads descriptor `fd` to its end and closes it; one newline at the end is not part of the passphrase.
+    /// Reads descriptor `fd` to its end; one newline at the end is not part of the passphrase. No tool that is run later
+    /// inherits it.
     ///
     /// # Errors
     /// If it is not open for reading, or holds more than a passphrase.
     pub fn read_from(fd: RawFd) -> io::Result<Self> {
-        if fd < 0 || rustix::io::fcntl_getfd(borrowed(fd)).is_err() {
-            return Err(io::Error::other(format!("descriptor {fd} is not open")));
+        if fd < 0 {
+            return Err(io::Error::other(format!("{fd} is no descriptor")));
         }
-        // SAFETY: the descriptor is open, and the administrator gave it to us to be read once: nobody else here has it.
-        let file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+        let given = borrowed(fd);
+        let not_open = |_| io::Error::other(format!("descriptor {fd} is not open"));
+        // A copy is read, and the original is not closed: were it the standard input, the next pipe would get its
+        // number, and lose it again as a tool is started with that pipe.
+        let file = File::from(fcntl_dupfd_cloexec(given, 3).map_err(not_open)?);
+        if fd > 2 {
+            fcntl_setfd(given, FdFlags::CLOEXEC)?;
+        }
         // Room for all of it beforehand: a vector that grows leaves copies behind that are not wiped.
         let mut bytes = Zeroizing::new(Vec::with_capacity(MOST_BYTES as usize + 1));
         file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
@@ -49,9 +57,9 @@ impl Passphrase {
     }
 }
 
-fn borrowed<'a>(fd: RawFd) -> std::os::fd::BorrowedFd<'a> {
-    // SAFETY: used for one fcntl, which says itself whether the descriptor is open; -1 was ruled out before.
-    unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }
+fn borrowed<'a>(fd: RawFd) -> BorrowedFd<'a> {
+    // SAFETY: used for two fcntls, which say themselves whether the descriptor is open; -1 was ruled out before.
+    unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
 #[cfg(test)]
@@ -69,6 +77,14 @@ mod tests {
             let read = Passphrase::read_from(pipe.into_raw_fd()).expect("it is open");
             assert_eq!(read.bytes(), kept.as_bytes());
         }
+    }
+
+    #[test]
+    fn a_descriptor_that_was_read_stays_open_but_is_not_inherited() {
+        let file = tempfile::tempfile().expect("a temporary file");
+        rustix::io::fcntl_setfd(&file, FdFlags::empty()).expect("it is open");
+        Passphrase::read_from(std::os::fd::AsRawFd::as_raw_fd(&file)).expect("it is open");
+        assert_eq!(rustix::io::fcntl_getfd(&file).expect("it is still open"), FdFlags::CLOEXEC);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::fault::{Error, Fault, Sided};
 use super::links::LinkTo;
 use super::make::{Made, make, open_source};
 use super::metadata::{Wanted, lock};
-use super::pass::{Pass, go_on};
+use super::pass::Pass;
 use super::place::{Pending, put};
 use super::relpath::RelPath;
 use super::subtree::make_writable;
@@ -124,12 +124,13 @@ fn lock_if(handle: &Handle, locks: u32) -> std::io::Result<()> {
 }
 
 /// Gives a directory of the mirror the metadata of the source's. Comes after everything that changes its entries.
-pub(super) fn finish_dir(pass: &Pass<'_>, path: &RelPath) -> Result<(), Error> {
+/// Gives back whether it could.
+pub(super) fn finish_dir(pass: &Pass<'_>, path: &RelPath) -> Result<bool, Error> {
     let finished = pass.source_dir(path).on_source("opening directory").and_then(|source| {
         let mirror = pass.mirror_dir(path).on_mirror("opening the mirror's directory")?;
         finish_open_dir(pass, &source, &mirror)
     });
-    pass.enter(|| path.clone(), finished).map(drop)
+    Ok(pass.enter(|| path.clone(), finished)?.is_some())
 }
 
 /// The same, for a directory that is open on both sides.
@@ -144,14 +145,14 @@ pub(super) fn finish_open_dir(pass: &Pass<'_>, source: &Handle, mirror: &Handle)
 pub(super) fn link_all(pass: &Pass<'_>, workspace: &Workspace, links: &[LinkTo]) -> Result<(), Error> {
     let mut touched = BTreeSet::new();
     for one in links {
-        go_on()?;
+        pass.go_on()?;
         let linked = link_one(pass, workspace, one);
         if pass.enter(|| one.dir.join(&one.name), linked)?.is_some() {
             pass.count(|counts| counts.hardlinks += 1);
         }
         touched.insert(one.dir.clone());
     }
-    touched.iter().rev().try_for_each(|path| finish_dir(pass, path))
+    touched.iter().rev().try_for_each(|path| finish_dir(pass, path).map(drop))
 }
 
 fn link_one(pass: &Pass<'_>, workspace: &Workspace, link: &LinkTo) -> Result<(), Fault> {

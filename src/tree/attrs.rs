@@ -15,13 +15,15 @@ pub(super) struct Rules {
     pub privileged: bool,
     /// The chattr flags that both file systems keep and that may be set.
     pub flags: u32,
+    /// Whether both file systems keep owners and modes.
+    pub owners: bool,
 }
 
 impl Rules {
-    /// The rules between two file systems that keep `source` and `mirror` flags.
-    pub fn new(privileged: bool, source: u32, mirror: u32) -> Self {
+    /// The rules between two file systems that keep `source` and `mirror` flags, and `owners` if both do.
+    pub fn new(privileged: bool, source: u32, mirror: u32, owners: bool) -> Self {
         let denied = if privileged { 0 } else { LOCKS | JOURNAL };
-        Rules { privileged, flags: source & mirror & !denied }
+        Rules { privileged, flags: source & mirror & !denied, owners }
     }
     /// Whether an attribute is carried over. Of the kernel's own (`system.`) only the access control lists are.
     fn carries(&self, name: &CStr) -> bool {
@@ -120,11 +122,12 @@ pub(super) fn compare(
 
 /// In what `stat` differs.
 pub(super) fn compare_stats(source: &Stat, mirror: &Stat, rules: &Rules) -> Aspects {
-    let moded = source.kind != Kind::Symlink;
+    let moded = source.kind != Kind::Symlink && rules.owners;
+    let owned = rules.privileged && rules.owners;
     Aspects::MTIME.when(source.mtime != mirror.mtime)
         | Aspects::MODE.when(moded && source.mode != mirror.mode)
-        | Aspects::OWNER.when(rules.privileged && source.uid != mirror.uid)
-        | Aspects::GROUP.when(rules.privileged && source.gid != mirror.gid)
+        | Aspects::OWNER.when(owned && source.uid != mirror.uid)
+        | Aspects::GROUP.when(owned && source.gid != mirror.gid)
 }
 
 fn xattrs_differ(source: &Handle, mirror: &Handle, rules: &Rules) -> io::Result<bool> {

@@ -5,7 +5,7 @@ use super::apply::{adjust, finish_dir, is_dir_to_make, link_all, make_dir, open_
 use super::change::{Action, Change, DirChange};
 use super::counts::Counts;
 use super::fault::Error;
-use super::pass::{Options, Pass, at_root, go_on};
+use super::pass::{Options, Pass, at_root};
 use super::place::Pending;
 use super::relpath::RelPath;
 use super::scan::Changes;
@@ -64,7 +64,7 @@ type Replayed<'a> = std::iter::Peekable<Replay<'a>>;
 
 fn all_batches(pass: &Pass<'_>, workspace: &Workspace, replay: &mut Replayed<'_>) -> Result<(), Error> {
     while replay.peek().is_some() {
-        go_on()?;
+        pass.go_on()?;
         let batch = next_batch(replay)?;
         one_batch(pass, workspace, &batch)?;
     }
@@ -114,7 +114,12 @@ fn one_batch(pass: &Pass<'_>, workspace: &Workspace, batch: &[DirChange]) -> Res
             }
         }
     }
-    paths.iter().rev().try_for_each(|path| finish_dir(pass, path))
+    for change in batch.iter().rev() {
+        if finish_dir(pass, &change.path)? && change.adjusts_itself() {
+            pass.count(|counts| counts.metadata_changed += 1);
+        }
+    }
+    Ok(())
 }
 
 /// Splits portions so that no turn exceeds a batch, however large one directory is.
@@ -190,7 +195,7 @@ fn one_portion(pass: &Pass<'_>, workspace: &Workspace, portion: &Portion<'_>) ->
     let Some((source, mirror)) = open_both(pass, path)? else { return Ok(Vec::new()) };
     let mut made = Vec::new();
     for change in portion.changes.iter().filter(|change| !is_dir_to_make(change)) {
-        go_on()?;
+        pass.go_on()?;
         if change.action == Action::Adjust {
             let adjusted = adjust(pass, &source, &mirror, change);
             pass.enter(|| path.join(&change.name), adjusted)?;

@@ -101,6 +101,10 @@ impl DirChange {
     pub fn is_empty(&self) -> bool {
         self.own.is_empty() && self.changes.is_empty()
     }
+    /// Whether the directory is there on both sides, and its own metadata are to be changed.
+    pub(super) fn adjusts_itself(&self) -> bool {
+        !self.own.is_empty() && !self.own.needs_making()
+    }
     /// Appends its form: lengths and numbers little-endian, each name behind its length.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         put_bytes(out, self.path.as_bytes());

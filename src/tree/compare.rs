@@ -95,7 +95,7 @@ impl Sides<'_> {
         self.found.tally.entries_scanned += source.len() as u64;
         self.found.tally.mirror_entries += mirror.len() as u64;
         for pair in merge(&source, &mirror) {
-            super::pass::go_on()?;
+            self.pass.go_on()?;
             match pair {
                 Pair::New(new) => self.new_entry(new, None, Aspects::ABSENT),
                 Pair::Gone(gone) => self.gone(gone)?,
@@ -145,12 +145,14 @@ impl Sides<'_> {
     }
     fn other_type(&mut self, source: &Entry, mirror: &Entry, b: &Stat) -> Result<(), Error> {
         if b.kind == Kind::Dir {
-            let below = super::subtree::survey(self.pass, &self.at(&mirror.name), &mut self.found.tally)?;
+            let mut lost = Tally::default();
+            let below = super::subtree::survey(self.pass, &self.at(&mirror.name), &mut lost)?;
             if below.left_out {
                 let kept = std::io::Error::other("something that is left out stands in its place");
                 return self.pass.fault(self.at(&mirror.name), Fault::Mirror("replacing directory", kept));
             }
-            self.found.tally.loses(self.at(&mirror.name), below.entries);
+            lost.loses(self.at(&mirror.name), below.entries);
+            self.found.tally.merge(lost);
         }
         self.new_entry(source, Some(b), Aspects::CONTENT);
         Ok(())
@@ -196,14 +198,20 @@ impl Sides<'_> {
             return Ok(());
         }
         let path = self.at(&mirror.name);
-        let mut entries = 1;
+        let (mut entries, mut goes) = (0, true);
         if stat.kind == Kind::Dir {
             let below = super::subtree::survey(self.pass, &path, &mut self.found.tally)?;
-            entries += below.entries;
-            self.found.tally.loses(path.clone(), below.entries);
+            (entries, goes) = (below.entries, !below.left_out);
+            self.found.tally.loses(path.clone(), entries);
         }
-        self.found.lost += 1;
-        self.found.tally.delete(&path);
+        if goes {
+            entries += 1;
+            self.found.lost += 1;
+            self.found.tally.delete(&path);
+        }
+        if entries == 0 {
+            return Ok(());
+        }
         let (kind, name) = (stat.kind, mirror.name.clone());
         let (action, over, aspects) = (Action::Delete, None, Aspects::NONE);
         self.found.changes.push(Change { action, kind, over, aspects, ino: entries, size: 0, name });
@@ -228,7 +236,7 @@ impl Sides<'_> {
             if source.path_only {
                 return Err(Fault::Source("reading", std::io::ErrorKind::PermissionDenied.into()));
             }
-            if mirror.path_only || !content::equal(&source.fd, &mirror.fd, a.size)? {
+            if mirror.path_only || !content::equal(self.pass, &source.fd, &mirror.fd, a.size)? {
                 return Ok(quick | Aspects::CONTENT);
             }
         }

@@ -1,7 +1,7 @@
 //! A file's content: copied with its holes, or compared.
 
 use super::fault::{Fault, Sided};
-use crate::sys::signal::stop_requested;
+use super::pass::Pass;
 use rustix::fs::{SeekFrom, ftruncate, seek};
 use rustix::io::{Errno, pread, pwrite};
 use std::cell::RefCell;
@@ -20,11 +20,11 @@ thread_local! {
 
 /// Copies the first `size` bytes of `source` into `mirror`, an empty file; what is a hole there stays one here.
 /// Gives back the bytes that were written. Shorter than `size` only if the source shrank meanwhile.
-pub(super) fn copy(source: &OwnedFd, mirror: &OwnedFd, size: u64) -> Result<u64, Fault> {
+pub(super) fn copy(pass: &Pass<'_>, source: &OwnedFd, mirror: &OwnedFd, size: u64) -> Result<u64, Fault> {
     let (mut at, mut written) = (0, 0);
     while at < size {
         let Some((start, end)) = next_data(source, at, size).on_source("reading")? else { break };
-        let length = copy_range(source, mirror, start, end)?;
+        let length = copy_range(pass, source, mirror, start, end)?;
         written += length;
         at = start + length;
         if at < end {
@@ -36,6 +36,18 @@ pub(super) fn copy(source: &OwnedFd, mirror: &OwnedFd, size: u64) -> Result<u64,
         ftruncate(mirror, size).map_err(io::Error::from).on_mirror("writing")?;
     }
     Ok(written)
+}
+
+/// The bytes that `copy` would write: `size` without the holes.
+pub(super) fn data_bytes(source: &OwnedFd, size: u64) -> io::Result<u64> {
+    let (mut at, mut bytes) = (0, 0);
+    while at < size
+        && let Some((start, end)) = next_data(source, at, size)?
+    {
+        bytes += end - start;
+        at = end;
+    }
+    Ok(bytes)
 }
 
 /// The next stretch of data at or behind `at`, below `size`.
@@ -56,11 +68,17 @@ fn next_data(source: &OwnedFd, at: u64, size: u64) -> io::Result<Option<(u64, u6
     }
 }
 
-fn copy_range(source: &OwnedFd, mirror: &OwnedFd, start: u64, end: u64) -> Result<u64, Fault> {
+fn copy_range(
+    pass: &Pass<'_>,
+    source: &OwnedFd,
+    mirror: &OwnedFd,
+    start: u64,
+    end: u64,
+) -> Result<u64, Fault> {
     READ.with_borrow_mut(|room| {
         let mut at = start;
         while at < end {
-            if stop_requested() {
+            if pass.stopped() {
                 return Err(Fault::Stopped);
             }
             let want = room.len().min((end - at) as usize);
@@ -100,12 +118,12 @@ fn write_all_at(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io::Result<()>
 }
 
 /// Whether two files of `size` bytes have the same content. A mirror that cannot be read is different.
-pub(super) fn equal(source: &OwnedFd, mirror: &OwnedFd, size: u64) -> Result<bool, Fault> {
+pub(super) fn equal(pass: &Pass<'_>, source: &OwnedFd, mirror: &OwnedFd, size: u64) -> Result<bool, Fault> {
     READ.with_borrow_mut(|room| {
         OTHER.with_borrow_mut(|other| {
             let mut at = 0;
             while at < size {
-                if stop_requested() {
+                if pass.stopped() {
                     return Err(Fault::Stopped);
                 }
                 let got = read_at(source, room, at).on_source("reading")?;

@@ -5,7 +5,7 @@ use super::batch::flush;
 use super::change::{Change, DirChange};
 use super::counts::Counts;
 use super::fault::{Error, Sided};
-use super::pass::{Options, Pass, at_root, go_on};
+use super::pass::{Options, Pass, at_root};
 use super::relpath::RelPath;
 use super::scan::Changes;
 use super::subtree;
@@ -45,7 +45,8 @@ pub(super) fn end(pass: &Pass<'_>, changed: bool) -> Result<(), Error> {
     if changed {
         flush(pass.mirror)?;
     }
-    if sweep(pass)? {
+    if let Some(deleted) = sweep(pass)? {
+        pass.count(|counts| counts.deleted += if changed { deleted } else { 0 });
         finish_dir(pass, &RelPath::root())?;
         flush(pass.mirror)?;
     }
@@ -56,11 +57,11 @@ pub(super) fn end(pass: &Pass<'_>, changed: bool) -> Result<(), Error> {
 fn in_dir(pass: &Pass<'_>, change: &DirChange) -> Result<(), Error> {
     let Some((source, mirror)) = open_both(pass, &change.path)? else { return Ok(()) };
     for one in &change.changes {
-        go_on()?;
+        pass.go_on()?;
         delete(pass, &change.path, &source, &mirror, one)?;
         pass.monitor.advance(one.ino);
     }
-    finish_dir(pass, &change.path)
+    finish_dir(pass, &change.path).map(drop)
 }
 
 /// Deletes one entry, unless the source has it again.
@@ -77,7 +78,7 @@ pub(super) fn delete(
         return Ok(());
     }
     if change.kind == Kind::Dir {
-        let deleted = subtree::delete(pass, &path.join(&change.name))?;
+        let deleted = subtree::delete(pass, &path.join(&change.name), &pass.options.excludes)?;
         pass.count(|counts| counts.deleted += deleted);
         return Ok(());
     }

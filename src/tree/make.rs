@@ -99,7 +99,7 @@ fn fill(
     loop {
         let wanted = Wanted::read(source, stat, &pass.rules).on_source("reading attributes")?;
         set_no_cow(&wanted, made).on_mirror("setting flags of")?;
-        let bytes = content::copy(&source.fd, &made.fd, stat.size)?;
+        let bytes = content::copy(pass, &source.fd, &made.fd, stat.size)?;
         let after = source.stat().on_source("examining")?;
         tries += 1;
         let changed = (after.size, after.mtime, after.ctime) != (stat.size, stat.mtime, stat.ctime);

@@ -28,12 +28,12 @@ impl Wanted {
         if before.locked {
             unlock(handle)?;
         }
-        if rules.privileged && (before.uid, before.gid) != (self.stat.uid, self.stat.gid) {
+        if rules.privileged && rules.owners && (before.uid, before.gid) != (self.stat.uid, self.stat.gid) {
             dir::set_owner(handle, self.stat.uid, self.stat.gid)?;
         }
         self.let_me_write(handle, &before, rules)?;
         self.attrs.set_xattrs(handle, rules)?;
-        if self.stat.kind != Kind::Symlink && handle.stat()?.mode != self.stat.mode {
+        if self.stat.kind != Kind::Symlink && rules.owners && handle.stat()?.mode != self.stat.mode {
             dir::set_mode(handle, self.stat.mode)?;
         }
         let locks = self.attrs.set_flags(handle, rules)?;

@@ -1,7 +1,7 @@
 //! The engine: makes one directory tree equal to another. Knows directory descriptors; knows no disks, no
 //! configuration, no mirror.
 //!
-//! `scan` compares and writes nothing; `decide` looks at the whole list; `apply_additions` and `apply_deletions` carry
+//! `scan` compares and writes nothing; `decide` looks at the whole list, `rehearse` counts it; `apply_additions` and `apply_deletions` carry
 //! it out. `stream` is all three at once, for a mirror that has never been complete. Everything is reached from the root
 //! descriptors of two `View`s, by calls that follow no symbolic link and cross no mount.
 
@@ -23,6 +23,7 @@ mod merge;
 mod metadata;
 mod pass;
 mod place;
+mod rehearsal;
 mod relpath;
 mod scan;
 mod spool;
@@ -39,6 +40,7 @@ pub use excludes::Excludes;
 pub use fault::{Error, FileError};
 pub use listing::OWN;
 pub use pass::Options;
+pub use rehearsal::rehearse;
 pub use relpath::RelPath;
 pub use scan::{Changes, scan};
 pub use stream::stream;

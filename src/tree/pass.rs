@@ -7,7 +7,7 @@ use super::fault::{Error, Fault};
 use super::relpath::RelPath;
 use super::view::View;
 use crate::monitor::Monitor;
-use crate::sys::signal::stop_requested;
+use crate::sys::signal::{progress_requested, stop_requested};
 use crate::sys::stat::{Stat, Timestamp};
 use crate::sys::{dir, flags};
 use std::io;
@@ -72,7 +72,9 @@ impl<'a> Pass<'a> {
         monitor: &'a dyn Monitor,
     ) -> Result<Self, Error> {
         let settable = |view: &View| flags::settable(view.root()).map_err(at_root("examining"));
-        let rules = Rules::new(options.privileged, settable(source)?, settable(mirror)?);
+        let keeps_owners = |view: &View| flags::keeps_owners(view.root()).map_err(at_root("examining"));
+        let owners = keeps_owners(source)? && keeps_owners(mirror)?;
+        let rules = Rules::new(options.privileged, settable(source)?, settable(mirror)?, owners);
         Ok(Pass { source, mirror, options, rules, monitor, counts: Mutex::default() })
     }
     /// Opens a directory of the source.
@@ -82,6 +84,19 @@ impl<'a> Pass<'a> {
     /// Opens a directory of the mirror.
     pub fn mirror_dir(&self, path: &RelPath) -> io::Result<dir::Handle> {
         open(self.mirror, path)
+    }
+    /// Whether to end at this point. Whoever asked how far the work is has an answer by then.
+    pub fn stopped(&self) -> bool {
+        if progress_requested()
+            && let Some(line) = self.monitor.progress_line()
+        {
+            self.monitor.answer(&line);
+        }
+        stop_requested()
+    }
+    /// Ends the work if somebody asked for it.
+    pub fn go_on(&self) -> Result<(), Error> {
+        if self.stopped() { Err(Error::Stopped) } else { Ok(()) }
     }
     /// Adds to what was counted.
     pub fn count(&self, add: impl FnOnce(&mut Counts)) {
@@ -111,11 +126,6 @@ impl<'a> Pass<'a> {
 fn open(view: &View, path: &RelPath) -> io::Result<dir::Handle> {
     let fd: OwnedFd = dir::open_dir(view.root(), path.as_bytes())?;
     Ok(dir::Handle { fd, path_only: false })
-}
-
-/// Ends the work if somebody asked for it.
-pub(super) fn go_on() -> Result<(), Error> {
-    if stop_requested() { Err(Error::Stopped) } else { Ok(()) }
 }
 
 /// Says that an error concerns the whole tree.

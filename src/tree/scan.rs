@@ -5,7 +5,7 @@ use super::compare::{Found, Task, compare_dir, tally};
 use super::counts::Counts;
 use super::fault::Error;
 use super::links::{LinkName, LinkTo, resolve};
-use super::pass::{Options, Pass, at_root, go_on};
+use super::pass::{Options, Pass, at_root};
 use super::relpath::RelPath;
 use super::spool::Spool;
 use super::tally::Tally;
@@ -179,7 +179,7 @@ fn work(pass: &Pass<'_>, sink: &dyn ChangeSink, queue: &Queue, walked: &Mutex<Wa
 }
 
 fn one(pass: &Pass<'_>, sink: &dyn ChangeSink, task: &Task, walked: &mut Walked) -> Result<Vec<Task>, Error> {
-    go_on()?;
+    pass.go_on()?;
     let Some((change, found)) = compare_dir(pass, task)? else { return Ok(Vec::new()) };
     let Found { tally, links, below, .. } = found;
     sink.take(change)?;

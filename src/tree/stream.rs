@@ -9,7 +9,7 @@ use super::counts::Counts;
 use super::deletions::{delete, end};
 use super::fault::Error;
 use super::links::resolve;
-use super::pass::{Options, Pass, go_on};
+use super::pass::{Options, Pass};
 use super::scan::{ChangeSink, Walked, walk};
 use super::view::View;
 use super::workspace::Workspace;
@@ -52,13 +52,17 @@ impl ChangeSink for Applier<'_> {
             return Ok(());
         }
         let Some((source, mirror)) = open_both(self.pass, &change.path)? else { return Ok(()) };
+        let adjusts_itself = change.adjusts_itself();
         let path = Arc::new(change.path);
         for one in &change.changes {
-            go_on()?;
+            self.pass.go_on()?;
             self.one(&path, &source, &mirror, one)?;
         }
         let finished = finish_open_dir(self.pass, &source, &mirror);
-        self.pass.enter(|| (*path).clone(), finished).map(drop)
+        if self.pass.enter(|| (*path).clone(), finished)?.is_some() && adjusts_itself {
+            self.pass.count(|counts| counts.metadata_changed += 1);
+        }
+        Ok(())
     }
 }
 

@@ -1,35 +1,41 @@
 //! A subtree of the mirror that the source does not have: counted, or deleted. Works from the root of the view with
 //! paths on a heap, so that no depth exhausts descriptors or the stack.
 
+use super::excludes::Excludes;
 use super::fault::{Error, Sided};
 use super::listing::Listing;
 use super::metadata::unlock;
-use super::pass::{Pass, go_on};
+use super::pass::Pass;
 use super::relpath::RelPath;
 use super::tally::Tally;
 use crate::sys::dir::{self, Handle};
 use crate::sys::stat::Kind;
+use std::collections::BTreeSet;
 use std::io;
 
 /// What is in a subtree.
 #[derive(Debug, Default)]
 pub(super) struct Below {
-    /// Entries, without its root.
+    /// Entries to delete, without its root.
     pub entries: u64,
-    /// Whether something in it is left out by a pattern and so has to stay.
+    /// Whether something in it is left out by a pattern: that has to stay, and the directories that lead to it.
     pub left_out: bool,
 }
 
 /// Counts what is below a directory of the mirror, and enters it as to be deleted.
 pub(super) fn survey(pass: &Pass<'_>, root: &RelPath, tally: &mut Tally) -> Result<Below, Error> {
     let mut below = Below::default();
+    let mut kept = BTreeSet::new();
     let mut dirs = vec![root.clone()];
     while let Some(path) = dirs.pop() {
-        go_on()?;
+        pass.go_on()?;
         let opened = pass.mirror_dir(&path).on_mirror("opening the mirror's directory");
         let Some(handle) = pass.enter(|| path.clone(), opened)? else { continue };
         let listing = Listing::read(&handle.fd, &path, &pass.options.excludes);
-        below.left_out |= listing.left_out;
+        if listing.left_out {
+            below.left_out = true;
+            keep(root, &path, &mut kept);
+        }
         for entry in &listing.entries {
             let child = path.join(&entry.name);
             tally.delete(&child);
@@ -40,34 +46,52 @@ pub(super) fn survey(pass: &Pass<'_>, root: &RelPath, tally: &mut Tally) -> Resu
             }
         }
     }
+    for path in &kept {
+        tally.spare(path);
+        below.entries -= 1;
+    }
     Ok(below)
 }
 
-/// Deletes the directory `root` of the mirror with all that is below, but for what is left out by a pattern and the
+/// Enters a directory and those above it, up to `root` and without it.
+fn keep(root: &RelPath, dir: &RelPath, kept: &mut BTreeSet<RelPath>) {
+    let mut dir = dir.clone();
+    while dir != *root && kept.insert(dir.clone()) {
+        let Some((parent, _)) = dir.split() else { return };
+        dir = parent;
+    }
+}
+
+/// Deletes the directory `root` of the mirror with all that is below, but for what `excludes` leave out and the
 /// directories that lead to it. Gives back the number of entries deleted.
-pub(super) fn delete(pass: &Pass<'_>, root: &RelPath) -> Result<u64, Error> {
+pub(super) fn delete(pass: &Pass<'_>, root: &RelPath, excludes: &Excludes) -> Result<u64, Error> {
     let mut deleted = 0;
     let mut steps = vec![(root.clone(), false)];
     while let Some((path, emptied)) = steps.pop() {
-        go_on()?;
+        pass.go_on()?;
         if emptied {
-            deleted += u64::from(remove_emptied(pass, &path)?);
+            deleted += u64::from(remove_emptied(pass, &path, excludes)?);
             continue;
         }
         steps.push((path.clone(), true));
-        deleted += empty(pass, &path, &mut steps)?;
+        deleted += empty(pass, &path, excludes, &mut steps)?;
     }
     Ok(deleted)
 }
 
 /// Deletes what is not a directory, and leaves the directories as further steps.
-fn empty(pass: &Pass<'_>, path: &RelPath, steps: &mut Vec<(RelPath, bool)>) -> Result<u64, Error> {
+fn empty(
+    pass: &Pass<'_>,
+    path: &RelPath,
+    excludes: &Excludes,
+    steps: &mut Vec<(RelPath, bool)>,
+) -> Result<u64, Error> {
     let opened = pass.mirror_dir(path).on_mirror("opening the mirror's directory");
     let Some(handle) = pass.enter(|| path.clone(), opened)? else { return Ok(0) };
     let unlocked = make_writable(&handle, pass).on_mirror("unlocking");
     pass.enter(|| path.clone(), unlocked)?;
     let mut deleted = 0;
-    for entry in Listing::read(&handle.fd, path, &pass.options.excludes).entries {
+    for entry in Listing::read(&handle.fd, path, excludes).entries {
         match entry.stat {
             Some(stat) if stat.kind == Kind::Dir => steps.push((path.join(&entry.name), false)),
             _ => {
@@ -102,12 +126,11 @@ pub(super) fn remove(parent: &Handle, name: &[u8]) -> io::Result<()> {
     }
 }
 
-fn remove_emptied(pass: &Pass<'_>, path: &RelPath) -> Result<bool, Error> {
+fn remove_emptied(pass: &Pass<'_>, path: &RelPath, excludes: &Excludes) -> Result<bool, Error> {
     let Some((parent, name)) = path.split() else { return Ok(false) };
     let removed = pass.mirror_dir(&parent).and_then(|parent| dir::remove_dir(&parent.fd, name));
-    let left_out = !pass.options.excludes.is_empty();
     match removed {
-        Err(error) if left_out && error.raw_os_error() == Some(libc::ENOTEMPTY) => Ok(false),
+        Err(error) if !excludes.is_empty() && error.raw_os_error() == Some(libc::ENOTEMPTY) => Ok(false),
         other => Ok(pass.enter(|| path.clone(), other.on_mirror("deleting directory"))?.is_some()),
     }
 }

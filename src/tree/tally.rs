@@ -37,9 +37,15 @@ impl Tally {
     /// Enters a deletion's path. The order does not count, so that threads may enter them.
     pub(super) fn delete(&mut self, path: &RelPath) {
         self.to_delete += 1;
-        let hash = blake3::hash(path.as_bytes());
-        for (lane, bytes) in self.digest.iter_mut().zip(hash.as_bytes().chunks_exact(8)) {
-            *lane = lane.wrapping_add(u64::from_le_bytes(bytes.try_into().expect("a chunk of eight")));
+        for (lane, part) in self.digest.iter_mut().zip(lanes(path)) {
+            *lane = lane.wrapping_add(part);
+        }
+    }
+    /// Takes back a deletion that was entered.
+    pub(super) fn spare(&mut self, path: &RelPath) {
+        self.to_delete -= 1;
+        for (lane, part) in self.digest.iter_mut().zip(lanes(path)) {
+            *lane = lane.wrapping_sub(part);
         }
     }
     /// Enters what one directory loses.
@@ -83,6 +89,12 @@ impl Tally {
         }
         hasher.finalize().to_hex()[..12].to_owned()
     }
+}
+
+fn lanes(path: &RelPath) -> [u64; 4] {
+    let hash = *blake3::hash(path.as_bytes()).as_bytes();
+    let (lanes, _) = hash.as_chunks::<8>();
+    std::array::from_fn(|lane| u64::from_le_bytes(lanes[lane]))
 }
 
 /// So much would be deleted that somebody should look first.
@@ -166,6 +178,15 @@ mod tests {
         ["b", "a"].iter().for_each(|path| rest.delete(&RelPath::from_bytes(*path)));
         other.merge(rest);
         assert_eq!(one.deletion_digest(), other.deletion_digest());
+    }
+
+    #[test]
+    fn what_is_spared_leaves_no_trace_in_the_digest() {
+        let (mut tally, without) = (deleting(2, 9), deleting(2, 9));
+        tally.delete(&RelPath::from_bytes("kept"));
+        assert_ne!(tally.deletion_digest(), without.deletion_digest());
+        tally.spare(&RelPath::from_bytes("kept"));
+        assert_eq!(tally.deletion_digest(), without.deletion_digest());
     }
 
     #[test]

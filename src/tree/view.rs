@@ -17,14 +17,7 @@ pub struct View {
 }
 
 impl View {
-    /// The tree at `path` as it is mounted: what is mounted below is neither seen nor entered.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn open(path: &Path) -> io::Result<View> {
-        View::of_fd(open_root(path)?)
-    }
-    /// The tree at an open directory.
+    /// The tree at an open directory as it is mounted: what is mounted below is neither seen nor entered.
     ///
     /// # Errors
     /// The system's.
@@ -32,15 +25,22 @@ impl View {
         View::of(root, None)
     }
     /// The tree at `path` through a private clone of its mount: files hidden under mount points are seen, and there
-    /// is nothing to cross. Without the privilege, or where the kernel cannot, as `open`.
+    /// is nothing to cross. Without the privilege, or where the kernel cannot, as `of_fd`.
     ///
     /// # Errors
     /// The system's.
     pub fn private(path: &Path) -> io::Result<View> {
-        match clone_tree(path) {
+        View::private_of(open_root(path)?)
+    }
+    /// The same for the directory that is open as `root`, whatever its path leads to by now.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn private_of(root: OwnedFd) -> io::Result<View> {
+        match clone_tree(&root) {
             Ok(clone) => View::of(open_dir(&clone, b"")?, Some(clone)),
             Err(error) => match error.raw_os_error() {
-                Some(libc::EPERM | libc::EINVAL | libc::ENOSYS) => View::open(path),
+                Some(libc::EPERM | libc::EINVAL | libc::ENOSYS) => View::of_fd(root),
                 _ => Err(error),
             },
         }

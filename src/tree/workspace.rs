@@ -3,13 +3,14 @@
 //! New files are made complete here under numbers, so that the length of their names does not matter, and old trees
 //! are set aside here until the deletions. Whoever finds it at the start finds what a killed run left behind.
 
+use super::excludes::Excludes;
 use super::fault::Error;
 use super::listing::OWN;
 use super::pass::{Pass, at_root};
 use super::relpath::RelPath;
 use super::subtree;
 use super::view::View;
-use crate::sys::dir::{self, Handle};
+use crate::sys::dir::{self, Handle, read_names};
 use crate::sys::stat::{Timestamp, stat_fd};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -57,17 +58,17 @@ fn exists_already(made: io::Result<()>) -> io::Result<()> {
 }
 
 /// Removes the workspace with all that is in it, and the mirror's own directory if nothing else is there.
-/// Gives back whether there was one.
-pub(super) fn sweep(pass: &Pass<'_>) -> Result<bool, Error> {
-    if pass.mirror_dir(&path()).is_err() {
-        return Ok(false);
-    }
-    subtree::delete(pass, &path())?;
+/// Gives back how many entries were below what was set aside; `None` if there was no workspace.
+pub(super) fn sweep(pass: &Pass<'_>) -> Result<Option<u64>, Error> {
+    let Ok(tmp) = pass.mirror_dir(&path()) else { return Ok(None) };
+    let set_aside = read_names(&tmp.fd).0.len() as u64;
+    // No pattern may keep anything here: names in the workspace mean nothing.
+    let deleted = subtree::delete(pass, &path(), &Excludes::default())?;
     if let Ok(root) = pass.mirror_dir(&RelPath::root()) {
-        // Its marks, if it has any, keep it.
-        let _ = dir::remove_dir(&root.fd, OWN);
+        // The root may be as the source's is already, which need not be writable. Its marks, if it has any, keep it.
+        let _ = subtree::make_writable(&root, pass).and_then(|()| dir::remove_dir(&root.fd, OWN));
     }
-    Ok(true)
+    Ok(Some(deleted.saturating_sub(set_aside + 1)))
 }
 
 /// What a run that was killed, or cut off with the power, left behind.

@@ -12,11 +12,13 @@ use diskmirror::layout::FsKind;
 use diskmirror::record::RunRecord;
 use diskmirror::sys::node::probe_node;
 use diskmirror::{mirror, sys};
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_diskmirror");
 
@@ -32,6 +34,7 @@ pub fn must(program: &str, args: &[&str]) -> String {
 pub struct Disk {
     pub image: PathBuf,
     pub node: String,
+    is_attached: Cell<bool>,
 }
 
 impl Disk {
@@ -60,7 +63,7 @@ impl Disk {
             // A kernel without partition tables: the tool tells it where the partitions are.
             must("partx", &["-a", &node]);
         }
-        Disk { image, node }
+        Disk { image, node, is_attached: Cell::new(true) }
     }
 
     pub fn partition(&self, number: usize) -> String {
@@ -73,6 +76,10 @@ impl Disk {
 
     /// Takes the disk away, as if it were unplugged.
     pub fn detach(&self) {
+        if !self.is_attached.replace(false) {
+            // The device may be another's by now.
+            return;
+        }
         let _ = Command::new("partx").args(["-d", &self.node]).stderr(Stdio::null()).status();
         let _ = Command::new("losetup").args(["-d", &self.node]).stderr(Stdio::null()).status();
     }
@@ -114,11 +121,19 @@ pub struct Pair {
     pub kinds: Vec<FsKind>,
     mounts: Vec<PathBuf>,
     pub dir: tempfile::TempDir,
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// One pair at a time: a run's mount namespace holds what other tests have mounted until it ends.
+static ALONE: Mutex<()> = Mutex::new(());
 
 impl Pair {
     /// File systems of these kinds, mounted at these places, the root first.
     pub fn new(volumes: &[(&str, FsKind)]) -> Pair {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        // The test's own mounts are seen by its thread and what that starts: no other program's namespace, made while
+        // the mirror is looked at, can hold on to it.
+        sys::mount::enter_private_namespace().expect("these tests need root");
         let dir = tempfile::tempdir().expect("a temporary directory");
         let size = |kind: FsKind| if kind == FsKind::Xfs { 320 } else { 100 };
         let sizes: Vec<u64> = volumes.iter().map(|(_, kind)| size(*kind)).collect();
@@ -149,7 +164,7 @@ impl Pair {
             }],
         };
         let kinds = volumes.iter().map(|(_, kind)| *kind).collect();
-        let mut pair = Pair { primary, mirror, config, kinds, mounts: Vec::new(), dir };
+        let mut pair = Pair { primary, mirror, config, kinds, mounts: Vec::new(), dir, _alone: alone };
         pair.mount_primary();
         pair.write_config(&pair.config.to_toml());
         pair.write_marks();
@@ -250,6 +265,7 @@ impl Pair {
         for (number, kind) in (1..).zip(&self.kinds) {
             fs::create_dir_all(at(number)).expect("a mount point");
             let node = self.mirror.partition(number);
+            wait_until_idle(&node);
             must("mount", &["-t", kind.name(), "-o", options, &node, &at(number).to_string_lossy()]);
             mounted.push(at(number));
         }
@@ -315,6 +331,13 @@ impl Said {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
+}
+
+/// Waits until a killed run's mounts are gone: a tool it had started may outlive it for a moment.
+fn wait_until_idle(node: &str) {
+    let held = || diskmirror::sys::node::is_held(Path::new(node)).expect("it can be opened");
+    let tries = std::iter::repeat_with(held).take_while(|held| *held).take(500);
+    tries.for_each(|_| std::thread::sleep(std::time::Duration::from_millis(20)));
 }
 
 /// A small tree with something of everything below `root`.

@@ -12,8 +12,6 @@ pub struct Report {
     pub exit: i32,
     /// The JSON object on stdout; null if there was none.
     pub json: Value,
-    /// Everything on stdout.
-    pub stdout: Vec<u8>,
     /// Everything on stderr.
     pub stderr: String,
 }
@@ -45,6 +43,18 @@ impl Report {
 /// The counts that tell of a change.
 pub const CHANGES: [&str; 5] = ["files_copied", "metadata_changed", "deleted", "hardlinks", "renamed"];
 
+/// All counts: those of a dry run are those of the sync that follows.
+pub const FIGURES: [&str; 8] = [
+    "entries_scanned",
+    "files_copied",
+    "bytes_copied",
+    "metadata_changed",
+    "deleted",
+    "hardlinks",
+    "renamed",
+    "errors",
+];
+
 /// The program under judgement: `DISKMIRROR_BIN` names another than the one just built.
 pub fn program() -> OsString {
     std::env::var_os("DISKMIRROR_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_diskmirror").into())
@@ -74,7 +84,6 @@ pub fn finish(command: &mut Command) -> Report {
     Report {
         exit: output.status.code().unwrap_or(-1),
         json: json.and_then(|line| serde_json::from_slice(line).ok()).unwrap_or(Value::Null),
-        stdout: output.stdout,
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }

@@ -158,7 +158,7 @@ impl Server {
             let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/judge");
             self.push(&Path::new(source).join(file), &format!("/run/lab/{file}"));
         }
-        self.run_with(&format!("/run/lab/judge {arguments}"), PASSPHRASE.as_bytes())
+        self.run_with(&format!("bash /run/lab/judge {arguments}"), PASSPHRASE.as_bytes())
     }
 
     /// Leaves only what rescue mode has running; the root shell stays. The journal is volatile, so nothing writes to / any more.

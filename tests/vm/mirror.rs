@@ -44,6 +44,7 @@ fn a_larger_disk_with_other_sectors_is_filled_encrypted_and_equal() {
     assert_eq!(fstab.matches("noauto,nofail").count(), 2, "{fstab}");
     server.ok("findmnt --verify --tab-file /etc/fstab >/dev/null");
     crypttab_is_the_other_way_to_open_it(&mut server);
+    an_esp_is_mirrored_as_any_other(&mut server);
 }
 
 /// A quiet server with the program in it, and a blank `disk` beside its own.
@@ -216,4 +217,45 @@ fn crypttab_is_the_other_way_to_open_it(server: &mut Server) {
     server.ok("cryptsetup close mirror5_crypt");
     let closed = server.run("diskmirror run </dev/null");
     assert_ne!(closed.status, 0, "{}", closed.text());
+}
+
+/// A second, plain server on loop disks: GPT, an ESP that shows other owners and modes on the mirror, ext4, xfs.
+fn an_esp_is_mirrored_as_any_other(server: &mut Server) {
+    server.ok(
+        "set -e
+         modprobe -a loop vfat xfs nls_cp437 nls_ascii
+         mkdir -p /run/plain && mount -t tmpfs -o size=900m tmpfs /run/plain && cd /run/plain
+         truncate -s 480M primary mirror
+         p=$(losetup -fP --show primary) && m=$(losetup -fP --show mirror) && echo $m >m
+         printf '%s\\n' 'label: gpt' 'size=40M, type=U' 'size=64M' 'size=330M' | sfdisk -q $p && udevadm settle
+         mkfs.vfat -F 32 -n ESP ${p}p1 >/dev/null && mkfs.ext4 -q ${p}p2 && mkfs.xfs -q ${p}p3
+         mkdir root && mount ${p}p2 root && mkdir -p root/etc root/boot/efi root/home
+         mount -o umask=0077,uid=1000 ${p}p1 root/boot/efi && mount ${p}p3 root/home
+         u() { blkid -p -o value -s UUID $1; }
+         printf 'UUID=%s / ext4 defaults 0 1\\nUUID=%s /boot/efi vfat umask=0077 0 1\\nUUID=%s /home xfs defaults 0 2\\n' \
+             $(u ${p}p2) $(u ${p}p1) $(u ${p}p3) >root/etc/fstab
+         mkdir -p root/boot/efi/EFI/BOOT && echo loader >root/boot/efi/EFI/BOOT/BOOTX64.EFI
+         echo Grub >root/boot/efi/EFI/grub.cfg && touch root/home/alice",
+    );
+    let init =
+        "cd /run/plain && diskmirror --root root init --mirror $(cat m) --erase $(cat m) --yes --no-schedule";
+    server.ok(init);
+    server.ok(
+        "cd /run/plain/root/boot/efi/EFI && echo newer >BOOT/BOOTX64.EFI && rm grub.cfg && echo x >added.cfg",
+    );
+    let run = "cd /run/plain && diskmirror --root root run --json";
+    let changed: serde_json::Value = serde_json::from_str(&server.ok(run)).expect("one object");
+    let esp = |report: &serde_json::Value| {
+        let volumes = report["volumes"].as_array().expect("a list").clone();
+        volumes.into_iter().find(|v| v["mount"] == "/boot/efi").expect("the ESP is mirrored")
+    };
+    assert_eq!(
+        (&esp(&changed)["files_copied"], &esp(&changed)["errors"]),
+        (&2.into(), &0.into()),
+        "{changed}"
+    );
+    let again: serde_json::Value = serde_json::from_str(&server.ok(run)).expect("one object");
+    assert_eq!(esp(&again)["files_copied"], 0, "{again}");
+    let same = "cd /run/plain && mkdir look && mount -o ro $(cat m)p1 look && diff -r root/boot/efi look -x .diskmirror && umount look";
+    server.ok(same);
 }

@@ -20,7 +20,11 @@ pub fn existing(place: &Place) -> Result<Option<Config>, Refusal> {
     if !place.config.exists() {
         return Ok(None);
     }
-    Config::read(&place.root, Some(&place.config)).map(Some)
+    let read = Config::read(&place.root, Some(&place.config));
+    read.map(Some).map_err(|refusal| match refusal.remedy.is_empty() {
+        true => refusal.remedy("mend it, or move it away: init then writes a new one"),
+        false => refusal,
+    })
 }
 
 /// The plan with the steps that write files on the primary.

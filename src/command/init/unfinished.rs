@@ -4,6 +4,7 @@
 use crate::layer::{luks, lvm};
 use crate::monitor::Monitor;
 use crate::plan::Plan;
+use crate::refusal::Failure;
 use crate::step::Invocation;
 use crate::sys::command;
 use anyhow::{Context, Result};
@@ -40,7 +41,14 @@ pub fn begin(state_dir: &Path, plan: &Plan) -> Result<()> {
     let written = fs::create_dir_all(state_dir)
         .and_then(|()| fs::write(&path, serde_json::to_vec(&unfinished)?))
         .and_then(|()| fs::File::open(&path)?.sync_all());
-    written.with_context(|| format!("cannot write {}; nothing was written to {}", path.display(), plan.disk))
+    Ok(written.map_err(|error| {
+        Failure::new(
+            format!("cannot write down in {} what will be open", path.display()),
+            format!("nothing was written to {}", plan.disk),
+        )
+        .why(error.to_string())
+        .remedy("see that the directory can be written, then repeat the same diskmirror init")
+    })?)
 }
 
 /// Says that nothing is left open.

@@ -35,7 +35,7 @@ enter() { # what is mounted on /target becomes a root that lsblk and findmnt can
     ln -sfn usr/bin "$T/bin"
     ln -sfn usr/lib "$T/lib"
     ln -sfn usr/lib64 "$T/lib64"
-    for tool in lsblk findmnt; do
+    for tool in lsblk findmnt cat; do
         cp "$(command -v $tool)" "$T/usr/bin/"
         ldd "$(command -v $tool)" | grep -o '/[^ ]*' | while read -r library; do
             mkdir -p "$T$(dirname "$library")"
@@ -72,7 +72,7 @@ capture_versions() {
         . /etc/os-release
         echo "distribution: $PRETTY_NAME, kernel $(uname -r), $(uname -m)"
         echo "captured: in a QEMU machine by tests/lab/capture-layouts; the layout was opened under /target,"
-        echo "  lsblk and findmnt ran in a chroot there, the other tools outside; cmdline, etc/fstab and etc/crypttab"
+        echo "  lsblk, findmnt and swaps were read in a chroot there, the other tools outside; cmdline, etc/fstab and etc/crypttab"
         echo "  are written by the layout script as such a server has them, with the identifiers of this capture"
         lsblk --version
         sfdisk --version
@@ -109,7 +109,7 @@ capture() { # the command line of the kernel
     printf 'BOOT_IMAGE=/vmlinuz-%s %s\n' "$(uname -r)" "$1" >"$OUT/cmdline"
     on_server lsblk -J -b -o "$(lsblk_columns)" >"$OUT/lsblk.json"
     on_server findmnt -J -b --list -o TARGET,SOURCE,FSTYPE,OPTIONS,UUID,FSROOT,SIZE,USED,AVAIL,MAJ:MIN >"$OUT/findmnt.json"
-    cat /proc/swaps >"$OUT/swaps"
+    on_server cat /proc/swaps >"$OUT/swaps"
     cat /proc/mdstat >"$OUT/mdstat" 2>/dev/null || : >"$OUT/mdstat"
     lsblk -n -r -p -o PATH | sort -u | while read -r node; do capture_node "$node"; done
     lsblk -n -r -d -p -o PATH,TYPE | while read -r node type; do

@@ -3,14 +3,14 @@
 //! Paths in it are the primary's own (`/var/lib/diskmirror`); they are looked up below `--root`. A file that
 //! somebody else than its owner may write is not believed: it says what root copies where.
 
+mod file;
+mod write;
+
 use crate::layout::FsKind;
 use crate::refusal::Refusal;
+use file::{Complaint, pointed_at, read_trusted};
 use serde::Deserialize;
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::io::Read;
-use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What is never copied, whatever the configuration adds. Patterns as of `sync --exclude`.
@@ -209,13 +209,6 @@ fn default_log_file() -> toml::Spanned<PathBuf> {
     toml::Spanned::new(0..0, PathBuf::from("/var/log/diskmirror.log"))
 }
 
-/// What is wrong with a configuration, and where: a byte range of its text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Complaint {
-    message: String,
-    at: Range<usize>,
-}
-
 impl Config {
     /// The configuration of the primary whose root is at `root`: `config`, or the usual file below `root`.
     ///
@@ -246,63 +239,11 @@ impl Config {
                 .remedy("name one of these, or none")
         })
     }
-
-    /// The file that `init` writes; `parse` gives back what it was made from.
-    pub fn to_toml(&self) -> String {
-        let mut out = String::from(HEAD);
-        let mut line =
-            |key: &str, path: &Path| out += &format!("{key} = {}\n", quoted(&path.to_string_lossy()));
-        line("state_dir", &self.state_dir);
-        line("runtime_dir", &self.runtime_dir);
-        line("log_file", &self.log_file);
-        for mirror in &self.mirrors {
-            out += &mirror.to_toml();
-        }
-        out
-    }
 }
 
 /// `path` of the primary, below its root as it is mounted here.
 pub fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
-}
-
-/// The text of a file that only its owner, root or us, can have written.
-fn read_trusted(path: &Path) -> Result<String, Refusal> {
-    let unreadable = |error: &std::io::Error| {
-        let refusal =
-            Refusal::new(format!("cannot read the configuration {}", path.display()), NOTHING_WRITTEN)
-                .why(error.to_string());
-        match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                refusal.remedy("prepare a mirror first: diskmirror init --mirror DISK")
-            }
-            _ => refusal.remedy(format!("ls -l {}", path.display())),
-        }
-    };
-    let mut file = std::fs::File::open(path).map_err(|e| unreadable(&e))?;
-    let meta = file.metadata().map_err(|e| unreadable(&e))?;
-    let me = rustix::process::geteuid().as_raw();
-    let refused = |why: String, remedy: String| {
-        Err(Refusal::new(format!("the configuration {} cannot be trusted", path.display()), NOTHING_WRITTEN)
-            .why(why)
-            .remedy(remedy))
-    };
-    if meta.uid() != 0 && meta.uid() != me {
-        return refused(
-            format!("it belongs to user {}, who could make root copy anything", meta.uid()),
-            format!("look at it, then: chown root:root {}", path.display()),
-        );
-    }
-    if meta.mode() & 0o022 != 0 {
-        return refused(
-            format!("others may write it (mode {:04o})", meta.mode() & 0o7777),
-            format!("look at it, then: chmod go-w {}", path.display()),
-        );
-    }
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(|e| unreadable(&e))?;
-    Ok(text)
 }
 
 fn parse(text: &str) -> Result<Config, Complaint> {
@@ -338,23 +279,6 @@ fn parse(text: &str) -> Result<Config, Complaint> {
     })
 }
 
-/// The complaint with its line of the file, and a caret under the place.
-fn pointed_at(text: &str, complaint: &Complaint) -> Vec<String> {
-    let start = complaint.at.start.min(text.len());
-    let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-    let line = text[line_start..].lines().next().unwrap_or_default();
-    let number = text[..start].matches('\n').count() + 1;
-    let column = text[line_start..start].chars().count();
-    let end = complaint.at.end.clamp(start, line_start + line.len().max(start - line_start));
-    let width = text.get(start..end).map_or(1, |marked| marked.chars().count().max(1));
-    let margin = " ".repeat(number.to_string().len());
-    let mut lines = vec![format!("line {number}, column {}:", column + 1)];
-    lines.push(format!("{number} | {line}"));
-    lines.push(format!("{margin} | {}{}", " ".repeat(column), "^".repeat(width)));
-    lines.extend(complaint.message.lines().map(str::to_owned));
-    lines
-}
-
 impl Mirror {
     /// Every pattern that is left out: the defaults, then the administrator's.
     pub fn all_excludes(&self) -> Vec<String> {
@@ -378,84 +302,7 @@ impl Mirror {
         distinct("primary_uuid", self.volumes.iter().map(|v| v.primary_uuid.as_str()).collect())?;
         distinct("mirror_uuid", self.volumes.iter().map(|v| v.mirror_uuid.as_str()).collect())
     }
-
-    fn to_toml(&self) -> String {
-        let list = |items: &[String]| items.iter().map(|item| quoted(item)).collect::<Vec<_>>().join(", ");
-        let mut out = format!("\n[[mirror]]\nname = {}\n", quoted(&self.name));
-        out += "# Left out, besides what is always left out (the contents of /tmp and /var/tmp, this program's own\n\
-                # files, active swap files). \"/srv/cache/*\" is anchored at /; \"*.o\" matches anywhere.\n";
-        writeln!(out, "exclude = [{}]", list(&self.excludes)).expect("a string takes any text");
-        if !self.volume_groups.is_empty() {
-            out += "# The mirror's LVM volume groups.\n";
-            writeln!(out, "volume_groups = [{}]", list(&self.volume_groups))
-                .expect("a string takes any text");
-        }
-        out += "\n# The disk the server runs from.\n[mirror.primary]\n";
-        out += &self.primary.to_toml();
-        out += "\n# The mirror: all that stands here must agree with the disk, or nothing is written to it.\n[mirror.disk]\n";
-        out += &self.disk.to_toml();
-        for container in &self.containers {
-            out += "\n# An encrypted part of the mirror.\n[[mirror.container]]\n";
-            out += &container.to_toml();
-        }
-        out += "\n# The file systems, root first: where the primary mounts them, and the UUIDs of both.\n";
-        for volume in &self.volumes {
-            let Volume { mount, kind, primary_uuid, mirror_uuid } = volume;
-            let (mount, kind) = (quoted(mount), kind.name());
-            let (primary, mirror) = (quoted(primary_uuid), quoted(mirror_uuid));
-            write!(
-                out,
-                "[[mirror.volume]]\nmount = {mount}\nkind = \"{kind}\"\nprimary_uuid = {primary}\nmirror_uuid = {mirror}\n\n"
-            )
-            .expect("a string takes any text");
-        }
-        out.truncate(out.trim_end().len());
-        out + "\n"
-    }
 }
-
-impl DiskId {
-    fn to_toml(&self) -> String {
-        let fields = [
-            ("model", self.model.as_deref()),
-            ("serial", self.serial.as_deref()),
-            ("wwn", self.wwn.as_deref()),
-            ("table_id", Some(self.table_id.as_str())),
-            ("path", self.path.as_deref()),
-        ];
-        let set = fields
-            .iter()
-            .filter_map(|(key, value)| value.map(|value| format!("{key} = {}\n", quoted(value))));
-        set.collect()
-    }
-}
-
-impl Container {
-    fn to_toml(&self) -> String {
-        let unlock = match &self.unlock {
-            Unlock::KeyFile(path) => {
-                format!("unlock = \"keyfile\"\nkey_file = {}\n", quoted(&path.to_string_lossy()))
-            }
-            Unlock::Crypttab => "unlock = \"crypttab\"\n".to_owned(),
-        };
-        let (uuid, mapper) = (quoted(&self.luks_uuid), quoted(&self.mapper));
-        format!(
-            "luks_uuid = {uuid}\nmapper = {mapper}\n{unlock}# Discards show from outside which blocks are in use.\ndiscard = {}\n",
-            self.discard
-        )
-    }
-}
-
-fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
-}
-
-const HEAD: &str = "\
-# diskmirror: which disk mirrors which, and what lies on them. Written by `diskmirror init`.
-# Only root may write this file. A mistake in it stops every run, with a caret at the place.
-
-# Run history and catalogs; lock and mount points; the log.
-";
 
 #[cfg(test)]
 mod tests {

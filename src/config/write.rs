@@ -1,0 +1,100 @@
+//! The configuration as the commented file that `init` writes.
+
+use super::{Config, Container, DiskId, Mirror, Unlock, Volume};
+use std::fmt::Write as _;
+use std::path::Path;
+
+impl Config {
+    /// The file that `init` writes; `parse` gives back what it was made from.
+    pub fn to_toml(&self) -> String {
+        let mut out = String::from(HEAD);
+        let mut line =
+            |key: &str, path: &Path| out += &format!("{key} = {}\n", quoted(&path.to_string_lossy()));
+        line("state_dir", &self.state_dir);
+        line("runtime_dir", &self.runtime_dir);
+        line("log_file", &self.log_file);
+        for mirror in &self.mirrors {
+            out += &mirror.to_toml();
+        }
+        out
+    }
+}
+
+impl Mirror {
+    fn to_toml(&self) -> String {
+        let list = |items: &[String]| items.iter().map(|item| quoted(item)).collect::<Vec<_>>().join(", ");
+        let mut out = format!("\n[[mirror]]\nname = {}\n", quoted(&self.name));
+        out += "# Left out, besides what is always left out (the contents of /tmp and /var/tmp, this program's own\n\
+                # files, active swap files). \"/srv/cache/*\" is anchored at /; \"*.o\" matches anywhere.\n";
+        writeln!(out, "exclude = [{}]", list(&self.excludes)).expect("a string takes any text");
+        if !self.volume_groups.is_empty() {
+            out += "# The mirror's LVM volume groups.\n";
+            writeln!(out, "volume_groups = [{}]", list(&self.volume_groups))
+                .expect("a string takes any text");
+        }
+        out += "\n# The disk the server runs from.\n[mirror.primary]\n";
+        out += &self.primary.to_toml();
+        out += "\n# The mirror: all that stands here must agree with the disk, or nothing is written to it.\n[mirror.disk]\n";
+        out += &self.disk.to_toml();
+        for container in &self.containers {
+            out += "\n# An encrypted part of the mirror.\n[[mirror.container]]\n";
+            out += &container.to_toml();
+        }
+        out += "\n# The file systems, root first: where the primary mounts them, and the UUIDs of both.\n";
+        for volume in &self.volumes {
+            let Volume { mount, kind, primary_uuid, mirror_uuid } = volume;
+            let (mount, kind) = (quoted(mount), kind.name());
+            let (primary, mirror) = (quoted(primary_uuid), quoted(mirror_uuid));
+            write!(
+                out,
+                "[[mirror.volume]]\nmount = {mount}\nkind = \"{kind}\"\nprimary_uuid = {primary}\nmirror_uuid = {mirror}\n\n"
+            )
+            .expect("a string takes any text");
+        }
+        out.truncate(out.trim_end().len());
+        out + "\n"
+    }
+}
+
+impl DiskId {
+    fn to_toml(&self) -> String {
+        let fields = [
+            ("model", self.model.as_deref()),
+            ("serial", self.serial.as_deref()),
+            ("wwn", self.wwn.as_deref()),
+            ("table_id", Some(self.table_id.as_str())),
+            ("path", self.path.as_deref()),
+        ];
+        let set = fields
+            .iter()
+            .filter_map(|(key, value)| value.map(|value| format!("{key} = {}\n", quoted(value))));
+        set.collect()
+    }
+}
+
+impl Container {
+    fn to_toml(&self) -> String {
+        let unlock = match &self.unlock {
+            Unlock::KeyFile(path) => {
+                format!("unlock = \"keyfile\"\nkey_file = {}\n", quoted(&path.to_string_lossy()))
+            }
+            Unlock::Crypttab => "unlock = \"crypttab\"\n".to_owned(),
+        };
+        let (uuid, mapper) = (quoted(&self.luks_uuid), quoted(&self.mapper));
+        format!(
+            "luks_uuid = {uuid}\nmapper = {mapper}\n{unlock}# Discards show from outside which blocks are in use.\ndiscard = {}\n",
+            self.discard
+        )
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+const HEAD: &str = "\
+# diskmirror: which disk mirrors which, and what lies on them. Written by `diskmirror init`.
+# Only root may write this file. A mistake in it stops every run, with a caret at the place.
+
+# Run history and catalogs; lock and mount points; the log.
+";
