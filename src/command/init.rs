@@ -111,7 +111,7 @@ fn planned(place: &Place, options: &MirrorOptions, keyslot: Option<u32>) -> Resu
     let mut ids = FreshIds::new((0..FreshIds::ENOUGH).map(|_| Uuid::new_v4()));
     let plan = plan::plan(&survey, &wanted, &mut ids)?;
     tools::refuse_without(&plan)?;
-    refuse_held(&plan, options)?;
+    refuse_held(place, &plan, options)?;
     let plan = files::with_files(place, plan, &survey, options)?;
     Ok((survey, plan))
 }
@@ -141,9 +141,9 @@ fn wanted(place: &Place, options: &MirrorOptions, keyslot: Option<u32>) -> Resul
 }
 
 /// Refuses a disk that is held by what discovery cannot see: a mount in another namespace, a loop device on it.
-fn refuse_held(plan: &Plan, options: &MirrorOptions) -> Result<(), Refusal> {
+fn refuse_held(place: &Place, plan: &Plan, options: &MirrorOptions) -> Result<(), Refusal> {
     let device = PathBuf::from(&plan.disk);
-    let command = command_line_without_erase(options);
+    let command = command_line_without_erase(place, options);
     let intent = Intent { device: &device, verb: "to prepare", command };
     intent.refuse_unless_free(&intent.node()?)
 }
