@@ -196,7 +196,8 @@ fn a_mirror_is_erased_only_by_its_own_serial() {
     let server = old_mirror();
     let node = server.mirror.node.clone();
     let init = ["init", "--mirror", &node];
-    let remedy = format!("diskmirror init --mirror {node} --erase {node}");
+    let root = server.root();
+    let remedy = format!("diskmirror init --mirror {node} --root {} --erase {node}", root.display());
     server.refuses(&init, &["not confirmed", &remedy]);
     let wrong = [&init[..], &["--erase", "S5GX123", "--yes"]].concat();
     server.refuses(&wrong, &["not the disk that was confirmed", "\"S5GX123\"", &format!("{node:?}")]);
