@@ -52,6 +52,7 @@ fn whichever_tool_fails_the_state_is_told_and_a_repetition_succeeds() {
     let lost = "no longer holds what it held and is no mirror yet";
     let cases = [
         ("wipefs", "*--all*".to_owned(), "erase the old signatures", untouched),
+        ("partx", "*--delete*".to_owned(), "let the kernel forget", lost),
         ("sfdisk", "*--wipe*".to_owned(), "partition", lost),
         ("partx", "*--update*".to_owned(), "let the kernel see the partitions", lost),
         ("mke2fs", format!("*{}", part(1)), "make ext4", lost),

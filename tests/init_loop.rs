@@ -248,8 +248,7 @@ fn a_plain_gpt_server_is_mirrored_and_prepared_again_without_loss_of_settings() 
     let config = fs::read_to_string(server.config()).expect("it is there");
     let line = config.lines().find(|line| line.contains("exclude") && line.contains('=')).map(str::to_owned);
     let line = line.unwrap_or_else(|| panic!("no excludes in\n{config}"));
-    fs::write(server.config(), config.replace(&line, "excludes = [\"/home/bob/cache/**\"]"))
-        .expect("written");
+    fs::write(server.config(), config.replace(&line, "exclude = [\"/home/bob/cache/**\"]")).expect("written");
     let said = server.init_done(&["--fstab"]);
     assert!(said.stderr.contains("keep what is excluded"), "{said:?}");
     let again = fs::read_to_string(server.config()).expect("it is there");

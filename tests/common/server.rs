@@ -103,7 +103,7 @@ impl Disk {
     /// Partitions it; this kernel may know no partition tables, so partx says where they are.
     pub fn partition(&self, script: &str) {
         tool_with("sfdisk", &["-q", "--wipe", "always", "--wipe-partitions", "always", &self.node], script);
-        tool("partx", &["--update", &self.node]);
+        tool("partx", &["--update", "--nr", "1:16", &self.node]);
     }
 
     pub fn part(&self, number: u32) -> String {
