@@ -79,8 +79,8 @@ fn whichever_tool_fails_the_state_is_told_and_a_repetition_succeeds() {
             .next()
             .and_then(|head| head.rsplit(' ').next()?.parse().ok())
             .unwrap_or(0);
-        // Each fails a step later than the one before it, but for the naming and boot steps in between.
-        assert!(was_told >= n.min(3), "{said:?}");
+        // Only the first has nothing behind it.
+        assert!(was_told >= n.min(1), "{said:?}");
     }
     assert!(node.starts_with("/dev/loop"));
     repeats(&server);

@@ -270,7 +270,7 @@ impl Server {
     pub fn mount_beside(&mut self, node: &str, name: &str) -> PathBuf {
         let at = self.dir.path().join(name);
         fs::create_dir_all(&at).expect("a mount point");
-        tool("mount", &[node, at.to_str().expect("a plain name")]);
+        tool("mount", &["-o", "ro", node, at.to_str().expect("a plain name")]);
         self.mounts.0.push(at.clone());
         at
     }
