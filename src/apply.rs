@@ -14,6 +14,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 mod check;
@@ -116,7 +117,7 @@ fn run(invocation: &Invocation, passphrase: Option<&Passphrase>) -> Result<(), S
         Input::Text(text) => text.as_bytes(),
         Input::Passphrase => passphrase.ok_or("the passphrase is not known")?.bytes(),
     };
-    let said = match command::run(&invocation.program, &invocation.args, input) {
+    let said = match patiently(invocation, input) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let missing = missing(&invocation.program);
             return Err([missing.why, missing.remedy].concat().join("\n"));
@@ -129,6 +130,24 @@ fn run(invocation: &Invocation, passphrase: Option<&Passphrase>) -> Result<(), S
     let text = if said.stderr.trim().is_empty() { said.stdout } else { said.stderr };
     Err(format!("{} exited with {}\n{}", invocation.program, said.status, text.trim()))
 }
+
+/// Runs a tool; partx again for a while, as whoever looks at a partition at that moment makes it fail.
+fn patiently(invocation: &Invocation, input: &[u8]) -> io::Result<command::Said> {
+    let tries = if invocation.program == "partx" { BUSY_TRIES } else { 1 };
+    let mut said = command::run(&invocation.program, &invocation.args, input)?;
+    for _ in 1..tries {
+        if said.ok() {
+            break;
+        }
+        std::thread::sleep(BUSY_PAUSE);
+        said = command::run(&invocation.program, &invocation.args, input)?;
+    }
+    Ok(said)
+}
+
+/// How often partx is repeated, and after what time.
+const BUSY_TRIES: u32 = 12;
+const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
 /// Lets udev finish with what has appeared; where there is no udev, the kernel makes the nodes itself.
 fn settle() {

@@ -2,6 +2,7 @@
 
 use crate::discover::{Probe, Question, Tools};
 use crate::layer::{blkid, luks, lvm, partition_table};
+use crate::layout::Partition;
 use crate::step::Check;
 use std::path::Path;
 use std::thread::sleep;
@@ -38,9 +39,9 @@ fn look(check: &Check) -> Result<(), String> {
                 partition_table::parse(&ask(Question::SfdiskDump(disk.clone()))?, 512).map_err(text)?;
             let found: Vec<_> = table.partitions.iter().map(|p| (p.number, p.start.0, p.size.0)).collect();
             same("the partitions (number, start, size in bytes)", &found, partitions)?;
-            // partx cannot announce an extended partition of a disk with 4096-byte sectors; nobody opens one.
-            let opened = table.partitions.iter().filter(|p| !partition_table::is_extended(&p.type_id));
-            match opened.into_iter().find(|p| !Path::new(&p.path).exists()) {
+            // The kernel need not show an extended partition: partx cannot announce one on sectors of 4096 bytes.
+            let shown = |p: &&Partition| !partition_table::is_extended(&p.type_id);
+            match table.partitions.iter().filter(shown).find(|p| !Path::new(&p.path).exists()) {
                 Some(p) => Err(format!("the kernel shows no {}", p.path)),
                 None => Ok(()),
             }

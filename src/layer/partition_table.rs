@@ -178,9 +178,21 @@ pub fn name_partitions(disk: &str, partitions: &[NewPartition]) -> Vec<Invocatio
 
 /// Tells the kernel of a table's partitions, one by one: also where it does not know the kind of table, or does not
 /// look by itself (loop devices).
-pub fn announce(disk: &str) -> Invocation {
-    Invocation::new("partx", ["--update", disk])
+///
+/// `last` is the highest number: without a range partx stops at the count of partitions, short of an MBR's logical
+/// ones (util-linux 2.38).
+pub fn announce(disk: &str, last: u32) -> Invocation {
+    Invocation::new("partx", ["--update", "--nr", &format!("1:{last}"), disk])
 }
+
+/// Makes the kernel forget whatever partitions it knows of a disk: an old one that overlaps a new one would keep it
+/// from being announced. That there are none is no error.
+pub fn forget(disk: &str) -> Invocation {
+    Invocation::new("partx", ["--delete", "--nr", &format!("1:{MOST_PARTITIONS}"), disk])
+}
+
+/// Entries in the GPT that sfdisk and every other tool writes (UEFI 2.10, 5.3: 16 KiB of 128 bytes each).
+const MOST_PARTITIONS: u32 = 128;
 
 fn in_script(name: &str) -> bool {
     !name.chars().any(|c| c == '"' || c == '\\' || c.is_control())

@@ -154,6 +154,8 @@ impl<'a> Builder<'a> {
             ["--all".to_owned(), "--force".into(), "--quiet".into()].into_iter().chain(nodes),
         );
         self.run(format!("erase the old signatures of {disk}"), wipe, vec![]);
+        let forget = partition_table::forget(disk);
+        self.run(format!("let the kernel forget the old partitions of {disk}"), forget, vec![]);
     }
 
     fn partition(&mut self, table: &Table, places: &Geometry) {
@@ -169,6 +171,7 @@ impl<'a> Builder<'a> {
             .map(|(p, place)| self.new_partition(p, place))
             .collect();
         let partitions = new.iter().map(|p| (p.number, p.start.0, p.size.0)).collect();
+        let last = new.iter().map(|p| p.number).max().unwrap_or(1);
         let write = partition_table::write(&disk.path, label, &id, disk.logical_sector, &new);
         let names = partition_table::name_partitions(&disk.path, &new);
         let check = Check::Table { disk: disk.path.clone(), partitions };
@@ -180,7 +183,7 @@ impl<'a> Builder<'a> {
         }
         self.run(
             format!("let the kernel see the partitions of {}", disk.path),
-            partition_table::announce(&disk.path),
+            partition_table::announce(&disk.path, last),
             vec![check],
         );
         self.plan.table_id = id;
@@ -432,8 +435,9 @@ impl<'a> Builder<'a> {
         if matches!(self.options.fill, FillChoice::With(_)) && self.plan.containers.is_empty() {
             self.note("nothing is filled: only what will be encrypted is, and here nothing will");
         }
-        let grown =
-            self.plan.pieces.iter().find(|p| p.depth == 0 && p.new_size > p.size && places.elastic.is_some());
+        // Not the extended partition, which grows around it.
+        let elastic = places.elastic.map(|number| self.survey.mirror.disk.partition_path(number));
+        let grown = self.plan.pieces.iter().find(|p| Some(&p.to) == elastic.as_ref() && p.new_size > p.size);
         if let Some(p) = grown.cloned() {
             self.note(format!("{} grows from {} to {}: the mirror is larger", p.to, p.size, p.new_size));
         }

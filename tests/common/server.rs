@@ -103,7 +103,7 @@ impl Disk {
     /// Partitions it; this kernel may know no partition tables, so partx says where they are.
     pub fn partition(&self, script: &str) {
         tool_with("sfdisk", &["-q", "--wipe", "always", "--wipe-partitions", "always", &self.node], script);
-        tool("partx", &["--update", &self.node]);
+        tool("partx", &["--update", "--nr", "1:16", &self.node]);
     }
 
     pub fn part(&self, number: u32) -> String {
@@ -237,8 +237,15 @@ impl Server {
         }
         fstab += "tmpfs /run tmpfs defaults 0 0"; // No newline at the end.
         let root = self.root();
-        for dir in ["etc", "var/lib", "home/alice", "home/bob", "tmp", "run"] {
+        for dir in ["etc", "var/lib", "home/alice", "home/bob", "tmp"] {
             fs::create_dir_all(root.join(dir)).expect("a directory");
+        }
+        // Runs write there while they copy; /run is a tmpfs everywhere.
+        for dir in ["run", "var/lib/diskmirror", "var/log"] {
+            let at = root.join(dir);
+            fs::create_dir_all(&at).expect("a mount point");
+            tool("mount", &["-t", "tmpfs", "tmpfs", at.to_str().expect("a plain name")]);
+            self.mounts.0.push(at);
         }
         fs::write(root.join("etc/fstab"), fstab).expect("written");
         fs::write(root.join("etc/crypttab"), "# nothing\n").expect("written");
@@ -263,7 +270,7 @@ impl Server {
     pub fn mount_beside(&mut self, node: &str, name: &str) -> PathBuf {
         let at = self.dir.path().join(name);
         fs::create_dir_all(&at).expect("a mount point");
-        tool("mount", &[node, at.to_str().expect("a plain name")]);
+        tool("mount", &["-o", "ro", node, at.to_str().expect("a plain name")]);
         self.mounts.0.push(at.clone());
         at
     }
@@ -375,10 +382,8 @@ impl Server {
             tool("mount", &[&self.mirror.part(fs.number), copy]);
             let judge = ["-aHAXxn", "-@-1", "--checksum", "--delete", "-i", "--exclude=/.diskmirror/"];
             let defaults = ["--exclude=/tmp/*", "--exclude=/var/tmp/*", "--exclude=/var/lib/diskmirror/*"];
-            // The run's last words are written while it runs.
             let (from, to) = (format!("{bare}/"), format!("{copy}/"));
-            let rest = ["--exclude=/var/log/diskmirror.log", &*from, &*to];
-            all += &tool("rsync", &[&judge[..], &defaults, &rest].concat());
+            all += &tool("rsync", &[&judge[..], &defaults, &[&from, &to]].concat());
             tool("umount", &[bare]);
             tool("umount", &[copy]);
         }
@@ -511,7 +516,8 @@ impl Stub {
 
 impl Drop for Stub {
     fn drop(&mut self) {
-        tool("umount", &[&self.at]);
+        // Lazily: the shell of a killed caller may still be at its last line.
+        tool("umount", &["-l", &self.at]);
     }
 }
 

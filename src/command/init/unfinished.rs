@@ -4,7 +4,7 @@
 use crate::layer::{luks, lvm};
 use crate::monitor::Monitor;
 use crate::plan::Plan;
-use crate::refusal::Failure;
+use crate::refusal::{Failure, Refusal};
 use crate::step::Invocation;
 use crate::sys::command;
 use anyhow::{Context, Result};
@@ -74,7 +74,14 @@ pub fn read(state_dir: &Path) -> Result<Unfinished> {
     match fs::read(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Unfinished::default()),
         read => {
-            let text = read.with_context(|| format!("cannot read {}", path.display()))?;
+            let text = read.map_err(|error| {
+                Refusal::new(
+                    "refusing to go on: what an earlier init left open is not known",
+                    "nothing was written",
+                )
+                .why(format!("{}: {error}", path.display()))
+                .remedy("mend that, or look yourself what is open (lsblk) and remove the file")
+            })?;
             // Cut off while it was written: then nothing had been opened yet.
             Ok(serde_json::from_slice(&text).unwrap_or_default())
         }
