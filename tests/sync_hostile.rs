@@ -177,6 +177,31 @@ fn read_only_directories_are_changed_and_replaced_and_stay_read_only() {
 }
 
 #[test]
+fn what_is_mounted_is_left_alone_without_the_privilege_to_look_below_it() {
+    if !common::root_or_skip("mounts that an unprivileged user meets") {
+        return;
+    }
+    let pair = Unprivileged::new();
+    pair.write("new/of-the-source", "x");
+    pair.write("known/of-the-source", "x");
+    for directory in [pair.source.join("new"), pair.source.join("known"), pair.copy.join("known")] {
+        fs::create_dir_all(&directory).unwrap();
+        give_away(&directory);
+        tool(Command::new("mount").args(["-t", "tmpfs", "none"]).arg(&directory));
+        fs::write(directory.join("on-top"), directory.as_os_str().as_encoded_bytes()).unwrap();
+    }
+    for when in ["first", "second"] {
+        pair.run().expect_done();
+        assert!(!pair.copy.join("new/on-top").exists(), "{when} sync: another file system was entered");
+        let on_top = fs::read(pair.copy.join("known/on-top")).unwrap();
+        assert_eq!(on_top, pair.copy.join("known").as_os_str().as_encoded_bytes(), "{when} sync");
+    }
+    for directory in [pair.source.join("new"), pair.source.join("known"), pair.copy.join("known")] {
+        tool(Command::new("umount").arg(directory));
+    }
+}
+
+#[test]
 fn an_unprivileged_user_gets_everything_but_owners_and_device_nodes() {
     let pair = Unprivileged::new();
     pair.write("own", "content");

@@ -12,6 +12,7 @@ use common::loopfs::{Kind, LoopFs, tool};
 use common::sync_command::{self as sync, sync};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, XattrFlags};
 use std::fs::{self, File, OpenOptions, Permissions};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -359,17 +360,111 @@ fn project_ids_are_mirrored() {
     let pair = Pair::on(Some(LoopFs::new(Kind::Xfs, 320)));
     fs::write(pair.at("file"), "x").unwrap();
     fs::create_dir(pair.at("dir")).unwrap();
-    for id in [42, 77, 0] {
-        for name in ["file", "dir"] {
-            let file = File::open(pair.at(name)).unwrap();
-            common::raw::set_project_id(std::os::fd::AsFd::as_fd(&file), id).unwrap();
-        }
+    for (id, inherited) in [(42, false), (77, true), (77, false), (0, true), (0, false)] {
+        set_project(&pair.at("file"), (id, false));
+        set_project(&pair.at("dir"), (id, inherited));
         pair.sync_and_judge("project ids");
-        for name in ["file", "dir"] {
+        for (name, inherited) in [("file", false), ("dir", inherited)] {
             let file = File::open(pair.copied(name)).unwrap();
-            assert_eq!(common::raw::project_id(std::os::fd::AsFd::as_fd(&file)), Some(id), "{name}");
+            assert_eq!(common::raw::project(file.as_fd()), Some((id, inherited)), "{name}");
         }
     }
+}
+
+fn set_project(path: &Path, project: (u32, bool)) {
+    common::raw::set_project(File::open(path).unwrap().as_fd(), project).unwrap();
+}
+
+/// A change to one piece of one entry's metadata, for the copy: the source's is what is wanted.
+type Piece = (&'static str, &'static [&'static str], fn(&Path));
+
+/// Each changes nothing else. A file's mtime is no such piece: another one means other content.
+const PIECES: &[Piece] = &[
+    ("mtime", &["dir", "link", "fifo", ""], |path| set_mtime(path, 1_234_567_890, 1)),
+    ("mode", &["file", "dir", "fifo", ""], |path| chmod(path, 0o611)),
+    ("sticky bit", &["dir"], |path| chmod(path, 0o1755)),
+    ("a user attribute's value", &["file", "dir"], |path| set_xattr(path, "user.first", b"other")),
+    ("a user attribute", &["file", "dir", ""], |path| set_xattr(path, "user.second", b"")),
+];
+
+/// The same, for root alone.
+const ROOTS_PIECES: &[Piece] = &[
+    ("owner", &["file", "dir", "link", "fifo", ""], |path| lchown(path, Some(7), None).unwrap()),
+    ("group", &["file", "dir", "link", "fifo", ""], |path| lchown(path, None, Some(7)).unwrap()),
+    ("a trusted attribute", &["link", "fifo"], |path| set_xattr(path, "trusted.test", b"x")),
+    ("a security attribute", &["link", "file"], |path| set_xattr(path, "security.test", b"x")),
+    ("a capability", &["program"], |path| set_xattr(path, "security.capability", &capability(10))),
+    ("an ACL", &["file", "dir"], |path| set_xattr(path, "system.posix_acl_access", &acl(1005, 7))),
+    ("a default ACL", &["dir"], |path| set_xattr(path, "system.posix_acl_default", &acl(1005, 7))),
+    ("flag d", &["file", "dir"], |path| tool(Command::new("chattr").arg("+d").arg(path))),
+    ("flag A", &["file", "dir"], |path| tool(Command::new("chattr").arg("+A").arg(path))),
+    ("flag i", &["file", "dir"], |path| tool(Command::new("chattr").arg("+i").arg(path))),
+    ("flag a", &["file", "dir"], |path| tool(Command::new("chattr").arg("+a").arg(path))),
+    ("mode below flag i", &["file", "dir"], |path| {
+        chmod(path, 0o611);
+        tool(Command::new("chattr").arg("+i").arg(path));
+    }),
+    ("project", &["file", "dir"], |path| set_project(path, (9, false))),
+    ("an inherited project", &["dir"], |path| set_project(path, (0, true))),
+];
+
+#[test]
+fn each_piece_of_metadata_that_alone_differs_is_found_and_mended_in_place() {
+    let root =
+        common::root_or_skip("owners, flags, projects, attributes that only root can set, one at a time");
+    // The one file system that has all of them on any kernel.
+    let pair = Pair::on(root.then(|| LoopFs::new(Kind::Xfs, 320)));
+    for name in ["file", "program"] {
+        fs::write(pair.at(name), "content").unwrap();
+    }
+    fs::create_dir(pair.at("dir")).unwrap();
+    symlink("target", pair.at("link")).unwrap();
+    mknod(&pair.at("fifo"), FileType::Fifo, 0);
+    for name in ["file", "dir"] {
+        set_xattr(&pair.at(name), "user.first", b"value");
+    }
+    if root {
+        set_xattr(&pair.at("program"), "security.capability", &capability(13));
+    }
+    pair.sync_and_judge("at first");
+    for (piece, names, change) in PIECES.iter().chain(if root { ROOTS_PIECES } else { &[] }) {
+        names.iter().for_each(|name| change(&pair.copied(name)));
+        let inodes = names.iter().map(|name| inode(&pair.copied(name))).collect::<Vec<_>>();
+        let announced = sync::run(&pair.source, &pair.copy, &["--dry-run"]);
+        let done = pair.sync();
+        for report in [announced, done] {
+            let figures = ["metadata_changed", "files_copied"].map(|field| report.count(field));
+            assert_eq!(figures, [names.len() as u64, 0], "{piece}: {report:#?}");
+        }
+        let now = names.iter().map(|name| inode(&pair.copied(name))).collect::<Vec<_>>();
+        assert_eq!(now, inodes, "{piece}: made anew");
+        pair.sync_and_judge(piece);
+    }
+}
+
+#[test]
+fn a_link_that_leads_elsewhere_is_made_anew_whatever_its_time() {
+    let pair = Pair::new();
+    for (side, target) in [(&pair.source, "right"), (&pair.copy, "wrong")] {
+        symlink(target, side.join("link")).unwrap();
+        set_mtime(&side.join("link"), 1_234_567_890, 0);
+        set_mtime(side, 1_234_567_890, 0);
+    }
+    assert_eq!(pair.sync().count("files_copied"), 1);
+    assert_eq!(fs::read_link(pair.copied("link")).unwrap(), Path::new("right"));
+    pair.sync_and_judge("another target");
+}
+
+#[test]
+fn content_of_the_same_size_is_told_by_its_time() {
+    let pair = Pair::new();
+    fs::write(pair.at("file"), "before").unwrap();
+    set_mtime(&pair.at("file"), 1_234_567_890, 0);
+    pair.sync();
+    fs::write(pair.at("file"), "behind").unwrap();
+    set_mtime(&pair.at("file"), 1_234_567_890, 1);
+    assert_eq!(pair.sync().count("files_copied"), 1);
+    pair.sync_and_judge("the same size");
 }
 
 // -- names, depth, width

@@ -61,6 +61,10 @@ fn a_dry_run_lists_the_changes_and_writes_nothing() {
     let (_dir, source, mirror) = tree();
     let listed = sync(&source, &mirror, &["--dry-run"]);
     assert!(String::from_utf8_lossy(&listed.stdout).contains("cd+++++++++ a/b/\n"));
+    let counted = sync(&source, &mirror, &["--dry-run", "--json"]);
+    let object: serde_json::Value =
+        serde_json::from_slice(&counted.stdout).expect("one object and nothing else");
+    assert_eq!((&object["files_copied"], &object["hardlinks"]), (&2.into(), &1.into()));
     assert_eq!(fs::read_dir(&mirror).expect("list").count(), 0);
 }
 
@@ -90,13 +94,18 @@ fn the_mirrors_own_directory_is_left_alone_on_both_sides() {
 fn a_killed_run_is_swept_and_what_it_wrote_is_compared_by_content() {
     let (_dir, source, mirror) = tree();
     sync(&source, &mirror, &[]);
-    fs::create_dir_all(mirror.join(".diskmirror/tmp/7")).expect("make");
+    fs::create_dir_all(mirror.join(".diskmirror/tmp/7/below")).expect("make");
     fs::write(mirror.join(".diskmirror/tmp/8"), "half a fi").expect("write");
     let original = source.join("linked").metadata().expect("there");
     let lost = fs::File::create(mirror.join("linked")).expect("open");
     lost.set_len(original.len()).expect("zeros of the right size");
     lost.set_modified(original.modified().expect("a time")).expect("and of the right time");
-    assert!(sync(&source, &mirror, &[]).status.success());
+    let said = sync(&source, &mirror, &[]);
+    assert!(said.status.success());
+    assert!(
+        String::from_utf8_lossy(&said.stdout).contains(" 0 deleted,"),
+        "what was swept was no part of it"
+    );
     assert_eq!(fs::read(mirror.join("linked")).expect("read"), b"content");
     assert!(!mirror.join(".diskmirror").exists());
 }

@@ -20,8 +20,6 @@ const BLKROGET: libc::c_ulong = 0x125e;
 const BLKRRPART: libc::c_ulong = 0x125f;
 const BLKSSZGET: libc::c_ulong = 0x1268;
 const BLKDISCARD: libc::c_ulong = 0x1277;
-const BLKPBSZGET: libc::c_ulong = 0x127b;
-const BLKZEROOUT: libc::c_ulong = 0x127f;
 const BLKGETSIZE64: libc::c_ulong = 0x8008_1272;
 
 /// An open block device.
@@ -31,7 +29,6 @@ pub struct BlockDevice {
     path: PathBuf,
     size: u64,
     logical_sector: u32,
-    physical_sector: u32,
     read_only: bool,
 }
 
@@ -73,9 +70,8 @@ impl BlockDevice {
         let fd = file.as_raw_fd();
         let size = get::<u64>(fd, BLKGETSIZE64)?;
         let logical_sector = get::<libc::c_int>(fd, BLKSSZGET)? as u32;
-        let physical_sector = get::<libc::c_uint>(fd, BLKPBSZGET)?;
         let read_only = get::<libc::c_int>(fd, BLKROGET)? != 0;
-        Ok(BlockDevice { file, path: path.to_owned(), size, logical_sector, physical_sector, read_only })
+        Ok(BlockDevice { file, path: path.to_owned(), size, logical_sector, read_only })
     }
 
     /// The path it was opened by.
@@ -89,10 +85,6 @@ impl BlockDevice {
     /// Bytes in a logical sector: 512 or 4096.
     pub fn logical_sector(&self) -> u32 {
         self.logical_sector
-    }
-    /// Bytes in a physical sector.
-    pub fn physical_sector(&self) -> u32 {
-        self.physical_sector
     }
     /// Whether the kernel refuses writes to it.
     pub fn read_only(&self) -> bool {
@@ -159,15 +151,12 @@ impl BlockDevice {
     /// # Errors
     /// `EOPNOTSUPP` if it takes no discards.
     pub fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
-        ranged(self.file.as_raw_fd(), BLKDISCARD, offset, len)
-    }
-
-    /// Makes these bytes zero, by whatever means the device has.
-    ///
-    /// # Errors
-    /// Those of the device.
-    pub fn zero_out(&self, offset: u64, len: u64) -> io::Result<()> {
-        ranged(self.file.as_raw_fd(), BLKZEROOUT, offset, len)
+        let range = [offset, len];
+        // SAFETY: the request reads two u64, start and length, which live through the call.
+        if unsafe { libc::ioctl(self.file.as_raw_fd(), BLKDISCARD as _, range.as_ptr()) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
     }
 
     /// Makes the kernel read the partition table again.
@@ -191,15 +180,6 @@ fn get<T: Default>(fd: RawFd, request: libc::c_ulong) -> io::Result<T> {
         return Err(io::Error::last_os_error());
     }
     Ok(value)
-}
-
-fn ranged(fd: RawFd, request: libc::c_ulong, offset: u64, len: u64) -> io::Result<()> {
-    let range = [offset, len];
-    // SAFETY: both requests read two u64, start and length, which live through the call.
-    if unsafe { libc::ioctl(fd, request as _, range.as_ptr()) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
 }
 
 /// Memory that direct reads and writes take: it begins on a page and is never moved. Zeros at first.

@@ -108,11 +108,6 @@ impl Node {
         }
     }
 
-    /// Whether the disk has platters.
-    pub fn rotational(&self) -> bool {
-        self.disk().attribute("queue/rotational").as_deref() == Some("1")
-    }
-
     /// Whether the kernel refuses writes to it.
     pub fn read_only(&self) -> bool {
         self.attribute("ro").as_deref() == Some("1")

@@ -36,17 +36,18 @@ pub fn apply_deletions(
     });
     monitor.end();
     done?;
-    end(&pass, !changes.is_empty())?;
+    end(&pass, !changes.is_empty(), changes.are_additions())?;
     Ok(pass.take_counts())
 }
 
-/// Ends work on a mirror: everything on its disk, no workspace, and the root as the source's is.
-pub(super) fn end(pass: &Pass<'_>, changed: bool) -> Result<(), Error> {
+/// Ends work on a mirror: everything on its disk, no workspace, and the root as the source's is. What is below the old
+/// directories in the workspace counts as deleted, unless an earlier run's kill left them there.
+pub(super) fn end(pass: &Pass<'_>, changed: bool, workspace_is_ours: bool) -> Result<(), Error> {
     if changed {
         flush(pass.mirror)?;
     }
     if let Some(deleted) = sweep(pass)? {
-        pass.count(|counts| counts.deleted += if changed { deleted } else { 0 });
+        pass.count(|counts| counts.deleted += if workspace_is_ours { deleted } else { 0 });
         finish_dir(pass, &RelPath::root())?;
         flush(pass.mirror)?;
     }

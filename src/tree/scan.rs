@@ -53,9 +53,13 @@ impl Changes {
     pub fn into_counts(self) -> Counts {
         self.counts
     }
+    /// Whether there is anything to make, link or adjust.
+    pub(super) fn are_additions(&self) -> bool {
+        self.tally.to_copy + self.tally.to_adjust > 0 || !self.links.is_empty()
+    }
     /// Whether the trees are equal already.
     pub fn is_empty(&self) -> bool {
-        self.tally.to_copy + self.tally.to_adjust + self.tally.to_delete == 0 && self.links.is_empty()
+        !self.are_additions() && self.tally.to_delete == 0
     }
 }
 

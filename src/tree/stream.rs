@@ -36,7 +36,7 @@ pub fn stream(
     let streamed = applier.all();
     monitor.end();
     streamed?;
-    end(&pass, true)?;
+    end(&pass, true, true)?;
     Ok(pass.take_counts())
 }
 

@@ -51,8 +51,8 @@ pub struct Entry {
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     /// i, a, d as statx tells them.
     pub flags: u64,
-    /// Of files and directories, where the file system has project ids.
-    pub project: Option<u32>,
+    /// Of files and directories, where the file system has project ids; whether it is inherited.
+    pub project: Option<(u32, bool)>,
     /// The hash of a regular file, or why it could not be read.
     pub content: Option<Result<[u8; 32], Errno>>,
     /// Inode and number of links.
@@ -233,7 +233,7 @@ fn look_inside(directory: &OwnedFd, name: &[u8], entry: &mut Entry) {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     match rustix::fs::openat(directory, name, flags, Mode::empty()) {
         Ok(file) => {
-            entry.project = raw::project_id(file.as_fd());
+            entry.project = raw::project(file.as_fd());
             if entry.is_file() {
                 entry.data = data_ranges(&file);
                 entry.content = Some(hash(file));
@@ -305,7 +305,7 @@ fn compare_entry(path: &[u8], source: &Entry, copy: &Entry, found: &mut Vec<Diff
     check("device", source.device == copy.device, &source.device, &copy.device);
     check("target", source.target == copy.target, &shown(&source.target), &shown(&copy.target));
     check("flags", source.flags == copy.flags, &source.flags, &copy.flags);
-    let projects = [source, copy].map(|entry| entry.project.unwrap_or(0));
+    let projects = [source, copy].map(|entry| entry.project.unwrap_or_default());
     check("project", projects[0] == projects[1], &projects[0], &projects[1]);
     let readable = !matches!(source.content, Some(Err(_))) && !matches!(copy.content, Some(Err(_)));
     check("content", source.content == copy.content && readable, &brief(source), &brief(copy));

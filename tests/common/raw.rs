@@ -21,6 +21,9 @@ const FSGETXATTR: libc::Ioctl = 0x801c_581f_u32 as libc::Ioctl;
 /// FS_IOC_FSSETXATTR = _IOW('X', 32, struct fsxattr).
 const FSSETXATTR: libc::Ioctl = 0x401c_5820_u32 as libc::Ioctl;
 
+/// FS_XFLAG_PROJINHERIT.
+const PROJINHERIT: u32 = 0x200;
+
 /// struct fsxattr of linux/fs.h.
 #[repr(C)]
 #[derive(Default)]
@@ -44,21 +47,23 @@ pub fn shutdown(fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
     checked(unsafe { libc::ioctl(fd.as_raw_fd(), GOINGDOWN, &raw const flags) })
 }
 
-/// The project id of a file or directory; `None` where the file system has none.
-pub fn project_id(fd: BorrowedFd<'_>) -> Option<u32> {
+/// The project id of a file or directory, and whether what is made in it inherits that; `None` where the file system
+/// has none.
+pub fn project(fd: BorrowedFd<'_>) -> Option<(u32, bool)> {
     let mut attributes = FsXattr::default();
     // SAFETY: the request writes one struct fsxattr behind the pointer, which lives through the call.
     checked(unsafe { libc::ioctl(fd.as_raw_fd(), FSGETXATTR, &raw mut attributes) }).ok()?;
-    Some(attributes.projid)
+    Some((attributes.projid, attributes.xflags & PROJINHERIT != 0))
 }
 
-/// Sets the project id of a file or directory.
-pub fn set_project_id(fd: BorrowedFd<'_>, id: u32) -> io::Result<()> {
+/// Sets the project id of a file or directory, and of a directory whether what is made in it inherits that.
+pub fn set_project(fd: BorrowedFd<'_>, (id, inherited): (u32, bool)) -> io::Result<()> {
     let mut attributes = FsXattr::default();
     // SAFETY: both requests transfer one struct fsxattr behind the pointer, which lives through the calls.
     unsafe {
         checked(libc::ioctl(fd.as_raw_fd(), FSGETXATTR, &raw mut attributes))?;
         attributes.projid = id;
+        attributes.xflags = attributes.xflags & !PROJINHERIT | if inherited { PROJINHERIT } else { 0 };
         checked(libc::ioctl(fd.as_raw_fd(), FSSETXATTR, &raw const attributes))
     }
 }
