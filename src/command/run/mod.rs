@@ -83,6 +83,7 @@ fn recorded(job: &Job, record: &mut RunRecord, held: Lock) -> Result<()> {
         job.monitor.note(&format!("{killed} earlier run ended without a word: killed, or the power was cut"));
     }
     history.begin(record)?;
+    log::make(&job.log_file);
     let outcome = refresh(job, record);
     conclude(job, record, outcome);
     history.finish(record)?;
