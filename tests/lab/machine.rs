@@ -1,6 +1,5 @@
 //! One QEMU machine: its process, its sockets, its folder. It knows nothing of what runs inside.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,7 +10,6 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::accelerator::Accelerator;
 use super::console::Console;
 use super::qmp::Qmp;
 
@@ -48,16 +46,17 @@ impl Machine {
         Ok(folder)
     }
 
-    /// Starts a machine of `memory_mib` MiB that boots from the first drive.
+    /// Starts a machine of `memory_mib` MiB with QEMU's options for its `accelerator`; it boots from the first drive.
     ///
     /// # Errors
     /// If QEMU does not start; its own words are in the message.
-    pub fn start(folder: TempDir, memory_mib: u32, drives: &[Drive]) -> Result<Self> {
+    pub fn start(folder: TempDir, accelerator: &[String], memory_mib: u32, drives: &[Drive]) -> Result<Self> {
         // Apart from the folder: the path of a socket has room for 107 bytes.
         let sockets = tempfile::tempdir()?;
         std::fs::create_dir_all(folder.path().join("share"))?;
-        let process =
-            Process::spawn(arguments(sockets.path(), folder.path(), memory_mib, drives), folder.path())?;
+        let mut options = accelerator.to_vec();
+        options.extend(arguments(sockets.path(), folder.path(), memory_mib, drives));
+        let process = Process::spawn(options, folder.path())?;
         // Paused until all who listen are connected, so that the first line of the console is not lost.
         let mut qmp = process.patiently(|| Qmp::connect(&sockets.path().join("qmp")))?;
         let console = Console::connect(&sockets.path().join("serial"))?;
@@ -97,11 +96,11 @@ impl Drop for Machine {
     }
 }
 
-fn arguments(sockets: &Path, folder: &Path, memory_mib: u32, drives: &[Drive]) -> Vec<OsString> {
+fn arguments(sockets: &Path, folder: &Path, memory_mib: u32, drives: &[Drive]) -> Vec<String> {
     let socket =
         |name: &str| format!("socket,id={name},path={},server=on,wait=off", sockets.join(name).display());
-    let mut all: Vec<String> = Accelerator::best().arguments().map(String::from).to_vec();
-    all.extend(["-smp", "1", "-nodefaults", "-display", "none", "-no-reboot", "-S", "-m"].map(String::from));
+    let mut all =
+        ["-smp", "1", "-nodefaults", "-display", "none", "-no-reboot", "-S", "-m"].map(String::from).to_vec();
     all.push(memory_mib.to_string());
     let mut add = |option: &str, value: String| all.extend([option.to_owned(), value]);
     add("-chardev", socket("qmp"));
@@ -128,7 +127,7 @@ fn arguments(sockets: &Path, folder: &Path, memory_mib: u32, drives: &[Drive]) -
         );
         add("-device", format!("{device},drive={id},bootindex={}", index + 1));
     }
-    all.into_iter().map(OsString::from).collect()
+    all
 }
 
 /// The process of a machine. A thread of its own starts it and stays until it has ended: the kernel kills a child with
@@ -140,14 +139,14 @@ struct Process {
 }
 
 impl Process {
-    fn spawn(arguments: Vec<OsString>, folder: &Path) -> Result<Self> {
+    fn spawn(options: Vec<String>, folder: &Path) -> Result<Self> {
         let stderr = folder.join("qemu.stderr");
         let log = File::create(&stderr)?;
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
             let spawned = Command::new("setpriv")
                 .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
-                .args(arguments)
+                .args(options)
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(log)

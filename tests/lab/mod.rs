@@ -3,7 +3,6 @@
 //! `image` builds the server once and caches it, `machine` runs QEMU, `server` boots the image and offers the test a root
 //! shell, files, snapshots and the disks' write counters. Nothing here knows what diskmirror does.
 
-mod accelerator;
 mod agent;
 mod console;
 pub mod image;

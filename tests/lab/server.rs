@@ -80,8 +80,8 @@ impl Server {
         let image = image::server()?;
         let begin = Instant::now();
         let folder = Machine::folder()?;
-        let drives = drives(folder.path(), &image, disks)?;
-        let mut machine = Machine::start(folder, 1024, &drives)?;
+        let drives = drives(folder.path(), &image.disk, disks)?;
+        let mut machine = Machine::start(folder, image.accelerator, 1024, &drives)?;
         machine.console.expect("Please unlock disk vda5_crypt", PATIENCE)?;
         machine.console.type_line(PASSPHRASE)?;
         machine.console.expect("server login:", PATIENCE)?;
