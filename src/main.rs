@@ -9,7 +9,7 @@ use diskmirror::command::init::{Place, init, show_plan};
 use diskmirror::command::schedule::schedule;
 use diskmirror::command::{monitor_for_stderr, quiet_monitor_for_stderr, run, sync};
 use diskmirror::exit_code::Exit;
-use diskmirror::refusal::Refusal;
+use diskmirror::refusal::{Refusal, stated};
 use diskmirror::sys::signal;
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match dispatch(cli) {
         Ok(exit) => exit.into(),
-        Err(error) => report(&error).into(),
+        Err(error) => report(error).into(),
     }
 }
 
@@ -37,7 +37,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
 }
 
 /// Prints what stopped the program, and says which exit code that means.
-fn report(error: &anyhow::Error) -> Exit {
-    eprintln!("error: {error:#}");
-    if error.is::<Refusal>() { Exit::Refused } else { Exit::Failed }
+fn report(error: anyhow::Error) -> Exit {
+    let exit = if error.is::<Refusal>() { Exit::Refused } else { Exit::Failed };
+    let unknown = "what was said above is done; nothing else is known to have been written";
+    eprintln!("error: {}", stated(error, "diskmirror failed", unknown));
+    exit
 }

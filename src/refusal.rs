@@ -88,6 +88,15 @@ impl Failure {
     }
 }
 
+/// An error that is neither a refusal nor a failure yet, as the failure of `what`, with what is true now; one that is
+/// stays as it is.
+pub fn stated(error: anyhow::Error, what: &str, state: &str) -> anyhow::Error {
+    if error.is::<Refusal>() || error.is::<Failure>() {
+        return error;
+    }
+    Failure::new(what, state).because(&error).into()
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         four_things(f, &self.what, &self.why, &self.state, &self.remedy)
@@ -132,6 +141,18 @@ mod tests {
         );
         let plain = Failure::new("a", "b").because(&anyhow::anyhow!("no space").context("writing"));
         assert_eq!(plain.why, ["writing: no space"]);
+    }
+
+    #[test]
+    fn what_stopped_the_program_always_says_what_is_true_now() {
+        let bare = anyhow::anyhow!("no space left").context("cannot write the list");
+        let text = stated(bare, "cannot compare", "nothing was written").to_string();
+        assert_eq!(
+            text,
+            "cannot compare\n  why:   cannot write the list: no space left\n  state: nothing was written"
+        );
+        let refusal = Refusal::new("refusing", "all is well");
+        assert!(stated(refusal.clone().into(), "x", "y").is::<Refusal>());
     }
 
     #[test]

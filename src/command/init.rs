@@ -17,7 +17,7 @@ use crate::layout::Survey;
 use crate::mirror;
 use crate::monitor::{Monitor, Silent};
 use crate::plan::{self, FillChoice, Options, Plan};
-use crate::refusal::{Failure, Refusal};
+use crate::refusal::{Failure, Refusal, stated};
 use crate::render;
 use crate::step::{Filling, quoted};
 use crate::sys::secret::Passphrase;
@@ -105,6 +105,11 @@ pub fn init(place: &Place, args: &InitArgs, monitor: &dyn Monitor) -> Result<Exi
 const KEY_DIR: &str = "etc/diskmirror/keys";
 
 fn planned(place: &Place, options: &MirrorOptions, keyslot: Option<u32>) -> Result<(Survey, Plan)> {
+    let state = format!("nothing was written to {}", options.mirror.display());
+    looked_at(place, options, keyslot).map_err(|error| stated(error, "the mirror cannot be planned", &state))
+}
+
+fn looked_at(place: &Place, options: &MirrorOptions, keyslot: Option<u32>) -> Result<(Survey, Plan)> {
     let tools = Tools { root: place.root.clone() };
     let survey = discover(&place.root, options.primary.as_deref(), &options.mirror, &tools)?;
     let wanted = wanted(place, options, keyslot)?;
@@ -157,20 +162,21 @@ fn confirm(place: &Place, plan: &Plan, args: &InitArgs) -> Result<()> {
     let command = command_line_without_erase(place, &args.options);
     let intent = Intent { device: &device, verb: "to prepare", command };
     if args.plan.as_ref().is_some_and(|digest| *digest != plan.digest) {
-        return Err(changed(plan)
+        return Err(changed(place, &args.options, plan)
             .why("it also changes with the options: are they those of `diskmirror plan`?")
             .into());
     }
     Ok(intent.confirm(&plan.mirror, &plan.confirmation, args.erase.as_deref())?)
 }
 
-fn changed(plan: &Plan) -> Refusal {
+fn changed(place: &Place, options: &MirrorOptions, plan: &Plan) -> Refusal {
+    let look = command_line_without_erase(place, options).replacen(" init ", " plan ", 1);
     Refusal::new(
         format!("refusing to prepare {}: the disks have changed since the plan was made", plan.mirror),
         format!("nothing was written to {}", plan.disk),
     )
     .why(format!("the plan is now {}", plan.digest))
-    .remedy(format!("look at it again: diskmirror plan --mirror {}", plan.disk))
+    .remedy(format!("look at it again: {look}"))
 }
 
 /// Asks for the passphrase once, and makes sure that the primary opens with it; the slot is the one that did.
@@ -208,7 +214,7 @@ fn tested_passphrase(plan: &Plan, args: &InitArgs) -> Result<Option<(Passphrase,
 fn unchanged(place: &Place, args: &InitArgs, shown: &Plan, keyslot: Option<u32>) -> Result<Plan> {
     let (_, plan) = planned(place, &args.options, keyslot)?;
     if plan.digest != shown.digest {
-        return Err(changed(&plan).into());
+        return Err(changed(place, &args.options, &plan).into());
     }
     Ok(plan)
 }

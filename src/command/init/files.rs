@@ -34,11 +34,11 @@ pub fn existing(place: &Place) -> Result<Option<Config>, Refusal> {
 pub fn with_files(place: &Place, mut plan: Plan, survey: &Survey, options: &MirrorOptions) -> Result<Plan> {
     if options.unlock == crate::cli::Unlock::Crypttab {
         let lines = plan.containers.iter().map(crypttab_line).collect::<Vec<_>>();
-        plan.steps.extend(edited(place, "etc/crypttab", &survey.around.crypttab, &lines)?);
+        add_lines(place, &mut plan, "etc/crypttab", &survey.around.crypttab, &lines)?;
     }
     if options.fstab {
         let lines = plan.volumes.iter().map(fstab_line).collect::<Vec<_>>();
-        plan.steps.extend(edited(place, "etc/fstab", &survey.around.fstab, &lines)?);
+        add_lines(place, &mut plan, "etc/fstab", &survey.around.fstab, &lines)?;
     }
     let old = existing(place)?;
     if let Some(old) = &old {
@@ -55,10 +55,11 @@ pub fn with_files(place: &Place, mut plan: Plan, survey: &Survey, options: &Mirr
     Ok(plan)
 }
 
-/// A mark comments each line of ours, so that a repeated `init` replaces it and nothing else.
-fn edited(place: &Place, file: &str, text: &str, new: &[(String, String)]) -> Result<Option<Step>> {
+/// Plans to add lines to a file, and shows them. A mark comments each, so that a repeated `init` replaces it and
+/// nothing else.
+fn add_lines(place: &Place, plan: &mut Plan, file: &str, text: &str, new: &[(String, String)]) -> Result<()> {
     if new.is_empty() {
-        return Ok(None);
+        return Ok(());
     }
     let path = place.root.join(file);
     let mode = match std::fs::metadata(&path) {
@@ -67,9 +68,13 @@ fn edited(place: &Place, file: &str, text: &str, new: &[(String, String)]) -> Re
         Err(error) => return Err(error).with_context(|| format!("cannot look at {}", path.display())),
     };
     let mut lines = Lines::parse(text);
-    new.iter().for_each(|(mark, line)| lines.set(mark, line));
+    for (mark, line) in new {
+        plan.notes.push(format!("/{file} gets: {line}"));
+        lines.set(mark, line);
+    }
     let action = Action::Write { path, mode, text: FileText::Text(lines.to_string()) };
-    Ok(Some(Step { title: format!("add {} lines to /{file}", new.len()), action, checks: vec![] }))
+    plan.steps.push(Step { title: format!("add {} lines to /{file}", new.len()), action, checks: vec![] });
+    Ok(())
 }
 
 fn crypttab_line(container: &NewContainer) -> (String, String) {

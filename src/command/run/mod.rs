@@ -13,7 +13,7 @@ use crate::history::History;
 use crate::mirror::{self, Access, Checked, Opened};
 use crate::monitor::Monitor;
 use crate::record::{RunRecord, State};
-use crate::refusal::{Failure, Refusal};
+use crate::refusal::{Failure, Refusal, stated};
 use crate::render;
 use crate::sys::lock::{Holder, Lock};
 use crate::sys::{lock, mount, signal};
@@ -163,6 +163,9 @@ fn go_on() -> Result<()> {
     if signal::stop_requested() { Err(tree::Error::Stopped.into()) } else { Ok(()) }
 }
 
+/// What is true wherever an error carries no state of its own: those of writing all do.
+const NOTHING_COPIED: &str = "nothing was copied to the mirror or deleted from it";
+
 /// Enters the outcome into the record: the gravest counts.
 fn conclude(job: &Job, record: &mut RunRecord, outcome: Result<()>) {
     record.ended = Some(job.now());
@@ -176,7 +179,7 @@ fn conclude(job: &Job, record: &mut RunRecord, outcome: Result<()>) {
     };
     record.message = match (record.state, outcome) {
         (State::Stopped, Err(_)) => Some(stopped().to_string()),
-        (_, Err(error)) => Some(format!("{error:#}")),
+        (_, Err(error)) => Some(stated(error, "the run failed", NOTHING_COPIED).to_string()),
         (_, Ok(())) => None,
     };
 }
