@@ -153,10 +153,10 @@ fn changes_arrive(server: &mut Server) {
          mkdir -p /srv/data && for n in $(seq 300); do echo record $n >/srv/data/$n; done
          ln /srv/data/1 /srv/hard && ln -s data/2 /srv/soft
          truncate -s 64M /srv/sparse && echo end >>/srv/sparse
-         setfacl -m u:daemon:r /etc/hostname && setfattr -n user.colour -v blue /etc/hosts
+         setfacl -m u:daemon:r /etc/hostname && setfattr -n user.colour -v blue /etc/fstab
          setcap cap_net_raw+ep /usr/bin/find
-         rm -r /usr/share/common-licenses && mv /etc/skel /etc/skeleton
-         chmod 4711 /usr/bin/rsync && chattr +i /etc/issue
+         rm -r /usr/lib/tmpfiles.d && mv /etc/cron.d /etc/cron.other
+         chmod 4711 /usr/bin/rsync && chattr +i /etc/debian_version
          dd if=/dev/urandom of=/boot/extra bs=1M count=3 status=none");
     let said = server.ok("diskmirror run --json");
     let report: serde_json::Value = serde_json::from_str(&said).expect("one object");
