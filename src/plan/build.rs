@@ -1,11 +1,13 @@
 //! Builds the steps, from the table inwards: each layer makes itself and then what it holds.
 
+use super::digest::digest;
 use super::geometry::{Geometry, Place, geometry, needed};
+use super::words::{erased, shrunk, what};
 use super::{FillChoice, MIRROR_NAME, NewContainer, NewVolume, Options, Piece, Plan, Unlock, fit, refuse};
 use crate::identity::{FreshIds, distinct_label, fat_uuid};
 use crate::layer::{filesystem, luks, lvm, partition_table, swap};
 use crate::layout::{
-    Content, Filesystem, FsKind, Layout, Luks, Partition, Pbkdf, Survey, Swap, Table, TableKind, VolumeGroup,
+    Content, Filesystem, FsKind, Luks, Partition, Pbkdf, Survey, Swap, Table, TableKind, VolumeGroup,
 };
 use crate::refusal::Refusal;
 use crate::step::{Action, Check, FileText, Filling, Invocation, Step};
@@ -441,67 +443,5 @@ impl<'a> Builder<'a> {
         if let Some(p) = grown.cloned() {
             self.note(format!("{} grows from {} to {}: the mirror is larger", p.to, p.size, p.new_size));
         }
-    }
-}
-
-fn shrunk(p: &Piece) -> String {
-    format!("{} shrinks from {} to {}: what is used, and 15 % more, still fits", p.to, p.size, p.new_size)
-}
-
-/// What a piece is, in two words.
-fn what(content: &Content) -> String {
-    match content {
-        Content::Empty => "nothing that is known".into(),
-        Content::Table(_) => "a table".into(),
-        Content::Luks(luks) => format!("LUKS{}", luks.version),
-        Content::Volumes(vg) => format!("LVM, group {}", vg.name),
-        Content::Filesystem(fs) => match fs.target() {
-            Some(target) => format!("{} {target}", fs.kind.name()),
-            None => fs.kind.name().into(),
-        },
-        Content::Swap(_) => "swap".into(),
-        Content::BiosBoot => "BIOS boot".into(),
-        Content::Extended => "extended".into(),
-        Content::Unsupported(thing) => thing.what.clone(),
-    }
-}
-
-/// What is on the mirror now, a line each.
-fn erased(mirror: &Layout) -> Vec<String> {
-    let line = |path: &str, content: &Content| match content {
-        Content::Empty | Content::Extended => None,
-        Content::Table(t) => Some(format!("{path}: a partition table ({} partitions)", t.partitions.len())),
-        Content::Filesystem(fs) => {
-            let label = fs.label.as_ref().map(|l| format!(" {l:?}")).unwrap_or_default();
-            Some(format!("{path}: {}{label}, {}", fs.kind.name(), fs.size))
-        }
-        other => Some(format!("{path}: {}", what(other))),
-    };
-    mirror.walk().into_iter().filter_map(|(path, content)| line(path, content)).collect()
-}
-
-/// Names a plan: both layouts, less what changes by the minute, and the options.
-fn digest(survey: &Survey, options: &Options) -> String {
-    let mut survey = survey.clone();
-    settle(&mut survey.primary.content);
-    settle(&mut survey.mirror.content);
-    let text =
-        serde_json::to_vec(&(&survey.primary, &survey.mirror, options)).expect("plain data becomes JSON");
-    blake3::hash(&text).to_hex()[..16].to_owned()
-}
-
-fn settle(content: &mut Content) {
-    match content {
-        Content::Table(table) => table.partitions.iter_mut().for_each(|p| settle(&mut p.content)),
-        Content::Luks(luks) => settle(&mut luks.content),
-        Content::Volumes(vg) => vg.volumes.iter_mut().for_each(|lv| settle(&mut lv.content)),
-        Content::Filesystem(fs) => {
-            (fs.used, fs.capacity) = (None, None);
-            if let crate::layout::FsParameters::Ext { inodes_used, features, .. } = &mut fs.parameters {
-                *inodes_used = 0;
-                features.retain(|f| f != "needs_recovery" && f != "orphan_present");
-            }
-        }
-        _ => {}
     }
 }

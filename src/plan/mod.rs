@@ -4,9 +4,11 @@
 //! disk. Everything is decided here: nothing is decided while steps are applied.
 
 mod build;
+mod digest;
 mod fit;
 mod geometry;
 mod refuse;
+mod words;
 
 use crate::identity::FreshIds;
 use crate::layout::{FsKind, Survey};
