@@ -2,8 +2,8 @@
 
 use crate::refusal::Refusal;
 use crate::step::quoted;
-use crate::sys::block::BlockDevice;
 use crate::sys::disk::Node;
+use crate::sys::node::is_held;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
@@ -52,9 +52,11 @@ impl Intent<'_> {
             return Err(refusal.remedy("unmount, close or deactivate what is named above, then repeat this"));
         }
         self.refuse_read_only(node)?;
-        match BlockDevice::open_exclusive_write(self.device) {
-            Ok(_) => Ok(()),
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Err(self
+        // Asked without opening it for writing: closing that would have udev read the table anew, and partitions come
+        // and go under whoever looks at them next.
+        match is_held(self.device) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(self
                 .refusal(&title, "in use")
                 .why("the kernel says that it is held, by whom it does not say (another mount namespace?)")
                 .remedy(format!("lsblk {0} && fuser -v {0}", quoted(&node.disk().path().to_string_lossy())))),

@@ -124,7 +124,12 @@ impl Reader<'_> {
     }
 
     fn partition(&self, disk: &BlockDevice, table: &Table, partition: &Partition) -> Result<Content> {
+        let is_extended = table.kind == TableKind::Dos && partition_table::is_extended(&partition.type_id);
         let Some(device) = disk.children.iter().find(|child| child.path == partition.path) else {
+            if is_extended {
+                // On sectors of 4096 bytes its node comes and goes with who announced it; nobody opens it.
+                return Ok(Content::Extended);
+            }
             let what = format!("a partition that the kernel does not know (partprobe {})", disk.path);
             return Ok(Content::Unsupported(Unsupported {
                 path: partition.path.clone(),
@@ -141,9 +146,7 @@ impl Reader<'_> {
             {
                 Ok(Content::BiosBoot)
             }
-            TableKind::Dos if is_free && partition_table::is_extended(&partition.type_id) => {
-                Ok(Content::Extended)
-            }
+            TableKind::Dos if is_free && is_extended => Ok(Content::Extended),
             _ => self.content(&Place::partition(device, table, partition), &signature),
         }
     }

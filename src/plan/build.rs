@@ -147,7 +147,12 @@ impl<'a> Builder<'a> {
             return;
         }
         // A table may be newer than what the kernel knows of it: an init was killed between the two.
-        let has_node = |p: &&Partition| !matches!(&p.content, Content::Unsupported(thing) if thing.no_node);
+        // An extended partition may have no node, and has no signature but the table's.
+        let has_node = |p: &&Partition| match &p.content {
+            Content::Extended => false,
+            Content::Unsupported(thing) => !thing.no_node,
+            _ => true,
+        };
         let partitions = self.survey.mirror.table().into_iter().flat_map(|t| &t.partitions);
         let partitions = partitions.filter(has_node).map(|p| p.path.clone());
         let nodes: Vec<String> = partitions.chain([disk.clone()]).collect();
