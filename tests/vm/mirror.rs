@@ -33,6 +33,7 @@ fn the_procedures_server_gets_a_mirror_that_is_equal_and_stays_equal() {
 #[test]
 fn a_smaller_disk_with_other_sectors_is_filled_encrypted_and_equal() {
     let Some(mut server) = server(SMALLER_4K) else { return };
+    the_demo_shows_luks_and_lvm_where_there_is_device_mapper(&mut server);
     let init = "diskmirror init --mirror /dev/sda --erase NATIVE4K --yes --passphrase-fd 0 --fill random --fstab \
                 --no-schedule";
     let done = server.run_with(init, PASSPHRASE.as_bytes());
@@ -56,6 +57,25 @@ fn server(disk: Disk) -> Option<Server> {
     server.push(Path::new(env!("CARGO_BIN_EXE_diskmirror")), "/usr/local/sbin/diskmirror");
     server.make_quiet();
     Some(server)
+}
+
+/// Its images lie on the disk that becomes the mirror later.
+fn the_demo_shows_luks_and_lvm_where_there_is_device_mapper(server: &mut Server) {
+    server.ok("modprobe loop && mkfs.ext4 -q -b 4096 /dev/sda && mount /dev/sda /tmp");
+    let story = server.run("diskmirror demo");
+    story.assert_ok();
+    for told in
+        ["the system in LVM on LUKS", "LUKS2", "every file system checks clean", "Nothing is left behind"]
+    {
+        assert!(story.text().contains(told), "no {told:?} in:\n{}", story.text());
+    }
+    assert_eq!(
+        server.ok(
+            "losetup --list --noheadings; ls /tmp | grep -v lost+found; ls /dev/mapper | grep demo || true"
+        ),
+        ""
+    );
+    server.ok("umount /tmp");
 }
 
 fn a_plan_writes_nothing(server: &mut Server) {

@@ -31,7 +31,7 @@ impl Server {
     pub fn build(passphrase: &'static str) -> Result<Self> {
         let dir = tool("mktemp", &["-d", "-t", "diskmirror-demo.XXXXXX"], b"")?;
         let (primary, mirror) = (String::new(), String::new());
-        let encrypted = fs::read_to_string("/proc/misc").is_ok_and(|text| text.contains("device-mapper"))
+        let encrypted = has_device_mapper()
             && tool("cryptsetup", &["--version"], b"").is_ok()
             && tool("lvm", &["version"], b"").is_ok();
         let mut server = Server { dir: dir.into(), primary, mirror, encrypted, passphrase };
@@ -244,6 +244,12 @@ impl Server {
     pub fn encrypted(&self) -> bool {
         self.encrypted
     }
+}
+
+/// Whether the kernel has device-mapper, or a module of it that can be loaded.
+fn has_device_mapper() -> bool {
+    let known = || fs::read_to_string("/proc/misc").is_ok_and(|text| text.contains("device-mapper"));
+    known() || (tool("modprobe", &["--quiet", "dm_crypt"], b"").is_ok() && known())
 }
 
 fn path(path: &Path) -> Result<String> {
