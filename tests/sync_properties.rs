@@ -76,7 +76,7 @@ fn one_tree(at: &Path, seed: u64) {
 /// Dry run, sync, both judges, and a sync that finds nothing to do.
 fn judge(source: &Path, copy: &Path, when: &str) {
     let (source_before, copy_before) = (Snapshot::of(source), Snapshot::of(copy));
-    assert_lists_the_changes(source, copy, &source_before, &copy_before, when);
+    let listed = assert_lists_the_changes(source, copy, &source_before, &copy_before, when);
     let announced = sync::run(source, copy, &["--dry-run"]);
     assert_eq!(announced.exit, 0, "{when}: dry run: {announced:#?}");
     assert_untouched(&copy_before, copy, &format!("{when}: the dry run wrote"));
@@ -84,7 +84,8 @@ fn judge(source: &Path, copy: &Path, when: &str) {
     let done = sync::run(source, copy, &[]);
     assert_eq!((done.exit, done.count("errors")), (0, 0), "{when}: {done:#?}");
     for field in FIGURES {
-        assert_eq!(announced.count(field), done.count(field), "{when}: {field} announced, then done");
+        let told = format!("{when}: {field} announced, then done: {announced:#?} {done:#?} {listed:#?}");
+        assert_eq!(announced.count(field), done.count(field), "{told}");
     }
     common::assert_equal(source, copy, when);
     assert_untouched(&source_before, source, &format!("{when}: the sync wrote to the source"));
@@ -102,7 +103,13 @@ fn assert_untouched(before: &Snapshot, root: &Path, what: &str) {
 
 /// The dry run's lines name what the comparer names, and nothing else. One name of an inode may
 /// stand for its others, and a directory that goes for all that is below it.
-fn assert_lists_the_changes(source: &Path, copy: &Path, wanted: &Snapshot, got: &Snapshot, when: &str) {
+fn assert_lists_the_changes(
+    source: &Path,
+    copy: &Path,
+    wanted: &Snapshot,
+    got: &Snapshot,
+    when: &str,
+) -> Vec<String> {
     let listed = listed(source, copy, when);
     let mut differences = compare(wanted, got);
     // Where a file is allocated the file system may change by itself; no sync looks at it again.
@@ -125,6 +132,7 @@ fn assert_lists_the_changes(source: &Path, copy: &Path, wanted: &Snapshot, got: 
         .chain(missing.map(|difference| format!("not listed: {difference}")))
         .collect();
     assert!(wrong.is_empty(), "{when}: the dry run's list is wrong:\n  {}", wrong.join("\n  "));
+    listed.iter().map(|path| shown(path)).collect()
 }
 
 fn listed(source: &Path, copy: &Path, when: &str) -> BTreeSet<Vec<u8>> {

@@ -7,7 +7,7 @@ use super::fault::{Error, Fault, Sided};
 use super::links::LinkName;
 use super::listing::{Entry, Listing};
 use super::merge::{Pair, merge};
-use super::pass::Pass;
+use super::pass::{Pass, at_root};
 use super::relpath::RelPath;
 use super::tally::Tally;
 use crate::sys::dir::{Handle, open_path, open_read, read_symlink};
@@ -71,6 +71,17 @@ pub(super) fn compare_dir(pass: &Pass<'_>, task: &Task) -> Result<Option<(DirCha
     sides.entries()?;
     let own = sides.own()?;
     sides.close(own)
+}
+
+/// In what the mirror's root directory itself differs: to be asked before a workspace is made in it, which gives it a
+/// new time (and, within one tick of the clock, perhaps the source's).
+pub(super) fn root_aspects(pass: &Pass<'_>) -> Result<Aspects, Error> {
+    let root = RelPath::root();
+    let compared = pass.source_dir(&root).and_then(|source| {
+        let mirror = pass.mirror_dir(&root)?;
+        compare((&source, &source.stat()?), (&mirror, &mirror.stat()?), &pass.rules)
+    });
+    compared.map_err(at_root("examining"))
 }
 
 fn root_error(opened: Result<Handle, Fault>) -> Error {

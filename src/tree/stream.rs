@@ -5,6 +5,7 @@
 use super::apply::{adjust, finish_open_dir, link_all, make_dir, open_both, prepare, put_all};
 use super::batch::flush;
 use super::change::{Action, Change, DirChange};
+use super::compare::root_aspects;
 use super::counts::Counts;
 use super::deletions::{delete, end};
 use super::fault::Error;
@@ -17,6 +18,7 @@ use crate::monitor::{Monitor, Unit};
 use crate::sys::dir::Handle;
 use crate::sys::stat::Kind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Makes the mirror equal in one go.
 ///
@@ -30,9 +32,10 @@ pub fn stream(
 ) -> Result<Counts, Error> {
     let options = Options { compare_content: true, ..options.clone() };
     let pass = Pass::new(source, mirror, &options, monitor)?;
+    let root_differs = AtomicBool::new(!root_aspects(&pass)?.is_empty());
     let workspace = Workspace::open(&pass)?;
     monitor.begin("copying", None, Unit::Entries);
-    let applier = Applier { pass: &pass, workspace: &workspace };
+    let applier = Applier { pass: &pass, workspace: &workspace, root_differs };
     let streamed = applier.all();
     monitor.end();
     streamed?;
@@ -44,15 +47,18 @@ pub fn stream(
 struct Applier<'a> {
     pass: &'a Pass<'a>,
     workspace: &'a Workspace,
+    /// Whether the root itself differed before the workspace was made in it, and is not yet mended.
+    root_differs: AtomicBool,
 }
 
 impl ChangeSink for Applier<'_> {
     fn take(&self, change: DirChange) -> Result<(), Error> {
-        if change.is_empty() {
+        let root_differs = change.path.is_root() && self.root_differs.swap(false, Relaxed);
+        if change.is_empty() && !root_differs {
             return Ok(());
         }
         let Some((source, mirror)) = open_both(self.pass, &change.path)? else { return Ok(()) };
-        let adjusts_itself = change.adjusts_itself();
+        let adjusts_itself = root_differs || (!change.path.is_root() && change.adjusts_itself());
         let path = Arc::new(change.path);
         for one in &change.changes {
             self.pass.go_on()?;
