@@ -107,18 +107,14 @@ fn open_container(container: &Container, node: &Path, root: &Path, read_only: bo
             args.extend([&*node, &container.mapper]);
             tool("cryptsetup", &args)
         }
-        // It is open since boot, which asked for the passphrase; or the line names a script that needs none.
         Unlock::Crypttab if mapper.exists() => Ok(()),
+        // Nobody is there to be asked: whatever opens it by crypttab would wait at the console, and hold the lock.
         Unlock::Crypttab => {
-            let unit = format!("systemd-cryptsetup@{}.service", container.mapper.replace('-', "\\x2d"));
-            tool("cryptdisks_start", &[&container.mapper])
-                .or_else(|_| tool("systemctl", &["start", &unit]))
-                .map_err(|error| {
-                    Failure::new(format!("cannot open {} as /etc/crypttab says", container.mapper), UNTOUCHED)
-                        .because(&error)
-                        .remedy(format!("cryptdisks_start {}", container.mapper))
-                        .into()
-                })
+            let what = format!("refusing to refresh the mirror: {} is closed", container.mapper);
+            Err(Refusal::new(what, UNTOUCHED)
+                .why("it was prepared with --unlock crypttab: runs need it open, and do not open it")
+                .remedy(format!("cryptdisks_start {}", container.mapper))
+                .into())
         }
     }
 }

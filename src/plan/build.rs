@@ -283,9 +283,7 @@ impl<'a> Builder<'a> {
         if key_file.is_some() {
             self.close(format!("close {mapper}"), luks::close(&mapper));
         } else {
-            self.note(format!(
-                "{mapper} stays open until you close it; a run that finds it closed tries its line in /etc/crypttab"
-            ));
+            self.note(format!("{mapper} stays open until you close it; a run that finds it closed refuses"));
         }
         self.plan.passphrase_for.get_or_insert_with(|| like.path.clone());
         let discard = like.discard;
