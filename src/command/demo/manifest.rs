@@ -20,7 +20,7 @@ pub struct Comparison {
 }
 
 /// What no mirror holds: the contents of these directories.
-const LEFT_OUT: [&str; 5] = ["tmp", "run", "var/tmp", "var/lib/diskmirror", "var/log"];
+const LEFT_OUT: [&str; 6] = ["tmp", "run", "var/tmp", "var/lib/diskmirror", "var/log", "etc/diskmirror/keys"];
 
 impl Manifest {
     /// Reads every file below `mounts`, each a file system of its own.
