@@ -22,9 +22,15 @@ const SCHEMA: &str = "
         exit    INTEGER,
         volumes TEXT NOT NULL,
         errors  TEXT NOT NULL,
-        message TEXT
-    ) STRICT;
-    PRAGMA user_version = 1;";
+        message TEXT,
+        boot    TEXT
+    ) STRICT;";
+
+/// What an older version's history lacks: its number, and how it becomes the next.
+const UPGRADES: [(i32, &str); 1] = [(1, "ALTER TABLE run ADD COLUMN boot TEXT")];
+
+/// The version of the form.
+const VERSION: i32 = 2;
 
 /// The run history.
 #[derive(Debug)]
@@ -49,7 +55,7 @@ impl History {
             database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             database.pragma_update(None, "journal_mode", "WAL")?;
             database.pragma_update(None, "synchronous", "FULL")?;
-            database.execute_batch(SCHEMA)?;
+            upgrade(&database)?;
             Ok(database)
         };
         let database = open().with_context(|| format!("cannot open the run history {}", path.display()))?;
@@ -78,9 +84,11 @@ impl History {
     pub fn finish(&self, record: &RunRecord) -> Result<()> {
         let (volumes, errors) =
             (serde_json::to_string(&record.volumes)?, serde_json::to_string(&record.errors)?);
+        let boot = record.boot.as_ref().map(serde_json::to_string).transpose()?;
         self.database
             .execute(
-                "UPDATE run SET ended = ?2, state = ?3, exit = ?4, volumes = ?5, errors = ?6, message = ?7 WHERE id = ?1",
+                "UPDATE run SET ended = ?2, state = ?3, exit = ?4, volumes = ?5, errors = ?6, message = ?7,
+                 boot = ?8 WHERE id = ?1",
                 params![
                     record.id,
                     record.ended,
@@ -88,7 +96,8 @@ impl History {
                     record.exit().code(),
                     volumes,
                     errors,
-                    record.message
+                    record.message,
+                    boot
                 ],
             )
             .context("cannot write the run history")?;
@@ -125,7 +134,7 @@ impl History {
     /// SQLite's.
     pub fn last(&self, mirror: &str, count: u32) -> Result<Vec<RunRecord>> {
         let mut query = self.database.prepare(
-            "SELECT id, mirror, started, ended, state, volumes, errors, message FROM run
+            "SELECT id, mirror, started, ended, state, volumes, errors, message, boot FROM run
              WHERE mirror = ?1 ORDER BY id DESC LIMIT ?2",
         )?;
         let rows = query.query_map(params![mirror, count], read)?;
@@ -137,10 +146,22 @@ impl History {
     /// # Errors
     /// SQLite's.
     pub fn latest(&self, mirror: &str) -> Result<Option<RunRecord>> {
-        let sql = "SELECT id, mirror, started, ended, state, volumes, errors, message FROM run
+        let sql = "SELECT id, mirror, started, ended, state, volumes, errors, message, boot FROM run
                    WHERE mirror = ?1 ORDER BY id DESC LIMIT 1";
         self.database.query_row(sql, [mirror], read).optional().context("cannot read the run history")
     }
+}
+
+/// Makes the tables, or brings an older version's to this one's form.
+fn upgrade(database: &Connection) -> Result<()> {
+    let found: i32 = database.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let steps = UPGRADES.iter().filter(|(from, _)| found > 0 && *from >= found);
+    steps.into_iter().try_for_each(|(_, step)| database.execute_batch(step))?;
+    database.execute_batch(SCHEMA)?;
+    if found != VERSION {
+        database.pragma_update(None, "user_version", VERSION)?;
+    }
+    Ok(())
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
@@ -153,6 +174,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         volumes: json(&row.get::<_, String>(5)?)?,
         errors: json(&row.get::<_, String>(6)?)?,
         message: row.get(7)?,
+        boot: row.get::<_, Option<String>>(8)?.map(|text| json(&text)).transpose()?,
     })
 }
 
@@ -165,7 +187,7 @@ fn json<T: serde::de::DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::VolumeRecord;
+    use crate::record::{BootRecord, VolumeRecord};
 
     #[test]
     fn a_record_is_read_back_as_it_was_finished() {
@@ -179,9 +201,30 @@ mod tests {
         record.volumes.push(VolumeRecord { mount: "/".into(), deleted: 3, ..VolumeRecord::default() });
         record.error("cannot read etc/x: EIO");
         record.message = Some("1 file was not copied".into());
+        record.boot = Some(BootRecord { problems: vec!["no loader".into()], findings: Vec::new() });
         history.finish(&record).expect("it can be written");
         assert_eq!(history.last("mirror", 5).expect("it can be read"), [record]);
         assert_eq!(history.latest("other").expect("it can be read"), None);
+    }
+
+    #[test]
+    fn an_older_versions_history_is_read_on() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let old = Connection::open(dir.path().join(FILE_NAME)).expect("it can be made");
+        old.execute_batch(
+            "CREATE TABLE run (id INTEGER PRIMARY KEY AUTOINCREMENT, mirror TEXT NOT NULL, started INTEGER NOT NULL,
+                 ended INTEGER, state TEXT NOT NULL, exit INTEGER, volumes TEXT NOT NULL, errors TEXT NOT NULL,
+                 message TEXT) STRICT;
+             INSERT INTO run VALUES (7, 'mirror', 1000, 1100, 'done', 0, '[]', '[]', NULL);
+             PRAGMA user_version = 1;",
+        )
+        .expect("it can be written");
+        drop(old);
+        for _ in 0..2 {
+            let history = History::open(dir.path()).expect("it is brought to this version's form");
+            let latest = history.latest("mirror").expect("it can be read").expect("the run is there");
+            assert_eq!((latest.id, latest.state, latest.boot), (7, State::Done, None));
+        }
     }
 
     #[test]

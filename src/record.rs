@@ -16,6 +16,8 @@ pub enum State {
     Done,
     /// Finished, but some files or a file system were not copied.
     Incomplete,
+    /// Finished, but the audit found what on the mirror still needs the primary.
+    NotAlone,
     /// It could not be finished.
     Failed,
     /// It was not begun: nothing was written.
@@ -35,6 +37,7 @@ impl State {
             State::Running => "running",
             State::Done => "done",
             State::Incomplete => "incomplete",
+            State::NotAlone => "not_alone",
             State::Failed => "failed",
             State::Refused => "refused",
             State::Stopped => "stopped",
@@ -48,6 +51,7 @@ impl State {
         match self {
             State::Done => Exit::Done,
             State::Incomplete => Exit::Incomplete,
+            State::NotAlone => Exit::Differences,
             State::Refused => Exit::Refused,
             State::Locked => Exit::Locked,
             State::Running | State::Failed | State::Stopped | State::Killed => Exit::Failed,
@@ -80,6 +84,15 @@ pub struct VolumeRecord {
     pub seconds: f64,
 }
 
+/// What a run knows about whether the mirror boots alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootRecord {
+    /// Why it may not boot, a line each; empty if everything that a boot needs is prepared.
+    pub problems: Vec<String>,
+    /// What on it still names the primary, or names what nobody has, a line each.
+    pub findings: Vec<String>,
+}
+
 /// One run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
@@ -99,6 +112,8 @@ pub struct RunRecord {
     pub errors: Vec<String>,
     /// What stopped it, or what was left out: the message as it was shown.
     pub message: Option<String>,
+    /// Whether the mirror boots alone; none where the run did not come that far.
+    pub boot: Option<BootRecord>,
 }
 
 impl RunRecord {
@@ -113,6 +128,7 @@ impl RunRecord {
             volumes: Vec::new(),
             errors: Vec::new(),
             message: None,
+            boot: None,
         }
     }
 
@@ -155,6 +171,7 @@ mod tests {
         for state in [
             State::Running,
             State::Incomplete,
+            State::NotAlone,
             State::Failed,
             State::Refused,
             State::Stopped,

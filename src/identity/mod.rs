@@ -3,6 +3,10 @@
 //! Cloned identities collide, so every layer of the mirror gets its own. The planner must stay pure, so it takes
 //! them from a supply that somebody else filled.
 
+pub mod map;
+
+pub use map::{IdentityMap, Kind, Pair};
+
 use std::collections::VecDeque;
 use uuid::Uuid;
 
