@@ -1,6 +1,7 @@
 //! The rooms of diskmirror; `doc/design.md` draws the house, `tests/layering.rs` holds its walls.
 
 pub mod apply;
+pub mod boot;
 pub mod boot_block;
 pub mod cli;
 pub mod command;

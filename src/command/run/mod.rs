@@ -94,7 +94,12 @@ fn recorded(job: &Job, record: &mut RunRecord, held: Lock) -> Result<()> {
 /// The run itself: find, open, and whatever happens in between, close.
 fn refresh(job: &Job, record: &mut RunRecord) -> Result<()> {
     mount::enter_private_namespace().context("cannot have a mount namespace of its own: is this root?")?;
-    mirror::check_role(job.root, job.mirror)?;
+    if let Err(reversed) = mirror::check_role(job.root, job.mirror) {
+        if !job.args.dry_run {
+            mirror::note_service(job.root, job.mirror, job.now())?;
+        }
+        return Err(reversed.into());
+    }
     let sources = job.mirror.volumes.iter().map(|volume| mirror::open_source(job.root, volume)).collect();
     let works = Work::all(job, sources)?;
     work::refuse_without_sources(&works)?;
