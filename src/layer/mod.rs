@@ -5,6 +5,7 @@ pub mod blkid;
 pub mod boot_block;
 pub mod crypttab;
 pub mod device_spec;
+pub mod efi_entries;
 pub mod filesystem;
 pub mod fill;
 pub mod fstab;
