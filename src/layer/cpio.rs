@@ -215,8 +215,8 @@ mod tests {
         let members: [(&[u8], u32, &[u8]); 3] =
             [(b"a", 0o100_755, b""), (b"b", 0o100_755, b"program"), (b"c", 0o100_755, b"")];
         let mut archive = write(members);
-        for link in [0, 112 + 4] {
-            let header = archive[link..].windows(6).position(|w| w == b"070701").unwrap() + link;
+        let headers = archive.windows(6).enumerate().filter(|(_, at)| at == b"070701").map(|(at, _)| at);
+        for header in headers.take(2).collect::<Vec<_>>() {
             archive[header + 6..header + 14].copy_from_slice(b"0000000A");
             archive[header + 38..header + 46].copy_from_slice(b"00000002");
         }

@@ -131,7 +131,7 @@ pub fn read(image: &[u8]) -> Result<Initramfs<'_>, Unreadable> {
 
 /// The archive at `at`, and where it ends.
 fn archive(image: &[u8], at: usize, room: usize) -> Result<(Archive<'_>, usize), Why> {
-    if image[at] == b'0' && at % 4 == 0 {
+    if image[at] == b'0' && at.is_multiple_of(4) {
         let (entries, end) = cpio::read(image, at)?;
         let bytes = Cow::Borrowed(image);
         return Ok((Archive { offset: at, compression: Compression::None, entries, bytes }, end));
@@ -254,4 +254,174 @@ fn module(path: &[u8]) -> Option<String> {
     let name = std::str::from_utf8(path).ok()?.rsplit('/').next()?;
     let name = [".xz", ".zst", ".gz"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
     Some(name.strip_suffix(".ko")?.replace('-', "_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::compression::tests::{TOOLS, compressed};
+    use super::*;
+    use proptest::prelude::*;
+
+    const MICROCODE: &str = "kernel/x86/microcode/GenuineIntel.bin";
+
+    fn cpio(files: &[(&str, &str)]) -> Vec<u8> {
+        cpio::write(files.iter().map(|(path, text)| (path.as_bytes(), REGULAR | 0o644, text.as_bytes())))
+    }
+
+    fn crypttab(text: &str) -> Override {
+        Override { path: "cryptroot/crypttab".into(), permissions: 0o600, content: text.into() }
+    }
+
+    /// An early archive in front, then `tool`'s.
+    fn image(tool: &str) -> Vec<u8> {
+        let mut image = cpio(&[(MICROCODE, "microcode")]);
+        image.resize(image.len().next_multiple_of(512), 0);
+        let files = [
+            ("conf/initramfs.conf", "MODULES=dep\n"),
+            ("cryptroot/crypttab", "vda5_crypt UUID=old none luks\n"),
+            ("usr/lib/modules/6.1.0/kernel/drivers/block/virtio_blk.ko", "ELF"),
+            ("usr/lib/modules/6.1.0/modules.builtin", "kernel/drivers/ata/ahci.ko\n"),
+        ];
+        image.extend(compressed(tool, &cpio(&files)));
+        image
+    }
+
+    #[test]
+    fn every_compression_is_read_behind_an_early_archive_and_a_suffix_overrides_it() {
+        for (compression, tool) in TOOLS {
+            let mut image = image(tool);
+            let early = read(&image).expect(tool);
+            assert_eq!(
+                early.archives.iter().map(|archive| archive.compression).collect::<Vec<_>>(),
+                [Compression::None, compression]
+            );
+            assert_eq!(early.file("cryptroot/crypttab"), Some(b"vda5_crypt UUID=old none luks\n".as_slice()));
+            let suffix = early.suffix(&[crypttab("vda5_crypt UUID=new none luks\n")]);
+            image.extend(suffix);
+            let later = read(&image).expect(tool);
+            assert_eq!((later.archives.len(), later.archives[2].offset % 512), (3, 0), "{tool}");
+            let files = later.files();
+            let crypttab = files[b"cryptroot/crypttab".as_slice()];
+            assert_eq!(
+                (crypttab.content, crypttab.mode),
+                (b"vda5_crypt UUID=new none luks\n".as_slice(), 0o100_600)
+            );
+            assert_eq!(later.file(MICROCODE), Some(b"microcode".as_slice()));
+        }
+    }
+
+    #[test]
+    fn a_suffix_begins_behind_four_zeros_at_the_next_sector_whatever_the_images_length() {
+        for length in [0, 1, 507, 508, 509, 512, 1000] {
+            let image = vec![0; length];
+            let suffix = read(&image).expect("zeros hold nothing").suffix(&[crypttab("x")]);
+            let zeros = suffix.iter().position(|byte| *byte != 0).expect("there is an archive");
+            assert_eq!(((length + zeros) % 512, zeros >= 4, zeros < 516), (0, true, true), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_suffix_brings_only_the_directories_that_are_missing() {
+        let names = |image: &[u8]| {
+            let suffix = read(image).expect("an image").suffix(&[crypttab("x")]);
+            let behind = read(&suffix).expect("a suffix is an image");
+            let entries = &behind.archives[0].entries;
+            entries
+                .iter()
+                .map(|e| (String::from_utf8_lossy(&e.path).into_owned(), e.mode))
+                .collect::<Vec<_>>()
+        };
+        let file = ("cryptroot/crypttab".to_owned(), 0o100_600);
+        assert_eq!(names(b""), [("cryptroot".to_owned(), 0o040_755), file.clone()]);
+        let present = cpio::write([(b"./cryptroot".as_slice(), 0o040_700, b"".as_slice())]);
+        assert_eq!(names(&present), [file]);
+    }
+
+    #[test]
+    fn who_made_an_image_is_told_by_what_is_in_it() {
+        let generator = |files: &[(&str, &str)]| read(&cpio(files)).expect("an image").generator();
+        assert_eq!(generator(&[("scripts/functions", "")]), Generator::InitramfsTools);
+        assert_eq!(generator(&[("./conf/initramfs.conf", "")]), Generator::InitramfsTools);
+        assert_eq!(generator(&[("usr/lib/dracut/hooks/emergency/x", "")]), Generator::Dracut);
+        let release = "NAME=\"Fedora Linux\"\nVERSION=\"41 dracut-103-3.fc41\"\n";
+        assert_eq!(generator(&[("usr/lib/initrd-release", release)]), Generator::Dracut);
+        assert_eq!(generator(&[("etc/initrd-release", "ID=arch\n")]), Generator::Unknown);
+    }
+
+    #[test]
+    fn drivers_are_modules_of_any_compression_or_built_in() {
+        let image = cpio(&[
+            ("lib/modules/6.1/kernel/drivers/nvme/host/nvme.ko.xz", ""),
+            ("lib/modules/6.1/kernel/drivers/usb/storage/usb-storage.ko.zst", ""),
+            ("lib/modules/6.1/kernel/drivers/scsi/sd_mod.ko", ""),
+            ("lib/modules/6.1/modules.builtin", "kernel/drivers/ata/ahci.ko\nkernel/lib/x.ko\n"),
+            ("lib/modules/6.1/modules.dep", "kernel/drivers/block/virtio_blk.ko:\n"),
+        ]);
+        let image = read(&image).expect("an image");
+        for driver in ["nvme", "usb_storage", "usb-storage", "sd_mod", "ahci"] {
+            assert!(image.has_driver(driver), "{driver}");
+        }
+        assert!(!image.has_driver("virtio_blk") && !image.has_driver("sd"));
+    }
+
+    #[test]
+    fn what_the_kernel_would_not_read_is_named_with_its_place() {
+        let archive = cpio(&[("a", "b")]);
+        let unreadable = |image: &[u8]| read(image).expect_err("it is not readable").to_string();
+        let behind = |junk: &[u8]| unreadable(&[archive.as_slice(), junk].concat());
+        let begins = format!("the initramfs cannot be read at byte {}: ", archive.len());
+        assert!(behind(b"junk").starts_with(&begins));
+        assert!(behind(b"\x89LZO\0").contains("lzo"));
+        assert!(behind(&archive[..archive.len() - 4]).ends_with("ends too early"));
+        // An archive that is not at an offset divisible by four.
+        let shifted = [[0; 2].as_slice(), &archive].concat();
+        assert!(unreadable(&shifted).ends_with("known compression"));
+        assert!(unreadable(&compressed("gzip", b"no archive")).contains("cpio"));
+    }
+
+    #[test]
+    fn several_archives_in_one_stream_are_one_archive_of_the_image() {
+        let both = [cpio(&[("a", "1")]), vec![0; 512], cpio(&[("a", "2"), ("b", "3")])].concat();
+        let image = compressed("gzip", &both);
+        let image = read(&image).expect("an image");
+        assert_eq!((image.archives.len(), image.file("a")), (1, Some(b"2".as_slice())));
+        assert_eq!(image.paths(), BTreeSet::from([b"a".as_slice(), b"b"]));
+    }
+
+    #[test]
+    fn a_stream_that_would_fill_the_memory_is_refused() {
+        // 1 GiB of zeros, and one: each block of 8 MiB in lz4's old form is the same 33 KiB.
+        let block = compressed("lz4 -q -l", &vec![0; 8 << 20]);
+        let image = [&block[..4], &block[4..].repeat(128), &[2, 0, 0, 0, 0x10, 0]].concat();
+        assert!(
+            read(&image)
+                .expect_err("it is too large")
+                .to_string()
+                .contains("holds more than 1073741824 bytes")
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn an_image_changed_anywhere_is_read_or_named_and_never_a_panic(
+            tool in 0..TOOLS.len(),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            static IMAGES: std::sync::LazyLock<Vec<Vec<u8>>> =
+                std::sync::LazyLock::new(|| TOOLS.iter().map(|(_, tool)| image(tool)).collect());
+            let mut image = IMAGES[tool].clone();
+            for (place, byte) in changes {
+                let place = place.index(image.len());
+                image[place] = byte;
+            }
+            image.truncate(image.len().saturating_sub(cut.index(image.len() * 4).saturating_sub(image.len() * 3)));
+            if let Ok(read) = read(&image) {
+                read.files();
+                read.drivers();
+            }
+        }
+    }
 }
