@@ -79,11 +79,8 @@ pub fn decide(survey: &Survey, map: &IdentityMap) -> Result<Decision> {
 
 /// Where GRUB's core image lies on the primary; none if the boot code is not GRUB's, or leads nowhere.
 fn core_place(survey: &Survey, table: &Table, block: &[u8; BOOT_BLOCK_BYTES]) -> Option<Stretch> {
-    if !grub_core::is_boot_img(block) {
-        return None;
-    }
     let sector = u64::from(survey.primary.disk.logical_sector);
-    let offset = grub_core::core_sector(block).checked_mul(sector)?;
+    let offset = grub_core::core_sector(block)?.checked_mul(sector)?;
     match table.kind {
         TableKind::Dos => {
             let first = table.partitions.iter().map(|partition| partition.start.0).min()?;
