@@ -19,6 +19,7 @@ pub mod plan;
 pub mod record;
 pub mod refusal;
 pub mod render;
+pub mod retarget;
 pub mod schedule;
 pub mod step;
 pub mod sys;
