@@ -7,6 +7,7 @@ pub mod compression;
 pub mod cpio;
 pub mod crypttab;
 pub mod device_spec;
+pub mod efi_entries;
 pub mod filesystem;
 pub mod fill;
 pub mod fstab;
