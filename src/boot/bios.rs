@@ -198,7 +198,8 @@ fn loader_digest(layout: &Layout) -> Result<String> {
     let mut digest = blake3::Hasher::new();
     let table = layout.table().context("the disk has no partition table")?;
     let core = table.partitions.iter().find(|partition| partition.content == Content::BiosBoot);
-    let gap = table.partitions.iter().map(|partition| partition.start.0).min().unwrap_or_default().min(MOST_GAP);
+    let gap =
+        table.partitions.iter().map(|partition| partition.start.0).min().unwrap_or_default().min(MOST_GAP);
     let core = match (table.kind, core) {
         (TableKind::Gpt, Some(partition)) => Stretch { offset: partition.start.0, length: partition.size.0 },
         (TableKind::Gpt, None) => Stretch { offset: 0, length: 0 },
@@ -230,6 +231,9 @@ fn grub_install(disk: &Path, boot_directory: &Path) -> Result<()> {
     let said = command::run(program, &args, b"").with_context(|| format!("cannot run {program}"))?;
     match said.ok() {
         true => Ok(()),
-        false => Err(Failure::new(what, state).why(format!("{program} ended with {}", said.status)).why(said.stderr).into()),
+        false => Err(Failure::new(what, state)
+            .why(format!("{program} ended with {}", said.status))
+            .why(said.stderr)
+            .into()),
     }
 }

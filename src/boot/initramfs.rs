@@ -112,9 +112,15 @@ impl Images<'_> {
 
     /// What no file behind the image can mend.
     fn problems(&self, path: &str, image: &Initramfs<'_>) -> Vec<String> {
-        let names = image.paths().into_iter().map(String::from_utf8_lossy).filter(|name| names_primary(name, self.map));
+        let names = image
+            .paths()
+            .into_iter()
+            .map(String::from_utf8_lossy)
+            .filter(|name| names_primary(name, self.map));
         let names = names.map(|name| {
-            format!("{path}: it names the primary in a file's name ({name}): make it anew without host-only mode")
+            format!(
+                "{path}: it names the primary in a file's name ({name}): make it anew without host-only mode"
+            )
         });
         let missing = self.drivers.iter().filter(|driver| !image.has_driver(driver)).map(|driver| {
             format!("{path}: it lacks the driver {driver} that the mirror's disk needs: MODULES=most, or add the driver")
