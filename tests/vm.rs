@@ -2,6 +2,8 @@
 //! They need root (the server is built from packages) and say so when they skip. `DISKMIRROR_LAB_KEEP=1` keeps what a
 //! machine leaves behind: the log of its console, its disks.
 
+#[path = "vm/initramfs.rs"]
+mod initramfs;
 mod lab;
 #[path = "vm/mirror.rs"]
 mod mirror;

@@ -93,8 +93,8 @@ fn name(section: &[u8], strings: &[u8]) -> String {
 
 /// The string table, behind the symbols of 18 bytes each; empty if there is none.
 fn strings<'a>(bytes: &'a [u8], header: &[u8]) -> &'a [u8] {
-    let symbols = le32(header, 8).unwrap_or_default() as usize;
-    let behind = (le32(header, 12).unwrap_or_default() as usize).saturating_mul(18).saturating_add(symbols);
+    let symbols = le32(header, 12).unwrap_or_default() as usize;
+    let behind = (le32(header, 16).unwrap_or_default() as usize).saturating_mul(18).saturating_add(symbols);
     bytes.get(behind..).filter(|_| symbols != 0).unwrap_or_default()
 }
 
@@ -224,7 +224,7 @@ mod tests {
         }
         if !strings.is_empty() {
             let end = bytes.len() as u32;
-            bytes[0x88..0x8c].copy_from_slice(&end.to_le_bytes());
+            bytes[0x8c..0x90].copy_from_slice(&end.to_le_bytes());
             bytes.extend(strings);
         }
         bytes

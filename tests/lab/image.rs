@@ -21,6 +21,8 @@ const INPUTS: [&str; 5] = [
 pub struct Image {
     /// Its disk: qcow2, never to be written, only to be the backing file of an overlay.
     pub disk: PathBuf,
+    /// The server's kernel.
+    pub kernel: PathBuf,
     /// QEMU's options for the accelerator that works on this machine.
     pub accelerator: &'static [String],
 }
@@ -42,7 +44,7 @@ pub fn server() -> Result<Image> {
         forget_older(&cache)?;
         build(&suite, &disk, &kernel)?;
     }
-    Ok(Image { disk, accelerator: accelerator(&kernel) })
+    Ok(Image { disk, accelerator: accelerator(&kernel), kernel })
 }
 
 /// Probed once a process, not once an image: a cache may come from another machine.
