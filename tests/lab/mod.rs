@@ -1,19 +1,21 @@
 //! The VM lab: a real Debian server in a QEMU machine, driven from Rust.
 //!
-//! `image` builds the server once and caches it, `machine` runs QEMU, `server` boots the image and offers the test a root
-//! shell, files, snapshots and the disks' write counters. Nothing here knows what diskmirror does.
+//! `image` builds each kind of server once and caches it, `rack` holds a server's disks between its boots, `machine` runs
+//! QEMU, `server` follows a boot and offers the test a root shell, files, snapshots and the disks' write counters. Nothing
+//! here knows what diskmirror does.
 
 mod agent;
-mod console;
+pub mod console;
 pub mod image;
 mod machine;
 mod qmp;
+pub mod rack;
 pub mod server;
 
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The passphrase of the server's encrypted partition; `tests/lab/image/install` uses the same.
+/// The passphrase of the servers' encrypted partitions; `tests/lab/image/put` uses the same.
 pub const PASSPHRASE: &str = "correct horse";
 
 /// The programs the lab needs on the host, each with the Debian package that holds it.
