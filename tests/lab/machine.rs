@@ -37,7 +37,7 @@ pub struct Parts<'a> {
 }
 
 /// UEFI's own code, of Debian's and Ubuntu's package ovmf.
-const UEFI_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+pub const UEFI_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 
 /// UEFI's memory as it comes from the factory.
 pub const UEFI_BLANK: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
@@ -92,6 +92,19 @@ impl Machine {
     /// The folder that the machine can mount by 9p.
     pub fn share(&self) -> PathBuf {
         self.folder.path().join("share")
+    }
+
+    /// Plugs a disk in while the machine runs.
+    ///
+    /// # Errors
+    /// If QEMU refuses.
+    pub fn plug(&mut self, drive: &Drive) -> Result<()> {
+        let Drive { id, device, .. } = drive;
+        // The human monitor says OK to this one.
+        let added = json!({"command-line": format!("drive_add 0 {}", backend(drive))});
+        let said = self.qmp.execute("human-monitor-command", added)?;
+        ensure!(said.as_str().is_some_and(|text| text.trim() == "OK"), "QEMU's monitor: {said}");
+        self.qmp.monitor(&format!("device_add {device},drive={id},id=plugged-{id}"))
     }
 
     /// Waits until the process ends by itself, because the machine was switched off from inside.
@@ -163,17 +176,18 @@ fn arguments(sockets: &Path, folder: &Path, parts: &Parts) -> Vec<String> {
         "-virtfs",
         format!("local,path={},mount_tag=lab,security_model=none", folder.join("share").display()),
     );
-    for (index, Drive { id, file, device }) in parts.drives.iter().enumerate() {
-        add(
-            "-drive",
-            format!("if=none,id={id},file={},format=qcow2,cache=unsafe,discard=unmap", file.display()),
-        );
+    for (index, drive) in parts.drives.iter().enumerate() {
+        add("-drive", backend(drive));
         // UEFI has an order of its own, which is to be judged.
         let order =
             if parts.firmware.is_none() { format!(",bootindex={}", index + 1) } else { String::new() };
-        add("-device", format!("{device},drive={id}{order}"));
+        add("-device", format!("{},drive={}{order}", drive.device, drive.id));
     }
     all
+}
+
+fn backend(Drive { id, file, .. }: &Drive) -> String {
+    format!("if=none,id={id},file={},format=qcow2,cache=unsafe,discard=unmap", file.display())
 }
 
 /// The process of a machine. A thread of its own starts it and stays until it has ended: the kernel kills a child with

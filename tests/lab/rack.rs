@@ -125,6 +125,15 @@ impl Rack {
         Server::start(self.layout, || self.machine(serials, true))
     }
 
+    /// Plugs a disk into a server that runs; what is written to it stays.
+    ///
+    /// # Panics
+    /// If QEMU does not take it.
+    pub fn plug(&self, serial: &str, server: &mut Server) {
+        let disk = self.disk(serial).expect("a disk of this rack");
+        server.plug(&Drive { id: serial.to_owned(), file: self.file(serial), device: disk.device() });
+    }
+
     fn start(&self, serials: &[&str], throw_away: bool) -> Server {
         let attempt = || Server::start(self.layout, || self.machine(serials, throw_away));
         let first = attempt();
@@ -147,14 +156,18 @@ impl Rack {
             Ok(thrown)
         };
         let drive = |serial: &&str| -> Result<Drive> {
-            let disk = self.disks.iter().find(|disk| disk.serial == *serial);
-            let disk = disk.with_context(|| format!("there is no disk {serial}"))?;
-            Ok(Drive { id: (*serial).to_owned(), file: file(serial)?, device: disk.device() })
+            let device = self.disk(serial)?.device();
+            Ok(Drive { id: (*serial).to_owned(), file: file(serial)?, device })
         };
         let drives = serials.iter().map(drive).collect::<Result<_>>()?;
         let firmware = self.image.firmware.is_some().then(|| file("firmware")).transpose()?;
         let parts = Parts { accelerator: self.image.accelerator, memory_mib: 1024, firmware, drives };
         Machine::start(folder, &parts, Rc::clone(&self.folder))
+    }
+
+    fn disk(&self, serial: &str) -> Result<&Disk> {
+        let disk = self.disks.iter().find(|disk| disk.serial == serial);
+        disk.with_context(|| format!("there is no disk {serial}"))
     }
 
     fn file(&self, name: &str) -> PathBuf {

@@ -11,7 +11,7 @@ use super::agent::Agent;
 pub use super::agent::Output;
 use super::console::DeadEnd;
 use super::image::Layout;
-use super::machine::Machine;
+use super::machine::{Drive, Machine};
 pub use super::rack::{Bus, Disk};
 use super::rack::{PRIMARY, Rack};
 
@@ -95,6 +95,19 @@ impl Server {
         self.ok("systemctl --no-block poweroff");
         self.machine.wait_for_end(PATIENCE).unwrap_or_else(|error| panic!("powering off: {error:#}"));
         println!("lab: the server is off after {} s", begin.elapsed().as_secs());
+    }
+
+    /// Waits until the server has seen a disk that is plugged in while it runs.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn plug(&mut self, drive: &Drive) {
+        self.machine.plug(drive).unwrap_or_else(|error| panic!("plugging {}: {error:#}", drive.id));
+        let seen = format!(
+            "for n in $(seq 60); do lsblk -dnro SERIAL | grep -qx {} && break; sleep 1; done",
+            drive.id
+        );
+        self.ok(&format!("{seen}; udevadm settle; lsblk -dnro SERIAL | grep -x {}", drive.id));
     }
 
     /// Runs a bash script as root, outside any session. Its text stands in the process list: no secrets in it.

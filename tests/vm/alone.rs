@@ -44,10 +44,15 @@ fn the_procedures_mirror_boots_alone_and_the_full_circle_of_a_failure_closes() {
     nothing_is_there_twice(&mut alone);
     run_refuses_where_the_roles_are_reversed(&mut alone);
     alone.ok("echo written by the mirror >/srv/by-the-mirror");
+    rack.plug(PRIMARY, &mut alone);
+    the_old_primary_is_half_alive(&mut alone);
+    nothing_is_there_twice(&mut alone);
+    let before = alone.written_bytes(PRIMARY);
     init(&mut alone, "/dev/sda", SPARE.serial);
     alone.ok("echo written before its last run >/srv/written-again");
     run(&mut alone);
     audit_finds_nothing(&mut alone);
+    assert_eq!(alone.written_bytes(PRIMARY), before, "the old primary was written to");
     alone.power_off();
 
     let mut spare = rack.look(&[SPARE.serial]);
@@ -209,6 +214,14 @@ fn nothing_is_there_twice_while_the_mirror_is_open(server: &mut Server, luks: &s
     server.ok("udevadm settle; for n in 1 2 3 4 5; do
              vgchange -qq -an mirror && cryptsetup close look && exit; sleep 1; udevadm settle
          done; exit 1");
+}
+
+/// Its container is open, and its volumes are active: all that could be mistaken for another's.
+fn the_old_primary_is_half_alive(server: &mut Server) {
+    let open =
+        "set -e; cryptsetup open --key-file - /dev/vdb5 vda5_crypt && udevadm settle; vgchange -qq -ay www
+         udevadm settle; lvs --noheadings -o lv_path www";
+    server.run_with(open, PASSPHRASE.as_bytes()).assert_ok();
 }
 
 fn run_refuses_where_the_roles_are_reversed(server: &mut Server) {
