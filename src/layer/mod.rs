@@ -3,11 +3,15 @@
 
 pub mod blkid;
 pub mod boot_block;
+pub mod compression;
+pub mod cpio;
 pub mod crypttab;
 pub mod device_spec;
+pub mod efi_entries;
 pub mod filesystem;
 pub mod fill;
 pub mod fstab;
+pub mod initramfs;
 pub mod json;
 pub mod lines;
 pub mod lsblk;

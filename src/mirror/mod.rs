@@ -6,6 +6,7 @@
 
 mod check;
 mod find;
+pub mod kept;
 pub mod mark;
 mod mounted;
 mod open;
@@ -15,4 +16,4 @@ pub use check::{Checked, check};
 pub use find::{Found, find};
 pub use mounted::{Access, Mounted, look_at_marks, mount_point, write_initial_marks};
 pub use open::{Opened, sweep};
-pub use source::{Source, check_role, open_source};
+pub use source::{Source, check_role, note_service, open_source};

@@ -154,6 +154,7 @@ impl Pair {
             runtime_dir: "/run/diskmirror".into(),
             log_file: "/var/log/diskmirror.log".into(),
             mirrors: vec![Mirror {
+                reversed: false,
                 name: "mirror".into(),
                 primary: disk_id(&primary),
                 disk: disk_id(&mirror),
