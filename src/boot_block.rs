@@ -61,6 +61,27 @@ pub fn copy_boot_code(from: &Path, to: &Path, gap: u64) -> Result<(), Failure> {
     copy(from, to, Extent::CodeOnly, gap)
 }
 
+/// Makes `length` bytes of `to` at `offset` those of `from`, unless they are; says whether anything was written. The bytes
+/// must belong to no partition that is in use.
+///
+/// # Errors
+/// A `Failure`; `state` says what is true of `to`.
+pub fn bring(from: &Path, to: &Path, offset: u64, length: u64) -> Result<bool, Failure> {
+    let bring = || -> io::Result<bool> {
+        let wanted = BlockDevice::open_read(from)?.read_span(offset, length as usize)?;
+        if BlockDevice::open_read(to)?.read_span(offset, length as usize)? == wanted {
+            return Ok(false);
+        }
+        write_and_compare(&BlockDevice::open_shared_write(to)?, offset, &wanted)?;
+        Ok(true)
+    };
+    bring().map_err(|error| {
+        let what = format!("copying the boot loader of {} to {}", from.display(), to.display());
+        Failure::new(what, format!("the boot loader of {} is either its old or the new one", to.display()))
+            .why(error.to_string())
+    })
+}
+
 fn prepare(
     from: &Path,
     to: &Path,

@@ -1,6 +1,7 @@
 //! The rooms of diskmirror; `doc/design.md` draws the house, `tests/layering.rs` holds its walls.
 
 pub mod apply;
+pub mod boot;
 pub mod boot_block;
 pub mod boot_test;
 pub mod cli;
@@ -19,6 +20,7 @@ pub mod plan;
 pub mod record;
 pub mod refusal;
 pub mod render;
+pub mod retarget;
 pub mod schedule;
 pub mod step;
 pub mod sys;

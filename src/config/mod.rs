@@ -47,6 +47,10 @@ pub struct Config {
 pub struct Mirror {
     /// Its name: of its lock, its mount points, its marks.
     pub name: String,
+    /// Whether this is the copy that lies on the mirror: there `primary` is the disk that was the mirror, and `disk` the
+    /// old primary. Nothing is ever refreshed by it.
+    #[serde(default)]
+    pub reversed: bool,
     /// The disk the server runs from.
     pub primary: DiskId,
     /// The disk that is the mirror.
@@ -285,6 +289,26 @@ impl Mirror {
         DEFAULT_EXCLUDES.iter().map(|&glob| glob.to_owned()).chain(self.excludes.iter().cloned()).collect()
     }
 
+    /// The copy for the mirror itself: what was the mirror is the disk its system runs from. How the old primary is opened
+    /// is not in it.
+    pub fn turned(&self) -> Mirror {
+        let turned = |volume: &Volume| Volume {
+            primary_uuid: volume.mirror_uuid.clone(),
+            mirror_uuid: volume.primary_uuid.clone(),
+            ..volume.clone()
+        };
+        Mirror {
+            name: self.name.clone(),
+            reversed: true,
+            primary: self.disk.clone(),
+            disk: self.primary.clone(),
+            containers: Vec::new(),
+            volume_groups: Vec::new(),
+            volumes: self.volumes.iter().map(turned).collect(),
+            excludes: self.excludes.clone(),
+        }
+    }
+
     /// What types cannot say.
     fn check(&self) -> Result<(), String> {
         let usable = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -334,6 +358,7 @@ mod tests {
             log_file: "/var/log/diskmirror.log".into(),
             mirrors: vec![Mirror {
                 name: "mirror".into(),
+                reversed: false,
                 primary: id("S1", "1234abcd"),
                 disk: id("S\"2\\", "1234abce"),
                 containers: vec![
@@ -350,10 +375,16 @@ mod tests {
         }
     }
 
+    fn config_mirror() -> Mirror {
+        example().mirrors.remove(0)
+    }
+
     #[test]
     fn what_is_written_is_read_back_the_same() {
         let config = example();
         assert_eq!(parse(&config.to_toml()), Ok(config));
+        let turned = Config { mirrors: vec![config_mirror().turned()], ..example() };
+        assert_eq!(parse(&turned.to_toml()), Ok(turned));
         let mut plain = example();
         plain.mirrors[0].containers.clear();
         plain.mirrors[0].volume_groups.clear();

@@ -24,6 +24,9 @@ impl Mirror {
     fn to_toml(&self) -> String {
         let list = |items: &[String]| items.iter().map(|item| quoted(item)).collect::<Vec<_>>().join(", ");
         let mut out = format!("\n[[mirror]]\nname = {}\n", quoted(&self.name));
+        if self.reversed {
+            out += REVERSED;
+        }
         out += "# Left out, besides what is always left out (the contents of /tmp and /var/tmp, this program's own\n\
                 # files, active swap files). \"/srv/cache/*\" is anchored at /; \"*.o\" matches anywhere.\n";
         writeln!(out, "exclude = [{}]", list(&self.excludes)).expect("a string takes any text");
@@ -34,7 +37,12 @@ impl Mirror {
         }
         out += "\n# The disk the server runs from.\n[mirror.primary]\n";
         out += &self.primary.to_toml();
-        out += "\n# The mirror: all that stands here must agree with the disk, or nothing is written to it.\n[mirror.disk]\n";
+        out += match self.reversed {
+            true => "\n# The disk it ran from before.\n[mirror.disk]\n",
+            false => {
+                "\n# The mirror: all that stands here must agree with the disk, or nothing is written to it.\n[mirror.disk]\n"
+            }
+        };
         out += &self.disk.to_toml();
         for container in &self.containers {
             out += "\n# An encrypted part of the mirror.\n[[mirror.container]]\n";
@@ -91,6 +99,12 @@ impl Container {
 fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
+
+const REVERSED: &str = "\
+# This is the copy on the mirror itself: a system that reads it runs from what was the mirror, and has none of its own yet.
+# `diskmirror init --mirror DISK` makes one, and writes this file anew.
+reversed = true
+";
 
 const HEAD: &str = "\
 # diskmirror: which disk mirrors which, and what lies on them. Written by `diskmirror init`.

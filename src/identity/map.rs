@@ -45,7 +45,7 @@ pub struct Pair {
     pub kind: Kind,
     /// The primary's.
     pub primary: String,
-    /// The mirror's.
+    /// The mirror's; empty where the mirror has nothing in its place.
     pub mirror: String,
 }
 
@@ -62,7 +62,7 @@ impl IdentityMap {
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Pair> {
         self.pairs.iter().filter(move |pair| pair.kind == kind)
     }
-    /// The mirror's identifier in place of the primary's `identifier`.
+    /// The mirror's identifier in place of the primary's `identifier`; empty if it has none.
     pub fn get(&self, kind: Kind, identifier: &str) -> Option<&str> {
         self.of(kind).find(|pair| pair.primary == identifier).map(|pair| pair.mirror.as_str())
     }

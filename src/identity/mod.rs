@@ -3,8 +3,11 @@
 //! Cloned identities collide, so every layer of the mirror gets its own. The planner must stay pure, so it takes
 //! them from a supply that somebody else filled.
 
+mod between;
+mod disk_name;
 pub mod map;
 
+pub use between::{Link, Mismatch};
 pub use map::{IdentityMap, Kind, Pair};
 
 use std::collections::VecDeque;

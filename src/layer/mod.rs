@@ -3,11 +3,16 @@
 
 pub mod blkid;
 pub mod boot_block;
+pub mod compression;
+pub mod cpio;
 pub mod crypttab;
 pub mod device_spec;
+pub mod efi_entries;
 pub mod filesystem;
 pub mod fill;
 pub mod fstab;
+pub mod grub_core;
+pub mod initramfs;
 pub mod json;
 pub mod lines;
 pub mod lsblk;
@@ -16,5 +21,6 @@ pub mod lvm;
 pub mod mounts;
 pub mod octal;
 pub mod partition_table;
+pub mod pe;
 pub mod schedule;
 pub mod swap;

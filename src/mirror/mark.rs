@@ -1,25 +1,16 @@
-//! The mark on each of the mirror's file systems, `/.diskmirror/mark.json`: whose it is, which run wrote it last, and
-//! whether that run came to its end.
-//!
-//! It is replaced whole and flushed, so that a power cut leaves the old mark or the new one.
+//! The mark on each of the mirror's file systems, `/.diskmirror/mark.json`: whose it is, which run wrote it last,
+//! whether that run came to its end, and whether the mirror has run as the server since.
 
+use super::kept;
 use crate::config::Mirror;
-use anyhow::{Context, Result};
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, fsync, mkdirat, openat, openat2, renameat, unlinkat};
-use rustix::io::Errno;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 /// The version of the mark's form.
 pub const FORMAT: u32 = 1;
 
-const DIRECTORY: &str = ".diskmirror";
 const NAME: &str = "mark.json";
-const NEW_NAME: &str = "mark.json.new";
-/// A mark is a few hundred bytes; whatever is longer is none.
-const MAX_BYTES: u64 = 64 * 1024;
 /// The coarsest tick of a ctime (1 s with 128-byte ext inodes), twice.
 const TICKS_SECS: i64 = 2;
 
@@ -52,6 +43,9 @@ pub struct Mark {
     pub clean_at: Option<i64>,
     /// When the first run after that began to write, likewise.
     pub dirty_since: Option<i64>,
+    /// When the mirror was first seen to run as the server itself, likewise: what it holds may be newer than the primary.
+    #[serde(default)]
+    pub serving_since: Option<i64>,
 }
 
 /// What is known of the mirror's content before a run.
@@ -76,6 +70,7 @@ impl Mark {
             state: MarkState::NeverComplete,
             clean_at: None,
             dirty_since: None,
+            serving_since: None,
         }
     }
 
@@ -119,20 +114,7 @@ pub fn knowledge(marks: &[Mark], now: i64) -> Vec<Knowledge> {
 /// # Errors
 /// The system's.
 pub fn read(root: impl AsFd) -> Result<Option<Mark>> {
-    let path = format!("{DIRECTORY}/{NAME}");
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    let file = match openat2(&root, path.as_str(), flags, Mode::empty(), resolve) {
-        Ok(fd) => File::from(fd),
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
-        Err(error) => return Err(error).context("cannot open the mirror's mark"),
-    };
-    let mut text = String::new();
-    match file.take(MAX_BYTES).read_to_string(&mut text) {
-        Ok(_) => Ok(serde_json::from_str(&text).ok()),
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Ok(None),
-        Err(error) => Err(error).context("cannot read the mirror's mark"),
-    }
+    Ok(kept::read(root, NAME)?.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
 /// Writes `mark` below `root`: whole or not at all, and on the disk when this returns.
@@ -140,31 +122,7 @@ pub fn read(root: impl AsFd) -> Result<Option<Mark>> {
 /// # Errors
 /// The system's.
 pub fn write(root: impl AsFd, mark: &Mark) -> Result<()> {
-    let write = || -> std::io::Result<()> {
-        let dir = own_directory(&root)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match unlinkat(&dir, NEW_NAME, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let mut file = File::from(openat(&dir, NEW_NAME, flags, Mode::from_raw_mode(0o600))?);
-        file.write_all(serde_json::to_string(mark)?.as_bytes())?;
-        file.sync_all()?;
-        renameat(&dir, NEW_NAME, &dir, NAME)?;
-        Ok(fsync(&dir)?)
-    };
-    write().context("cannot write the mirror's mark")
-}
-
-/// The directory of our own on a mirror file system, made if it is not there.
-fn own_directory(root: &impl AsFd) -> std::io::Result<OwnedFd> {
-    match mkdirat(root, DIRECTORY, Mode::from_raw_mode(0o700)) {
-        Ok(()) => fsync(openat(root, ".", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)?,
-        Err(Errno::EXIST) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(root, DIRECTORY, flags, Mode::empty())?)
+    kept::write(root, NAME, &serde_json::to_string(mark)?)
 }
 
 /// Whether a mark is this mirror's, for the file system with this UUID.
@@ -175,6 +133,7 @@ pub fn is_ours(mark: &Mark, mirror: &Mirror, mirror_uuid: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
 
     fn clean(run: u64, at: i64) -> Mark {
         Mark::initial("mirror", "u").begun(run, at - 10).ended(run, at)
@@ -223,7 +182,7 @@ mod tests {
         write(&root, &mark).expect("writable");
         write(&root, &mark).expect("writable again");
         assert_eq!(read(&root).expect("readable"), Some(mark));
-        let path = dir.path().join(DIRECTORY).join(NAME);
+        let path = dir.path().join(".diskmirror").join(NAME);
         std::fs::write(&path, "{}").expect("writable");
         assert_eq!(read(&root).expect("readable"), None);
         std::fs::remove_file(&path).expect("it is there");

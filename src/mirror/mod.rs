@@ -6,6 +6,7 @@
 
 mod check;
 mod find;
+pub mod kept;
 mod lock;
 pub mod mark;
 mod mounted;
@@ -17,4 +18,4 @@ pub use find::{Found, find, whereabouts};
 pub use lock::{busy, lock, locked_by};
 pub use mounted::{Access, Mounted, look_at_marks, mount_point, write_initial_marks};
 pub use open::{Opened, sweep};
-pub use source::{Source, check_role, open_source};
+pub use source::{Source, check_role, note_service, open_source};

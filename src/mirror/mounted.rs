@@ -135,11 +135,32 @@ fn mount_one(
     sources: &[node::DeviceNumber],
 ) -> Result<Mounted> {
     let (root, at) = mount_and_prove(volume, node, at, access, sources)?;
-    let found = mark::read(&root)?;
+    let mark = ours(mirror, volume, node, mark::read(&root)?)?;
+    Ok(Mounted { root, mark, at })
+}
+
+/// The mark that was found, if it is this mirror's and the mirror has not been the server since.
+fn ours(mirror: &Mirror, volume: &Volume, node: &Path, found: Option<Mark>) -> Result<Mark, Refusal> {
     match found {
-        Some(mark) if mark::is_ours(&mark, mirror, &volume.mirror_uuid) => Ok(Mounted { root, mark, at }),
-        other => Err(not_ours(volume, node, other.as_ref()).into()),
+        Some(mark) if !mark::is_ours(&mark, mirror, &volume.mirror_uuid) => {
+            Err(not_ours(volume, node, Some(&mark)))
+        }
+        Some(Mark { serving_since: Some(since), .. }) => Err(has_served(mirror, since)),
+        Some(mark) => Ok(mark),
+        None => Err(not_ours(volume, node, None)),
     }
+}
+
+fn has_served(mirror: &Mirror, since: i64) -> Refusal {
+    let when = jiff::Timestamp::from_second(since).map_or_else(
+        |_| "some time".to_owned(),
+        |time| time.to_zoned(jiff::tz::TimeZone::system()).to_string(),
+    );
+    let what = format!("refusing to refresh {}: it has run as the server itself", mirror.disk.title());
+    Refusal::new(what, UNTOUCHED)
+        .why(format!("since {when} it was used in place of this primary: what it holds may be newer"))
+        .remedy("to go on with what the mirror holds: boot from it, and there: diskmirror init --mirror DISK")
+        .remedy("to go on with what this primary holds, and lose the rest: diskmirror init --mirror DISK")
 }
 
 fn not_ours(volume: &Volume, node: &Path, found: Option<&Mark>) -> Refusal {
@@ -216,10 +237,8 @@ pub fn look_at_marks(
         let (root, at) = mount_and_prove(volume, node, at, Access::ReadOnly, sources)?;
         let found = mark::read(&root).unwrap_or_default();
         drop((root, at));
-        match found {
-            Some(mark) if mark::is_ours(&mark, mirror, &volume.mirror_uuid) => {}
-            None if needs_replay(node, volume.kind)? => {}
-            other => return Err(not_ours(volume, node, other.as_ref()).into()),
+        if found.is_some() || !needs_replay(node, volume.kind)? {
+            ours(mirror, volume, node, found)?;
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The primary's file systems: mounted, whole, the ones the configuration means, and not empty.
 
 use super::find::UNTOUCHED;
+use super::mark::{self, Mark};
 use crate::config::{Mirror, Volume, below};
 use crate::refusal::Refusal;
 use crate::sys::dir::{open_root, read_names};
@@ -17,18 +18,54 @@ pub struct Source {
     pub device: DeviceNumber,
 }
 
-/// Checks that the system does not run from the mirror itself: after a failover the roles are reversed.
+/// Checks that the system does not run from the mirror itself: after a failover the roles are reversed. The mirror's own
+/// copy of the configuration says so, and has both sides turned.
 ///
 /// # Errors
-/// A `Refusal` if it does.
+/// A `Refusal` if it does, or if the configuration is the mirror's copy and the system is another.
 pub fn check_role(root: &Path, mirror: &Mirror) -> Result<(), Refusal> {
     // A root whose UUID cannot be told is refused as a source.
-    let Ok(Some(uuid)) = open_root(root).and_then(filesystem_uuid) else { return Ok(()) };
-    let Some(volume) = mirror.volumes.iter().find(|volume| volume.mirror_uuid == uuid) else { return Ok(()) };
-    Err(Refusal::new("refusing to refresh: the roles are reversed", UNTOUCHED)
-        .why(format!("the system runs from the mirror: {} is its {}", root.display(), volume.mount))
-        .why(format!("the configuration names it ({uuid}) as what is to be overwritten"))
-        .remedy("put a new disk in, and make it the mirror of this one: diskmirror init --mirror DISK"))
+    let uuid = open_root(root).and_then(filesystem_uuid).ok().flatten();
+    let of = |side: fn(&Volume) -> &String| {
+        mirror.volumes.iter().find(|volume| Some(side(volume)) == uuid.as_ref())
+    };
+    if !mirror.reversed {
+        let Some(volume) = of(|volume| &volume.mirror_uuid) else { return Ok(()) };
+        return Err(reversed()
+            .why(format!("the system runs from the mirror: {} is its {}", root.display(), volume.mount))
+            .why("the configuration names it as what is to be overwritten"));
+    }
+    if of(|volume| &volume.primary_uuid).is_some() {
+        let (this, old) = (mirror.primary.title(), mirror.disk.title());
+        return Err(reversed()
+            .why(format!("this system runs from {this}, which was the mirror of {old}"))
+            .why("it has no mirror of its own yet"));
+    }
+    let what = "refusing to refresh: the configuration is the copy that belongs to the mirror";
+    Err(Refusal::new(what, UNTOUCHED)
+        .why(format!("it says that the system runs from {}, and it does not", mirror.primary.title()))
+        .remedy("put this system's own configuration back, or have it written anew: diskmirror init --mirror DISK"))
+}
+
+fn reversed() -> Refusal {
+    Refusal::new("refusing to refresh: the roles are reversed", UNTOUCHED)
+        .remedy("put a new disk in, and make it the mirror of this one: diskmirror init --mirror DISK")
+}
+
+/// Where the system runs from the mirror, notes that on it, once: the old primary, should it come back, must not
+/// overwrite what is newer here.
+///
+/// # Errors
+/// Those of writing the mark.
+pub fn note_service(root: &Path, mirror: &Mirror, now: i64) -> anyhow::Result<()> {
+    let dir = open_root(root)?;
+    let uuid = filesystem_uuid(&dir)?.unwrap_or_default();
+    match mark::read(&dir)? {
+        Some(found) if mark::is_ours(&found, mirror, &uuid) && found.serving_since.is_none() => {
+            mark::write(&dir, &Mark { serving_since: Some(now), ..found })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What a refusal of one file system can promise: the others may be refreshed all the same.

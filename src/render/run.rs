@@ -43,10 +43,21 @@ pub fn json(record: &RunRecord) -> String {
     if let Some(message) = &record.message {
         object["message"] = message.as_str().into();
     }
+    if let Some(boot) = &record.boot {
+        object["boot"] = serde_json::json!(boot);
+    }
     if !record.errors.is_empty() {
         object["errors"] = record.errors.clone().into();
     }
     object.to_string()
+}
+
+/// Why the mirror may not boot alone, a line each.
+pub fn boot_lines(record: &RunRecord) -> Vec<String> {
+    let boot = record.boot.iter();
+    let lines =
+        |what, lines: &[String]| lines.iter().map(|line| format!("{what}: {line}")).collect::<Vec<_>>();
+    boot.flat_map(|boot| [lines("boot", &boot.problems), lines("audit", &boot.findings)].concat()).collect()
 }
 
 /// The run's lines in the log, each with the time `now`.
@@ -58,7 +69,7 @@ pub fn log_lines(record: &RunRecord, now: &str) -> String {
     let mut lines =
         vec![format!("run{head} of {}: {}: {}", record.mirror, record.state.name(), summary(record))];
     lines.extend(record.message.iter().flat_map(|message| message.lines()).map(|line| format!("  {line}")));
-    lines.extend(record.errors.iter().map(|error| format!("  {error}")));
+    lines.extend(record.errors.iter().chain(boot_lines(record).iter()).map(|error| format!("  {error}")));
     lines.iter().map(|line| format!("{now} {line}\n")).collect()
 }
 

@@ -56,6 +56,18 @@ impl Node {
         Some(text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
+    /// The loadable kernel modules that drive it, from the disk up to its controller: `sd_mod`, `ahci`. What is built into
+    /// the kernel is not among them, and a loop device has none.
+    pub fn drivers(&self) -> Vec<String> {
+        let module = |device: &Path| {
+            let module = fs::read_link(device.join("driver/module")).ok()?;
+            let name = module.file_name()?.to_string_lossy().into_owned();
+            Path::new("/sys/module").join(&name).join("initstate").exists().then_some(name)
+        };
+        let device = fs::canonicalize(self.sysfs.join("device")).unwrap_or_else(|_| self.sysfs.clone());
+        device.ancestors().take_while(|path| path.starts_with("/sys/devices")).filter_map(module).collect()
+    }
+
     /// The number of a partition; none for a whole disk.
     pub fn partition(&self) -> Option<u32> {
         self.attribute("partition")?.parse().ok()

@@ -64,7 +64,8 @@ pub(super) fn prepare(
     change: &Change,
 ) -> Result<Pending, Fault> {
     let temporary = workspace.name();
-    let Made { locks, bytes, torn } = make(pass, source, change, &workspace.dir, &temporary)?;
+    let want = pass.options.wanted.of(path, &change.name);
+    let Made { locks, bytes, torn } = make(pass, source, change, want, &workspace.dir, &temporary)?;
     let (dir, name) = (path.clone(), change.name.clone());
     Ok(Pending { dir, name, temporary, kind: change.kind, over: change.over, locks, bytes, torn })
 }

@@ -10,6 +10,7 @@ use super::merge::{Pair, merge};
 use super::pass::{Pass, at_root};
 use super::relpath::RelPath;
 use super::tally::Tally;
+use super::wanted::{InDir, Want};
 use crate::sys::dir::{Handle, open_path, open_read, read_symlink};
 use crate::sys::stat::{Kind, Stat};
 use std::sync::Arc;
@@ -42,6 +43,8 @@ struct Sides<'a> {
     mirror: Option<Handle>,
     /// Whether the source's names are all known: else nothing may be deleted.
     whole: bool,
+    /// Entries whose content shall not be the source's.
+    wanted: Option<&'a InDir>,
     found: Found,
 }
 
@@ -67,7 +70,8 @@ pub(super) fn compare_dir(pass: &Pass<'_>, task: &Task) -> Result<Option<(DirCha
         None
     };
     let path = Arc::new(task.path.clone());
-    let mut sides = Sides { pass, path, source, mirror, whole: true, found: Found::default() };
+    let wanted = pass.options.wanted.in_dir(&path);
+    let mut sides = Sides { pass, path, source, mirror, whole: true, wanted, found: Found::default() };
     sides.entries()?;
     let own = sides.own()?;
     sides.close(own)
@@ -183,7 +187,7 @@ impl Sides<'_> {
     }
     fn change(&mut self, source: &Entry, stat: &Stat, over: Option<Kind>, aspects: Aspects) {
         let action = if aspects.needs_making() { Action::Make } else { Action::Adjust };
-        let size = if stat.kind == Kind::File { stat.size } else { 0 };
+        let size = self.size(&source.name, stat);
         tally(&mut self.found.tally, action, size);
         let (kind, ino, name) = (stat.kind, stat.ino, source.name.clone());
         self.found.changes.push(Change { action, kind, over, aspects, ino, size, name });
@@ -194,7 +198,7 @@ impl Sides<'_> {
             name: source.name.clone(),
             kind: a.kind,
             ino: a.ino,
-            size: if a.kind == Kind::File { a.size } else { 0 },
+            size: self.size(&source.name, a),
             mirror_ino: b.filter(|b| b.kind == a.kind).map(|b| b.ino),
             over: b.map(|b| b.kind),
             aspects,
@@ -228,9 +232,24 @@ impl Sides<'_> {
         self.found.changes.push(Change { action, kind, over, aspects, ino: entries, size: 0, name });
         Ok(())
     }
+    /// The content that an entry shall have instead of the source's.
+    fn want(&self, name: &[u8]) -> Option<&Want> {
+        self.wanted?.get(name)
+    }
+    /// Bytes of content that an entry shall have.
+    fn size(&self, name: &[u8], stat: &Stat) -> u64 {
+        match stat.kind {
+            Kind::File => self.want(name).map_or(stat.size, Want::length),
+            _ => 0,
+        }
+    }
     /// In what two entries of one type, not directories, differ.
     fn aspects(&self, name: &[u8], a: &Stat, b: &Stat) -> Result<Aspects, Fault> {
-        let quick = self.quick_aspects(name, a, b)?;
+        let want = self.want(name).filter(|_| a.kind == Kind::File);
+        if want.is_some_and(|want| want.is_outdated(a.size)) {
+            return Err(Fault::Changing);
+        }
+        let quick = self.quick_aspects(name, a, b, want)?;
         if quick.needs_making() {
             return Ok(quick);
         }
@@ -243,21 +262,28 @@ impl Sides<'_> {
                 open_path(&mirror.fd, name).on_mirror("opening")?,
             )
         };
-        if a.kind == Kind::File && self.pass.options.suspects(b) {
+        let copied = want.map_or(a.size, |want| want.source_bytes);
+        if a.kind == Kind::File && self.pass.options.suspects(b) && copied > 0 {
             if source.path_only {
                 return Err(Fault::Source("reading", std::io::ErrorKind::PermissionDenied.into()));
             }
-            if mirror.path_only || !content::equal(self.pass, &source.fd, &mirror.fd, a.size)? {
+            if mirror.path_only || !content::equal(self.pass, &source.fd, &mirror.fd, copied)? {
                 return Ok(quick | Aspects::CONTENT);
             }
+        }
+        if want.is_some_and(|want| mirror.path_only || !content::ends_as(&mirror.fd, want)) {
+            return Ok(quick | Aspects::CONTENT);
         }
         compare((&source, a), (&mirror, b), &self.pass.rules).on_source("reading attributes")
     }
     /// What can be told without opening anything.
-    fn quick_aspects(&self, name: &[u8], a: &Stat, b: &Stat) -> Result<Aspects, Fault> {
+    fn quick_aspects(&self, name: &[u8], a: &Stat, b: &Stat, want: Option<&Want>) -> Result<Aspects, Fault> {
         let stats = compare_stats(a, b, &self.pass.rules);
+        let size = want.map_or(a.size, Want::length);
+        // What is wanted whole is compared itself, whatever the times say.
+        let by_time = want.is_none_or(|want| want.source_bytes > 0);
         let content = match a.kind {
-            Kind::File => a.size != b.size || a.mtime != b.mtime,
+            Kind::File => size != b.size || by_time && a.mtime != b.mtime,
             Kind::Block | Kind::Char => a.rdev != b.rdev,
             Kind::Symlink => match &self.mirror {
                 Some(mirror) => {
@@ -268,7 +294,7 @@ impl Sides<'_> {
             },
             Kind::Fifo | Kind::Socket | Kind::Dir => false,
         };
-        Ok(stats | Aspects::CONTENT.when(content) | Aspects::SIZE.when(a.size != b.size))
+        Ok(stats | Aspects::CONTENT.when(content) | Aspects::SIZE.when(size != b.size))
     }
     /// In what the directory itself differs.
     fn own(&mut self) -> Result<Aspects, Error> {

@@ -2,6 +2,7 @@
 
 use super::fault::{Fault, Sided};
 use super::pass::Pass;
+use super::wanted::Want;
 use rustix::fs::{SeekFrom, ftruncate, seek};
 use rustix::io::{Errno, pread, pwrite};
 use std::cell::RefCell;
@@ -36,6 +37,24 @@ pub(super) fn copy(pass: &Pass<'_>, source: &OwnedFd, mirror: &OwnedFd, size: u6
         ftruncate(mirror, size).map_err(io::Error::from).on_mirror("writing")?;
     }
     Ok(written)
+}
+
+/// Writes what `want` says into `mirror`, an empty file, from `source`. Gives back the bytes that were written.
+pub(super) fn copy_wanted(
+    pass: &Pass<'_>,
+    source: &OwnedFd,
+    mirror: &OwnedFd,
+    want: &Want,
+) -> Result<u64, Fault> {
+    let written = copy(pass, source, mirror, want.source_bytes)?;
+    write_all_at(mirror, &want.then, want.source_bytes).on_mirror("writing")?;
+    Ok(written + want.then.len() as u64)
+}
+
+/// Whether `mirror` ends with what `want` says behind the source's part. One that cannot be read does not.
+pub(super) fn ends_as(mirror: &OwnedFd, want: &Want) -> bool {
+    let mut end = vec![0; want.then.len()];
+    reads(mirror, &mut end, want.source_bytes).is_ok_and(|()| end == want.then)
 }
 
 /// The bytes that `copy` would write: `size` without the holes.

@@ -37,7 +37,8 @@ pub struct FileError {
 pub(super) enum Fault {
     /// It is not there any more, or something else is in its place: normal on a living system.
     Vanished,
-    /// It was still being written at the third try; the mirror has what the last try read.
+    /// It was still being written at the third try; the mirror has what the last try read; or, where something
+    /// else is wanted that was decided for what it was before, what the mirror had.
     Changing,
     /// The work shall end.
     Stopped,

@@ -5,6 +5,7 @@ use super::content;
 use super::fault::{Fault, Sided};
 use super::metadata::Wanted;
 use super::pass::Pass;
+use super::wanted::Want;
 use crate::sys::dir::{self, Handle};
 use crate::sys::flags::{self, NO_COW};
 use crate::sys::stat::{Kind, Stat};
@@ -23,18 +24,21 @@ pub(super) struct Made {
     pub torn: bool,
 }
 
-/// Makes the entry that `change` describes and that is in the source's directory `source`, as `name` in `place`.
-/// Nothing is left behind if it fails.
+/// Makes the entry that `change` describes and that is in the source's directory `source`, as `name` in `place`, with
+/// the content that is wanted instead of the source's, if any is. Nothing is left behind if it fails.
 pub(super) fn make(
     pass: &Pass<'_>,
     source: &Handle,
     change: &Change,
+    want: Option<&Want>,
     place: &Handle,
     name: &[u8],
 ) -> Result<Made, Fault> {
     let (handle, stat) = open_source(pass, source, change)?;
     if stat.kind == Kind::File {
-        return make_file(pass, &handle, stat, place, name);
+        let made = dir::create_file(&place.fd, name).on_mirror("making")?;
+        return fill(pass, &handle, stat, want, &made, place, name)
+            .map_err(|fault| discard(place, name, fault));
     }
     make_other(&handle, &stat, place, name)?;
     let finished =
@@ -76,30 +80,26 @@ fn make_other(handle: &Handle, stat: &Stat, place: &Handle, name: &[u8]) -> Resu
     dir::make_node(&place.fd, name, stat).on_mirror(doing)
 }
 
-fn make_file(
-    pass: &Pass<'_>,
-    source: &Handle,
-    stat: Stat,
-    place: &Handle,
-    name: &[u8],
-) -> Result<Made, Fault> {
-    let made = dir::create_file(&place.fd, name).on_mirror("making")?;
-    fill(pass, source, stat, &made, place, name).map_err(|fault| discard(place, name, fault))
-}
-
 fn fill(
     pass: &Pass<'_>,
     source: &Handle,
     mut stat: Stat,
+    want: Option<&Want>,
     made: &Handle,
     place: &Handle,
     name: &[u8],
 ) -> Result<Made, Fault> {
     let mut tries = 0;
     loop {
+        if want.is_some_and(|want| want.is_outdated(stat.size)) {
+            return Err(Fault::Changing);
+        }
         let wanted = Wanted::read(source, stat, &pass.rules).on_source("reading attributes")?;
         set_no_cow(&wanted, made).on_mirror("setting flags of")?;
-        let bytes = content::copy(pass, &source.fd, &made.fd, stat.size)?;
+        let bytes = match want {
+            Some(want) => content::copy_wanted(pass, &source.fd, &made.fd, want)?,
+            None => content::copy(pass, &source.fd, &made.fd, stat.size)?,
+        };
         let after = source.stat().on_source("examining")?;
         tries += 1;
         let changed = (after.size, after.mtime, after.ctime) != (stat.size, stat.mtime, stat.ctime);

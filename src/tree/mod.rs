@@ -31,6 +31,7 @@ mod stream;
 mod subtree;
 mod tally;
 mod view;
+mod wanted;
 mod workspace;
 
 pub use batch::apply_additions;
@@ -46,4 +47,5 @@ pub use scan::{Changes, scan};
 pub use stream::stream;
 pub use tally::{Tally, TooManyDeletions, decide};
 pub use view::View;
+pub use wanted::{Want, Wanted};
 pub use workspace::{Leftover, leftover};

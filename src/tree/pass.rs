@@ -6,6 +6,7 @@ use super::excludes::Excludes;
 use super::fault::{Error, Fault};
 use super::relpath::RelPath;
 use super::view::View;
+use super::wanted::Wanted;
 use crate::monitor::Monitor;
 use crate::sys::signal::{progress_requested, stop_requested};
 use crate::sys::stat::{Stat, Timestamp};
@@ -19,6 +20,8 @@ use std::sync::Mutex;
 pub struct Options {
     /// What is left out on both sides.
     pub excludes: Excludes,
+    /// What the mirror shall hold instead of the source's content.
+    pub wanted: Wanted,
     /// After a run that did not end: every mirror inode whose own ctime is not older is compared by content.
     pub suspect_since: Option<Timestamp>,
     /// Compare the content of every file, whatever its size and time say.
@@ -33,6 +36,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             excludes: Excludes::default(),
+            wanted: Wanted::default(),
             suspect_since: None,
             compare_content: false,
             privileged: rustix::process::geteuid().is_root(),

@@ -7,6 +7,7 @@ use super::counts::Counts;
 use super::fault::{Error, Fault, Sided};
 use super::make::open_source;
 use super::pass::{Options, Pass, at_root};
+use super::relpath::RelPath;
 use super::scan::Changes;
 use super::view::View;
 use crate::monitor::{Monitor, Unit};
@@ -46,14 +47,14 @@ fn in_dir(pass: &Pass<'_>, change: &DirChange) -> Result<(), Error> {
     pass.count(|counts| counts.metadata_changed += u64::from(change.adjusts_itself()));
     for one in &change.changes {
         pass.go_on()?;
-        let looked_at = look_at(pass, &source, one);
+        let looked_at = look_at(pass, &source, &change.path, one);
         pass.enter(|| change.path.join(&one.name), looked_at)?;
         pass.monitor.advance(one.size);
     }
     Ok(())
 }
 
-fn look_at(pass: &Pass<'_>, source: &Handle, change: &Change) -> Result<(), Fault> {
+fn look_at(pass: &Pass<'_>, source: &Handle, dir: &RelPath, change: &Change) -> Result<(), Fault> {
     if change.action == Action::Make && change.kind == Kind::Dir {
         pass.count(|counts| counts.directories_made += 1);
         return Ok(());
@@ -66,8 +67,9 @@ fn look_at(pass: &Pass<'_>, source: &Handle, change: &Change) -> Result<(), Faul
     if stat.kind.is_device() && !pass.rules.privileged {
         return Err(Fault::Mirror("making device", std::io::Error::from_raw_os_error(libc::EPERM)));
     }
-    let bytes = match stat.kind {
-        Kind::File => data_bytes(&handle.fd, stat.size).on_source("reading")?,
+    let bytes = match (stat.kind, pass.options.wanted.of(dir, &change.name)) {
+        (Kind::File, Some(want)) => want.length(),
+        (Kind::File, None) => data_bytes(&handle.fd, stat.size).on_source("reading")?,
         _ => 0,
     };
     pass.count(|counts| {

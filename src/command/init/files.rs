@@ -97,6 +97,7 @@ fn configuration(place: &Place, plan: &Plan, survey: &Survey, old: Option<Config
     let excludes = old.iter().flat_map(|c| &c.mirrors).flat_map(|m| m.excludes.clone()).collect();
     let mirror = Mirror {
         name: MIRROR_NAME.into(),
+        reversed: false,
         primary: disk_id(&survey.primary.disk, &primary_id),
         disk: disk_id(&survey.mirror.disk, &plan.table_id),
         containers: plan.containers.iter().map(|c| container(place, c)).collect(),

@@ -2,6 +2,7 @@
 //!
 //! Whatever happens, a record is written, and the exit code comes from it.
 
+mod boot;
 mod excludes;
 mod log;
 mod work;
@@ -19,6 +20,7 @@ use crate::sys::lock::{Holder, Lock};
 use crate::sys::{mount, signal};
 use crate::tree;
 use anyhow::{Context, Result};
+use boot::Boot;
 use std::fs::DirBuilder;
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -92,7 +94,13 @@ fn recorded(job: &Job, record: &mut RunRecord, held: Lock) -> Result<()> {
 /// The run itself: find, open, and whatever happens in between, close.
 fn refresh(job: &Job, record: &mut RunRecord) -> Result<()> {
     mount::enter_private_namespace().context("cannot have a mount namespace of its own: is this root?")?;
-    mirror::check_role(job.root, job.mirror)?;
+    if let Err(reversed) = mirror::check_role(job.root, job.mirror) {
+        // Mounted somewhere else, it serves nobody.
+        if job.root == Path::new("/") && !job.args.dry_run {
+            mirror::note_service(job.root, job.mirror, job.now())?;
+        }
+        return Err(reversed.into());
+    }
     let sources = job.mirror.volumes.iter().map(|volume| mirror::open_source(job.root, volume)).collect();
     let works = Work::all(job, sources)?;
     work::refuse_without_sources(&works)?;
@@ -113,6 +121,7 @@ fn refresh_opened(
     mirror::look_at_marks(job.mirror, opened, &job.runtime_dir, &devices)?;
     let checked = check(job, opened)?;
     go_on()?;
+    let mut boot = Boot::prepare(job, &mut works, opened)?;
     let looked_at = opened.mount(job.mirror, &job.runtime_dir, Access::ReadOnly, &devices)?;
     work::scan(job, &mut works, &looked_at, &checked)?;
     if job.args.dry_run {
@@ -122,8 +131,9 @@ fn refresh_opened(
     looked_at.into_iter().rev().try_for_each(mirror::Mounted::unmount)?;
     let applied = match job.args.dry_run {
         true => Ok(()),
-        false => work::apply(job, &mut works, opened, record.id.unsigned_abs()),
+        false => work::apply(job, &mut works, &mut boot, opened, record.id.unsigned_abs()),
     };
+    record.boot = Some(boot.record);
     works.into_iter().for_each(|work| {
         if let Err(refusal) = &work.source {
             job.monitor.warn(&refusal.to_string());
@@ -167,8 +177,10 @@ const NOTHING_COPIED: &str = "nothing was copied to the mirror or deleted from i
 /// Enters the outcome into the record: the gravest counts.
 fn conclude(job: &Job, record: &mut RunRecord, outcome: Result<()>) {
     record.ended = Some(job.now());
-    let incomplete = record.total().errors > 0;
+    let boot = record.boot.clone().unwrap_or_default();
+    let incomplete = record.total().errors > 0 || !boot.problems.is_empty();
     record.state = match &outcome {
+        Ok(()) if !boot.findings.is_empty() => State::NotAlone,
         Ok(()) if incomplete => State::Incomplete,
         Ok(()) => State::Done,
         Err(_) if signal::stop_requested() => State::Stopped,
@@ -205,6 +217,9 @@ fn locked_out(job: &Job, record: &mut RunRecord, holder: Option<Holder>) -> Resu
 fn tell(job: &Job, record: &RunRecord) -> Result<()> {
     if let Some(message) = &record.message {
         eprintln!("error: {message}");
+    }
+    for line in render::run::boot_lines(record) {
+        job.monitor.warn(&line);
     }
     if !job.args.dry_run {
         log::append(&job.log_file, record);

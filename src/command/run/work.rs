@@ -1,6 +1,7 @@
 //! One run's work on the file systems, in the order of the design: look at all, decide on all, then write.
 
 use super::Job;
+use super::boot::Boot;
 use super::excludes;
 use crate::config::Volume;
 use crate::mirror::mark::{self, Knowledge, Mark};
@@ -10,8 +11,10 @@ use crate::refusal::{Failure, Refusal};
 use crate::sys::dir::sync_volume;
 use crate::sys::node::DeviceNumber;
 use crate::sys::stat::Timestamp;
-use crate::tree::{self, Changes, Counts, Options, TooManyDeletions, View};
+use crate::tree::{self, Changes, Counts, Options, TooManyDeletions, View, Wanted};
 use anyhow::{Context, Result};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// One file system on its way through a run.
@@ -22,6 +25,8 @@ pub struct Work<'a> {
     pub source: Result<Source, Refusal>,
     /// Its source, as the engine sees it.
     view: Option<View>,
+    /// What is left out of every file system.
+    patterns: Arc<Vec<String>>,
     options: Options,
     knowledge: Knowledge,
     /// What is to be done; none while streaming.
@@ -37,7 +42,7 @@ impl<'a> Work<'a> {
     /// Those of entering a source that is there.
     pub fn all(job: &'a Job, sources: Vec<Result<Source, Refusal>>) -> Result<Vec<Work<'a>>> {
         let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
-        let patterns = excludes::patterns(job.config, job.mirror, job.root, &swaps);
+        let patterns = Arc::new(excludes::patterns(job.config, job.mirror, job.root, &swaps));
         let one = |(volume, source): (&'a Volume, Result<Source, Refusal>)| {
             let view = source.as_ref().ok().map(view).transpose()?;
             let options =
@@ -47,6 +52,7 @@ impl<'a> Work<'a> {
                 volume,
                 source,
                 view,
+                patterns: patterns.clone(),
                 options,
                 knowledge,
                 changes: None,
@@ -55,6 +61,23 @@ impl<'a> Work<'a> {
             })
         };
         job.mirror.volumes.iter().zip(sources).map(one).collect()
+    }
+
+    /// Its source's root directory, if it has one.
+    pub fn root(&self) -> Option<&OwnedFd> {
+        self.view.as_ref().map(View::root)
+    }
+
+    /// Takes in what its mirror shall hold instead of the source's files, and which of the mirror's files (patterns) are
+    /// nobody's but its own.
+    ///
+    /// # Errors
+    /// Those of a pattern that is none.
+    pub fn for_boot(&mut self, wanted: Wanted, own: &[String]) -> Result<(), Refusal> {
+        let patterns: Vec<String> = self.patterns.iter().chain(own).cloned().collect();
+        self.options.excludes = excludes::on_volume(&patterns, &self.volume.mount)?;
+        self.options.wanted = wanted;
+        Ok(())
     }
 
     /// The device its source lies on, if it has one.
@@ -215,18 +238,30 @@ fn too_many(job: &Job, work: &Work<'_>, many: &TooManyDeletions) -> Refusal {
     ))
 }
 
-/// Writes: marks dirty, additions everywhere, flush, deletions everywhere, flush, marks clean.
+/// Writes: marks dirty, additions everywhere, flush, loaders, flush, deletions everywhere, flush, marks clean.
 ///
 /// # Errors
 /// A `Failure` that says what is true of the mirror now.
-pub fn apply(job: &Job, works: &mut [Work<'_>], opened: &Opened<'_>, run: u64) -> Result<()> {
+pub fn apply(
+    job: &Job,
+    works: &mut [Work<'_>],
+    boot: &mut Boot,
+    opened: &Opened<'_>,
+    run: u64,
+) -> Result<()> {
     let devices: Vec<DeviceNumber> = works.iter().filter_map(Work::device).collect();
     let mut mounted = opened.mount(job.mirror, &job.runtime_dir, Access::ReadWrite, &devices)?;
-    write_all(job, works, &mut mounted, run).map_err(|error| unfinished(works, error))?;
+    write_all(job, works, boot, &mut mounted, run).map_err(|error| unfinished(works, error))?;
     mounted.into_iter().rev().try_for_each(Mounted::unmount)
 }
 
-fn write_all(job: &Job, works: &mut [Work<'_>], mounted: &mut [Mounted], run: u64) -> Result<()> {
+fn write_all(
+    job: &Job,
+    works: &mut [Work<'_>],
+    boot: &mut Boot,
+    mounted: &mut [Mounted],
+    run: u64,
+) -> Result<()> {
     for one in mounted.iter_mut() {
         one.mark = one.mark.begun(run, job.now());
         mark::write(&one.root, &one.mark)?;
@@ -234,6 +269,8 @@ fn write_all(job: &Job, works: &mut [Work<'_>], mounted: &mut [Mounted], run: u6
     for (work, one) in works.iter_mut().zip(&*mounted) {
         work.add(job, one)?;
     }
+    flush(mounted)?;
+    boot.install(job, mounted);
     flush(mounted)?;
     for (work, one) in works.iter_mut().zip(&*mounted) {
         work.delete(job, one)?;

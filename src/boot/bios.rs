@@ -1,0 +1,242 @@
+//! The loader that a BIOS starts: boot code in the disk's first sector and, for GRUB, its core image in the gap behind it
+//! (MBR) or in the BIOS boot partition (GPT).
+//!
+//! It is copied where it stands alone: the core names nobody, and lies at the same sectors of both disks. Else
+//! grub-install makes one for the mirror. Either way what lies there is compared at each run with what should.
+
+use super::files::Tree;
+use crate::boot_block;
+use crate::identity::IdentityMap;
+use crate::layer::boot_block::{BOOT_BLOCK_BYTES, BOOT_CODE, has_code, is_signed};
+use crate::layer::grub_core;
+use crate::layout::{Content, Layout, Survey, Table, TableKind};
+use crate::refusal::Failure;
+use crate::retarget;
+use crate::sys::block::BlockDevice;
+use crate::sys::command;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// The gap that is copied is no longer than what `init` keeps free in front of the first partition.
+const MOST_GAP: u64 = 1 << 20;
+
+/// How the mirror gets its loader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bios {
+    /// The primary's disk has no boot code.
+    None,
+    /// These stretches of the primary, each at the same offset of the mirror: core first, boot code last.
+    Copy(Vec<Stretch>),
+    /// `grub-install`, because of this.
+    Install(String),
+}
+
+/// So many bytes from an offset on, the same on both disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    offset: u64,
+    length: u64,
+}
+
+const CODE: Stretch = Stretch { offset: BOOT_CODE.start as u64, length: BOOT_CODE.end as u64 };
+
+/// A decision, and what the administrator should know of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// How the mirror gets its loader.
+    pub bios: Bios,
+    /// Whether a loader was found that is known to work so.
+    pub is_known: bool,
+}
+
+/// Decides how the mirror gets its loader. Reads the primary's disk.
+///
+/// # Errors
+/// Those of reading it.
+pub fn decide(survey: &Survey, map: &IdentityMap) -> Result<Decision> {
+    let disk = Path::new(&survey.primary.disk.path);
+    let device = BlockDevice::open_read(disk).with_context(|| format!("cannot open {}", disk.display()))?;
+    let read = |offset, length: u64| {
+        device.read_span(offset, length as usize).with_context(|| format!("cannot read {}", disk.display()))
+    };
+    let block: [u8; BOOT_BLOCK_BYTES] =
+        read(0, BOOT_BLOCK_BYTES as u64)?.try_into().expect("as many bytes as were asked for");
+    if !is_signed(&block) || !has_code(&block) {
+        return Ok(Decision { bios: Bios::None, is_known: false });
+    }
+    let table = survey.primary.table().context("the primary has no partition table")?;
+    let Some(core) = core_place(survey, table, &block) else {
+        // Boot code speaks in sectors.
+        let alike = survey.primary.disk.logical_sector == survey.mirror.disk.logical_sector;
+        let bios = if alike { Bios::Copy(vec![CODE]) } else { Bios::None };
+        return Ok(Decision { bios, is_known: false });
+    };
+    let bytes = read(core.offset, core.length)?;
+    let bios = match why_not_copied(survey, table, core, &bytes, map) {
+        None => Bios::Copy(vec![core, CODE]),
+        Some(why) => Bios::Install(why),
+    };
+    Ok(Decision { bios, is_known: true })
+}
+
+/// Where GRUB's core image lies on the primary; none if the boot code is not GRUB's, or leads nowhere.
+fn core_place(survey: &Survey, table: &Table, block: &[u8; BOOT_BLOCK_BYTES]) -> Option<Stretch> {
+    let sector = u64::from(survey.primary.disk.logical_sector);
+    let offset = grub_core::core_sector(block)?.checked_mul(sector)?;
+    match table.kind {
+        TableKind::Dos => {
+            let first = table.partitions.iter().map(|partition| partition.start.0).min()?;
+            let length = first.min(MOST_GAP).checked_sub(offset)?;
+            Some(Stretch { offset, length })
+        }
+        TableKind::Gpt => {
+            let holds = |p: &&crate::layout::Partition| p.start.0 == offset && p.content == Content::BiosBoot;
+            let partition = table.partitions.iter().find(holds)?;
+            Some(Stretch { offset, length: partition.size.0 })
+        }
+    }
+}
+
+fn why_not_copied(
+    survey: &Survey,
+    table: &Table,
+    core: Stretch,
+    bytes: &[u8],
+    map: &IdentityMap,
+) -> Option<String> {
+    let (from, to) = (&survey.primary.disk, &survey.mirror.disk);
+    if from.logical_sector != to.logical_sector {
+        return Some("the disks' sectors differ in size".into());
+    }
+    if !has_room(&survey.mirror, table.kind, core) {
+        return Some("the mirror's partitions lie elsewhere".into());
+    }
+    match grub_core::unpack(bytes) {
+        Err(error) => Some(format!("GRUB's core image cannot be read: {error}")),
+        Ok(unpacked) => names_somebody(&unpacked.bytes, map),
+    }
+}
+
+/// What of the primary a core image names: an identifier, or a disk by its place among the firmware's.
+fn names_somebody(core: &[u8], map: &IdentityMap) -> Option<String> {
+    if let Some(found) = retarget::find_bytes(core, map).into_iter().next() {
+        return Some(format!("GRUB's core image names {}", found.primary));
+    }
+    let by_number = [b"(hd".as_slice(), b"(ahci", b"(ata", b"(mduuid", b"(lvm", b"(crypto"];
+    let is_there = |what: &&&[u8]| core.windows(what.len()).any(|window| window == **what);
+    let named = by_number.iter().find(is_there)?;
+    Some(format!("GRUB's core image names a disk as {}…", String::from_utf8_lossy(named)))
+}
+
+/// Whether the mirror has the same room for the core that the primary has.
+fn has_room(mirror: &Layout, kind: TableKind, core: Stretch) -> bool {
+    let Some(table) = mirror.table().filter(|table| table.kind == kind) else { return false };
+    let end = core.offset + core.length;
+    match kind {
+        TableKind::Dos => table.partitions.iter().all(|partition| partition.start.0 >= end),
+        TableKind::Gpt => table.partitions.iter().any(|partition| {
+            partition.content == Content::BiosBoot
+                && partition.start.0 == core.offset
+                && partition.size.0 >= core.length
+        }),
+    }
+}
+
+/// What grub-install was last run for, and what it left: kept with the mirror.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// A digest of what it depended on.
+    inputs: String,
+    /// A digest of the boot code and core that lie on the mirror since.
+    result: String,
+}
+
+/// Puts the loader on the mirror's disk where it is not there yet; says what is there now, and whether anything was written.
+///
+/// # Errors
+/// A `Failure` of reading, writing or of grub-install.
+pub fn install(
+    bios: &Bios,
+    survey: &Survey,
+    mirror: &Tree,
+    boot_directory: &Path,
+    before: &Installed,
+) -> Result<(Installed, bool)> {
+    let (from, to) = (Path::new(&survey.primary.disk.path), Path::new(&survey.mirror.disk.path));
+    match bios {
+        Bios::None => Ok((Installed::default(), false)),
+        Bios::Copy(stretches) => {
+            let mut wrote = false;
+            for stretch in stretches {
+                wrote |= boot_block::bring(from, to, stretch.offset, stretch.length)?;
+            }
+            Ok((Installed::default(), wrote))
+        }
+        Bios::Install(_) => {
+            let inputs = inputs(survey, mirror)?;
+            let now = Installed { result: loader_digest(&survey.mirror)?, inputs };
+            if now == *before {
+                return Ok((now, false));
+            }
+            grub_install(to, boot_directory)?;
+            Ok((Installed { result: loader_digest(&survey.mirror)?, ..now }, true))
+        }
+    }
+}
+
+/// A digest of what grub-install depends on: the loader that the primary has, the mirror's identifiers, its modules.
+fn inputs(survey: &Survey, mirror: &Tree) -> Result<String> {
+    let mut digest = blake3::Hasher::new();
+    digest.update(loader_digest(&survey.primary)?.as_bytes());
+    digest.update(serde_json::to_string(&survey.mirror.content)?.as_bytes());
+    digest.update(&mirror.read("/boot/grub/i386-pc/moddep.lst")?.unwrap_or_default());
+    Ok(digest.finalize().to_hex().to_string())
+}
+
+/// A digest of a disk's boot code and of all in front of its first partition, or of its BIOS boot partition.
+fn loader_digest(layout: &Layout) -> Result<String> {
+    let disk = Path::new(&layout.disk.path);
+    let device = BlockDevice::open_read(disk).with_context(|| format!("cannot open {}", disk.display()))?;
+    let mut digest = blake3::Hasher::new();
+    let table = layout.table().context("the disk has no partition table")?;
+    let core = table.partitions.iter().find(|partition| partition.content == Content::BiosBoot);
+    let gap =
+        table.partitions.iter().map(|partition| partition.start.0).min().unwrap_or_default().min(MOST_GAP);
+    let core = match (table.kind, core) {
+        (TableKind::Gpt, Some(partition)) => Stretch { offset: partition.start.0, length: partition.size.0 },
+        (TableKind::Gpt, None) => Stretch { offset: 0, length: 0 },
+        (TableKind::Dos, _) => {
+            let offset = BOOT_BLOCK_BYTES as u64;
+            Stretch { offset, length: gap.saturating_sub(offset) }
+        }
+    };
+    for stretch in [CODE, core] {
+        digest.update(&device.read_span(stretch.offset, stretch.length as usize)?);
+    }
+    Ok(digest.finalize().to_hex().to_string())
+}
+
+/// Debian and its kin, Fedora and its kin.
+const GRUB_INSTALL: [&str; 2] = ["grub-install", "grub2-install"];
+
+fn grub_install(disk: &Path, boot_directory: &Path) -> Result<()> {
+    let state = "the mirror's files are refreshed; its boot loader is the one it had";
+    let what = format!("cannot install GRUB on {}", disk.display());
+    let Some(program) = GRUB_INSTALL.into_iter().find(|program| command::is_installed(program)) else {
+        return Err(Failure::new(what, state)
+            .why("grub-install is not installed, and the primary's loader cannot be copied")
+            .remedy("apt-get install grub-pc-bin   # or: dnf install grub2-pc")
+            .into());
+    };
+    let directory = format!("--boot-directory={}", boot_directory.display());
+    let args = ["--target=i386-pc", &directory, &disk.to_string_lossy()];
+    let said = command::run(program, &args, b"").with_context(|| format!("cannot run {program}"))?;
+    match said.ok() {
+        true => Ok(()),
+        false => Err(Failure::new(what, state)
+            .why(format!("{program} ended with {}", said.status))
+            .why(said.stderr)
+            .into()),
+    }
+}

@@ -1,0 +1,246 @@
+//! The files of a system whose file systems are at hand as open directories, by the paths the booted system would use:
+//! links are followed inside of it, file systems are crossed where it mounts them, nothing outside is ever reached.
+//!
+//! The primary and the mirror are both looked at this way. Nothing is written here.
+
+use crate::sys::dir::{open_dir, open_path, open_read, read_names, read_symlink};
+use crate::sys::stat::{Kind, Stat};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Links followed in one path before it is called a circle, as in the kernel (path_resolution(7)).
+const MAX_LINKS: u32 = 40;
+
+/// A system: its file systems by mount point, the root among them.
+#[derive(Debug)]
+pub struct Tree {
+    volumes: Vec<(String, OwnedFd)>,
+}
+
+/// Where a path leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct At {
+    /// Which file system, in the order they were given.
+    pub volume: usize,
+    /// The path below its root, without a leading slash; empty for the root itself.
+    pub path: String,
+}
+
+impl At {
+    fn split(&self) -> (&str, &str) {
+        self.path.rsplit_once('/').unwrap_or(("", &self.path))
+    }
+}
+
+impl Tree {
+    /// A system of file systems, each with its absolute mount point.
+    pub fn new(volumes: Vec<(String, OwnedFd)>) -> Self {
+        Tree { volumes }
+    }
+
+    /// The mount point of a file system.
+    pub fn mount(&self, volume: usize) -> &str {
+        &self.volumes[volume].0
+    }
+
+    /// The root directory of a file system.
+    pub fn root(&self, volume: usize) -> &OwnedFd {
+        &self.volumes[volume].1
+    }
+
+    /// The file system that `path` belongs to by its mount points alone, and the path below it.
+    pub fn place(&self, path: &str) -> At {
+        let below = |mount: &str| {
+            let rest = path.strip_prefix(mount.trim_end_matches('/'))?;
+            (rest.is_empty() || rest.starts_with('/')).then(|| rest.trim_start_matches('/').to_owned())
+        };
+        let found = self
+            .volumes
+            .iter()
+            .enumerate()
+            .filter_map(|(n, (mount, _))| Some((mount.len(), n, below(mount)?)));
+        let (_, volume, path) = found.max_by_key(|(length, _, _)| *length).unwrap_or((0, 0, path.to_owned()));
+        At { volume, path }
+    }
+
+    /// Where an absolute path leads when every link is followed; none if nothing is there.
+    ///
+    /// # Errors
+    /// The system's; a circle of links.
+    pub fn resolve(&self, path: &str) -> io::Result<Option<At>> {
+        let mut rest: VecDeque<String> = parts(path).collect();
+        let (mut done, mut links) = (String::new(), 0);
+        while let Some(part) = rest.pop_front() {
+            if part == ".." {
+                done.truncate(done.rfind('/').unwrap_or(0));
+                continue;
+            }
+            let next = format!("{done}/{part}");
+            let Some(stat) = self.stat_at(&self.place(&next))? else { return Ok(None) };
+            if stat.kind != Kind::Symlink {
+                done = next;
+                continue;
+            }
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(io::Error::from_raw_os_error(libc::ELOOP));
+            }
+            let target = self.link_at(&self.place(&next))?;
+            if target.starts_with('/') {
+                done.clear();
+            }
+            parts(&target).rev().for_each(|part| rest.push_front(part));
+        }
+        Ok(Some(self.place(&done)))
+    }
+
+    /// What is at a path, links followed; none if nothing is there.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn stat(&self, path: &str) -> io::Result<Option<Stat>> {
+        match self.resolve(path)? {
+            Some(at) => self.stat_at(&at),
+            None => Ok(None),
+        }
+    }
+
+    /// What is at a place, itself; none if nothing is there.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn stat_at(&self, at: &At) -> io::Result<Option<Stat>> {
+        let (dir, name) = at.split();
+        let found = open_dir(self.root(at.volume), dir.as_bytes()).and_then(|dir| match name {
+            "" => crate::sys::stat::stat_fd(&dir),
+            name => open_path(&dir, name.as_bytes())?.stat(),
+        });
+        absent_is_none(found)
+    }
+
+    /// The content of a regular file, links followed; none if there is no such file.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        match self.resolve(path)? {
+            Some(at) => self.read_at(&at),
+            None => Ok(None),
+        }
+    }
+
+    /// The content of the regular file at a place; none if there is none.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn read_at(&self, at: &At) -> io::Result<Option<Vec<u8>>> {
+        let (dir, name) = at.split();
+        let opened =
+            open_dir(self.root(at.volume), dir.as_bytes()).and_then(|dir| open_read(&dir, name.as_bytes()));
+        let Some(handle) = absent_is_none(opened)? else { return Ok(None) };
+        if handle.stat()?.kind != Kind::File {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        File::from(handle.fd).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    /// The names in a directory, links on the way followed, sorted; none at all if there is no such directory. Names that are
+    /// not UTF-8 belong to no boot file and are passed over.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let Some(at) = self.resolve(path)? else { return Ok(Vec::new()) };
+        let Some(dir) = absent_is_none(open_dir(self.root(at.volume), at.path.as_bytes()))? else {
+            return Ok(Vec::new());
+        };
+        let (names, error) = read_names(dir.as_fd());
+        if let Some(error) = error {
+            return Err(error);
+        }
+        let mut names: Vec<String> =
+            names.into_iter().filter_map(|named| String::from_utf8(named.name.into()).ok()).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    fn link_at(&self, at: &At) -> io::Result<String> {
+        let (dir, name) = at.split();
+        let dir = open_dir(self.root(at.volume), dir.as_bytes())?;
+        let target = read_symlink(&dir, name.as_bytes())?;
+        String::from_utf8(target).map_err(|_| io::Error::from(ErrorKind::InvalidData))
+    }
+}
+
+fn parts(path: &str) -> impl DoubleEndedIterator<Item = String> + '_ {
+    path.split('/').filter(|part| !part.is_empty() && *part != ".").map(str::to_owned)
+}
+
+fn absent_is_none<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENXIO)
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    fn system(dir: &Path) -> Tree {
+        for sub in ["root/etc", "root/boot", "root/usr/etc", "boot/grub"] {
+            fs::create_dir_all(dir.join(sub)).expect("writable");
+        }
+        fs::write(dir.join("root/etc/fstab"), "the root's").expect("writable");
+        fs::write(dir.join("root/boot/hidden"), "below the mount").expect("writable");
+        fs::write(dir.join("boot/grub/grub.cfg"), "boot's").expect("writable");
+        symlink("/boot/grub/grub.cfg", dir.join("root/etc/grub2.cfg")).expect("writable");
+        symlink("../../etc/fstab", dir.join("root/usr/etc/tab")).expect("writable");
+        symlink("../../../../../../etc/hostname", dir.join("root/etc/outside")).expect("writable");
+        symlink("circle", dir.join("root/etc/circle")).expect("writable");
+        let open = |sub: &str| OwnedFd::from(File::open(dir.join(sub)).expect("there"));
+        Tree::new(vec![("/".into(), open("root")), ("/boot".into(), open("boot"))])
+    }
+
+    #[test]
+    fn a_path_leads_where_the_booted_system_would_find_it() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let tree = system(dir.path());
+        let read = |path: &str| {
+            tree.read(path).expect("readable").map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        };
+        assert_eq!(read("/etc/fstab").as_deref(), Some("the root's"));
+        assert_eq!(read("/etc/grub2.cfg").as_deref(), Some("boot's"), "over a link into another file system");
+        assert_eq!(read("/usr/etc/tab").as_deref(), Some("the root's"));
+        assert_eq!(read("/boot/hidden"), None, "what a mount hides is not there");
+        assert_eq!(read("/boot/grub"), None, "a directory is no file");
+        assert_eq!(tree.list("/boot").expect("readable"), ["grub"]);
+        assert_eq!(tree.list("/nowhere").expect("no error"), [""; 0]);
+        let at = tree.resolve("/etc/grub2.cfg").expect("no error").expect("there");
+        assert_eq!(at, At { volume: 1, path: "grub/grub.cfg".into() });
+    }
+
+    #[test]
+    fn no_link_leads_outside_and_a_circle_ends() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let tree = system(dir.path());
+        fs::write(dir.path().join("root/etc/hostname"), "inside").expect("writable");
+        assert_eq!(tree.read("/etc/outside").expect("no error").as_deref(), Some(b"inside".as_slice()));
+        assert!(tree.read("/etc/circle").is_err());
+    }
+}

@@ -1,0 +1,193 @@
+//! What is put behind each initramfs so that it opens the mirror: the files in it that name the primary, rewritten.
+//!
+//! Reading an image costs more than all else that a run does for the boot; what was found is kept and believed as long as
+//! the image's inode, size and times and the identifiers are the same.
+
+use super::files::{At, Tree};
+use crate::identity::{IdentityMap, Kind};
+use crate::layer::initramfs::{self, Initramfs, Override};
+use crate::retarget;
+use crate::sys::stat::{Kind as FileKind, Stat};
+use crate::tree::Want;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where images lie, in the system's own words, and how deep below.
+const PLACES: [(&str, u32); 3] = [("/boot", 3), ("/efi", 3), ("/boot/efi", 3)];
+/// What their names begin with.
+const NAMES: [&str; 2] = ["initrd", "initramfs"];
+
+/// What was found in one image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    /// Inode, size, mtime and ctime of the image: any change of it changes one of these.
+    stamp: String,
+    /// What is put behind it; nothing if it names nobody.
+    suffix: Vec<u8>,
+    /// Why the mirror may not boot with it.
+    problems: Vec<String>,
+}
+
+/// What was found in all images, by path, and for which identifiers and drivers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Memory {
+    wanted_for: String,
+    known: BTreeMap<String, Known>,
+}
+
+/// The images of a system and what the mirror needs of them.
+pub struct Images<'a> {
+    /// The primary's files.
+    pub source: &'a Tree,
+    /// Which identifier stands for which.
+    pub map: &'a IdentityMap,
+    /// Kernel modules that the mirror's disk is driven by.
+    pub drivers: &'a [String],
+    /// Where what was found is kept; nowhere in a dry run.
+    pub memory: &'a Path,
+}
+
+/// What one image shall be on the mirror.
+#[derive(Debug)]
+pub struct Image {
+    /// Where it lies.
+    pub at: At,
+    /// What the mirror shall hold; none where that is what the primary holds.
+    pub want: Option<Want>,
+    /// Why the mirror may not boot with it, a line each.
+    pub problems: Vec<String>,
+}
+
+impl Images<'_> {
+    /// Looks at every image that has changed since the last time; `keep` says whether what was found is kept for the next.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn look(&self, keep: bool) -> io::Result<Vec<Image>> {
+        let before = self.remembered();
+        let mut now = Memory { wanted_for: self.wanted_for(), known: BTreeMap::new() };
+        let mut images = Vec::new();
+        for (path, at, stat) in images_of(self.source)? {
+            let stamp = stamp(&stat);
+            let known = match before.known.get(&path).filter(|known| known.stamp == stamp) {
+                Some(known) => known.clone(),
+                None => self.examine(&path, &at, stamp)?,
+            };
+            let want = (!known.suffix.is_empty()).then(|| Want::source_then(stat.size, known.suffix.clone()));
+            images.push(Image { at, want, problems: known.problems.clone() });
+            now.known.insert(path, known);
+        }
+        if keep && now != before {
+            write_whole(self.memory, &serde_json::to_string(&now)?)?;
+        }
+        Ok(images)
+    }
+
+    fn wanted_for(&self) -> String {
+        let text = serde_json::to_string(&(self.map, self.drivers)).unwrap_or_default();
+        blake3::hash(text.as_bytes()).to_hex().to_string()
+    }
+
+    /// What is kept; nothing where it was found for other identifiers, or cannot be read.
+    fn remembered(&self) -> Memory {
+        let text = std::fs::read_to_string(self.memory).unwrap_or_default();
+        let memory: Memory = serde_json::from_str(&text).unwrap_or_default();
+        if memory.wanted_for == self.wanted_for() { memory } else { Memory::default() }
+    }
+
+    fn examine(&self, path: &str, at: &At, stamp: String) -> io::Result<Known> {
+        let bytes = self.source.read_at(at)?.unwrap_or_default();
+        let (suffix, problems) = match initramfs::read(&bytes) {
+            Ok(image) => {
+                let overrides = overrides(&image, self.map);
+                let suffix = if overrides.is_empty() { Vec::new() } else { image.suffix(&overrides) };
+                (suffix, self.problems(path, &image))
+            }
+            Err(error) => (Vec::new(), vec![format!("{path}: {error}")]),
+        };
+        Ok(Known { stamp, suffix, problems })
+    }
+
+    /// What no file behind the image can mend.
+    fn problems(&self, path: &str, image: &Initramfs<'_>) -> Vec<String> {
+        let names = image
+            .paths()
+            .into_iter()
+            .map(String::from_utf8_lossy)
+            .filter(|name| names_primary(name, self.map));
+        let names = names.map(|name| {
+            format!(
+                "{path}: it names the primary in a file's name ({name}): make it anew without host-only mode"
+            )
+        });
+        let missing = self.drivers.iter().filter(|driver| !image.has_driver(driver)).map(|driver| {
+            format!("{path}: it lacks the driver {driver} that the mirror's disk needs: MODULES=most, or add the driver")
+        });
+        names.chain(missing).collect()
+    }
+}
+
+/// The rewritten files, in place of those that name the primary.
+fn overrides(image: &Initramfs<'_>, map: &IdentityMap) -> Vec<Override> {
+    let spellings = retarget::Spellings::of(map);
+    let rewritten = |(path, file): (&[u8], initramfs::File<'_>)| {
+        let path = std::str::from_utf8(path).ok().filter(|_| file.is_regular())?;
+        let content = spellings.rewrite_in_initramfs(path, file.content)?;
+        Some(Override { path: path.to_owned(), permissions: file.mode & 0o7777, content })
+    };
+    image.files().into_iter().filter_map(rewritten).collect()
+}
+
+/// Whether a file's name carries an identifier of the primary, in whatever escapes.
+fn names_primary(name: &str, map: &IdentityMap) -> bool {
+    let whole = [Kind::Uuid, Kind::GroupUuid, Kind::VolumeUuid, Kind::PhysicalUuid];
+    let carried = |pair: &crate::identity::Pair| match pair.kind {
+        kind if whole.contains(&kind) => name.contains(&pair.primary),
+        Kind::Volume => {
+            let mapper = pair.primary.replace('-', "--").replacen('/', "-", 1);
+            [format!("mapper\\x2f{mapper}"), format!("mapper-{}", mapper.replace('-', "\\x2d"))]
+                .iter()
+                .any(|spelled| name.contains(spelled.as_str()))
+        }
+        _ => false,
+    };
+    map.pairs.iter().any(carried)
+}
+
+/// Every image: regular files by name, links passed over, for what they lead to is found itself.
+pub fn images_of(tree: &Tree) -> io::Result<Vec<(String, At, Stat)>> {
+    let mut found = BTreeMap::new();
+    for (place, depth) in PLACES {
+        below(tree, place, depth, &mut found)?;
+    }
+    Ok(found.into_iter().map(|(path, (at, stat))| (path, at, stat)).collect())
+}
+
+fn below(tree: &Tree, dir: &str, depth: u32, found: &mut BTreeMap<String, (At, Stat)>) -> io::Result<()> {
+    for name in tree.list(dir)? {
+        let path = format!("{}/{name}", dir.trim_end_matches('/'));
+        let at = tree.place(&path);
+        let Some(stat) = tree.stat_at(&at)? else { continue };
+        match stat.kind {
+            FileKind::Dir if depth > 1 => below(tree, &path, depth - 1, found)?,
+            FileKind::File if NAMES.iter().any(|start| name.starts_with(start)) => {
+                found.insert(path, (at, stat));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn stamp(stat: &Stat) -> String {
+    let Stat { ino, size, mtime, ctime, .. } = stat;
+    format!("{ino} {size} {}.{} {}.{}", mtime.secs, mtime.nanos, ctime.secs, ctime.nanos)
+}
+
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let new = PathBuf::from(format!("{}.new", path.display()));
+    std::fs::write(&new, text)?;
+    std::fs::rename(new, path)
+}

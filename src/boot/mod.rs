@@ -1,0 +1,198 @@
+//! What the mirror needs to boot alone: who names whom, what its boot files shall hold, its loaders, and the audit of
+//! all that.
+//!
+//! `prepare` decides before anything is written, from the primary alone; `Preparation::install` does what the engine does
+//! not, when the files are there.
+
+pub mod bios;
+pub mod esp;
+pub mod files;
+pub mod identify;
+pub mod initramfs;
+
+pub use files::Tree;
+pub use identify::{Identities, identities};
+
+use crate::config::{CONFIG_PATH, Config, Mirror};
+use crate::identity::IdentityMap;
+use crate::mirror::kept;
+use crate::retarget;
+use crate::sys::disk::Node;
+use crate::tree::{RelPath, Want, Wanted};
+use anyhow::{Context, Result};
+use bios::{Bios, Installed};
+use esp::Esp;
+use files::At;
+use initramfs::Images;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// The map, below /.diskmirror of the mirror's root.
+pub const IDENTITY_FILE: &str = "identity.json";
+/// What was last done for the boot, likewise.
+const STATE_FILE: &str = "boot.json";
+
+/// What the mirror's boot files shall hold, and how it gets its loaders.
+#[derive(Debug)]
+pub struct Preparation {
+    /// Both disks, and who is who.
+    pub identities: Identities,
+    /// What each file system of the mirror shall hold instead of the primary's, in the configuration's order.
+    pub wanted: Vec<Wanted>,
+    /// Files that the engine leaves alone on the mirror: paths of the system.
+    pub own: Vec<String>,
+    /// Why the mirror may not boot, a line each.
+    pub problems: Vec<String>,
+    bios: Bios,
+    esp: Option<Esp>,
+}
+
+/// What was last done for the boot, kept with the mirror.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootState {
+    /// By grub-install.
+    #[serde(default)]
+    pub bios: Installed,
+    /// By the audit.
+    #[serde(default)]
+    pub audited: String,
+}
+
+/// What a preparation is made from.
+pub struct Job<'a> {
+    /// The primary's files, file systems in the configuration's order.
+    pub source: &'a Tree,
+    /// The configuration.
+    pub config: &'a Config,
+    /// The mirror in it.
+    pub mirror: &'a Mirror,
+    /// Where what was found in initramfs images is kept.
+    pub memory: &'a Path,
+    /// Whether anything may be kept.
+    pub keep: bool,
+}
+
+/// Decides what the mirror's boot files shall hold. Writes nothing but what was found in the images.
+///
+/// # Errors
+/// Those of reading the primary.
+pub fn prepare(job: &Job<'_>, identities: Identities) -> Result<Preparation> {
+    let (mut wanted, mut problems, mut own) = (Wants::new(job), Vec::new(), Vec::new());
+    wanted.texts(&identities.map).context("cannot read the primary's boot files")?;
+    let disk = Path::new(&identities.survey.mirror.disk.path);
+    let drivers = Node::find(disk).map(|node| node.drivers()).unwrap_or_default();
+    let images = Images { source: job.source, map: &identities.map, drivers: &drivers, memory: job.memory };
+    for image in images.look(job.keep).context("cannot read the primary's initramfs images")? {
+        problems.extend(image.problems);
+        wanted.insert(&image.at, image.want);
+    }
+    let esp = esp::decide(job.source, &identities)?;
+    let bios = bios::decide(&identities.survey, &identities.map)?;
+    for (at, want) in esp.iter().flat_map(|esp| &esp.rewritten) {
+        wanted.insert(at, Some(Want::bytes(want.clone())));
+    }
+    own.extend(esp.iter().flat_map(Esp::own));
+    if let Bios::Install(_) = &bios.bios {
+        own.extend(["/boot/grub/i386-pc/core.img", "/boot/grub/i386-pc/load.cfg"].map(str::to_owned));
+    }
+    problems.extend(esp.iter().flat_map(|esp| esp.problems.clone()));
+    if esp.is_none() && !bios.is_known && !is_raspberry(job.source)? {
+        problems.push(no_loader(&bios.bios));
+    }
+    Ok(Preparation { identities, wanted: wanted.volumes, own, problems, bios: bios.bios, esp })
+}
+
+fn no_loader(bios: &Bios) -> String {
+    match bios {
+        Bios::None => "no boot loader was found on the primary: what would start the mirror is not known".into(),
+        _ => "the primary's boot code is of no loader that is known; it was copied as it is: diskmirror boot-test shows \
+              whether it starts the mirror"
+            .into(),
+    }
+}
+
+/// A Raspberry Pi's firmware reads config.txt, and needs no loader.
+fn is_raspberry(source: &Tree) -> Result<bool> {
+    let there = |path| source.stat(path).map(|stat| stat.is_some());
+    Ok(there("/boot/firmware/config.txt")? || there("/boot/config.txt")? && there("/boot/cmdline.txt")?)
+}
+
+/// What of the mirror's files is left as it is while nobody knows what they should hold: all that a preparation decides on.
+pub fn undecided(source: &Tree) -> Vec<String> {
+    let images = initramfs::images_of(source).unwrap_or_default().into_iter().map(|(path, ..)| path);
+    let texts = retarget::candidates(&|dir| source.list(dir).unwrap_or_default());
+    images.chain(texts).chain([format!("/{CONFIG_PATH}")]).collect()
+}
+
+/// The wanted files, by file system.
+struct Wants<'a> {
+    job: &'a Job<'a>,
+    volumes: Vec<Wanted>,
+}
+
+impl<'a> Wants<'a> {
+    fn new(job: &'a Job<'a>) -> Self {
+        Wants { job, volumes: vec![Wanted::default(); job.mirror.volumes.len()] }
+    }
+
+    fn insert(&mut self, at: &At, want: Option<Want>) {
+        if let Some(want) = want {
+            self.volumes[at.volume].insert(&RelPath::from_bytes(at.path.as_bytes()), want);
+        }
+    }
+
+    /// The texts that name disks; this program's own configuration, turned.
+    fn texts(&mut self, map: &IdentityMap) -> std::io::Result<()> {
+        let source = self.job.source;
+        for path in retarget::candidates(&|dir| source.list(dir).unwrap_or_default()) {
+            let at = source.place(&path);
+            let Some(text) = source.read_at(&at)? else { continue };
+            self.insert(&at, retarget::rewrite(&path, &text, map).map(Want::bytes));
+        }
+        let at = source.place(&format!("/{CONFIG_PATH}"));
+        if source.stat_at(&at)?.is_some() {
+            let turned = Config { mirrors: vec![self.job.mirror.turned()], ..self.job.config.clone() };
+            self.insert(&at, Some(Want::bytes(turned.to_toml().into_bytes())));
+        }
+        Ok(())
+    }
+}
+
+impl Preparation {
+    /// Does what the engine does not: loaders, the firmware's entry, the map. `mirror` is the refreshed mirror, mounted
+    /// writable; `boot_directory` is its /boot, for tools that want a path.
+    ///
+    /// # Errors
+    /// A `Failure`; the mirror's files are refreshed, its loader may be the one it had.
+    pub fn install(&self, mirror: &Tree, boot_directory: &Path, firmware_is_ours: bool) -> Result<()> {
+        let before = state(mirror);
+        let mut now = before.clone();
+        (now.bios, _) =
+            bios::install(&self.bios, &self.identities.survey, mirror, boot_directory, &before.bios)?;
+        if let Some(esp) = &self.esp {
+            esp.install(mirror)?;
+            if firmware_is_ours {
+                esp.enter(&self.identities.survey)?;
+            }
+        }
+        let map = serde_json::to_string_pretty(&self.identities.map)?;
+        if kept::read(mirror.root(0), IDENTITY_FILE)?.as_deref() != Some(&map) {
+            kept::write(mirror.root(0), IDENTITY_FILE, &map)?;
+        }
+        if now != before { keep_state(mirror, &now) } else { Ok(()) }
+    }
+}
+
+/// What was last done for the boot; nothing where that cannot be read.
+pub fn state(mirror: &Tree) -> BootState {
+    let text = kept::read(mirror.root(0), STATE_FILE).ok().flatten().unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+/// Keeps what was done for the boot.
+///
+/// # Errors
+/// The system's.
+pub fn keep_state(mirror: &Tree, state: &BootState) -> Result<()> {
+    kept::write(mirror.root(0), STATE_FILE, &serde_json::to_string(state)?)
+}

@@ -1,0 +1,105 @@
+//! A run's part in what the mirror boots from: decided before the scan, done when the files are there, and reported.
+
+use super::Job;
+use super::work::Work;
+use crate::boot::{self, Identities, Preparation, Tree};
+use crate::mirror::{Mounted, Opened, mount_point};
+use crate::record::BootRecord;
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+/// What was found in initramfs images, below the state directory.
+const MEMORY_FILE: &str = "initramfs.json";
+
+/// What this run does for the boot, or why it does nothing.
+pub struct Boot {
+    preparation: Option<Preparation>,
+    /// What is known so far.
+    pub record: BootRecord,
+}
+
+impl Boot {
+    /// Decides what the mirror's boot files shall hold, and tells the works. Where that cannot be decided the mirror keeps
+    /// the boot files that it has, and the record says why.
+    ///
+    /// # Errors
+    /// Those of a pattern that is none.
+    pub fn prepare(job: &Job, works: &mut [Work<'_>], opened: &Opened<'_>) -> Result<Boot> {
+        let boot = match prepared(job, works, opened) {
+            Ok(preparation) => {
+                let problems = preparation.problems.clone();
+                Boot { preparation: Some(preparation), record: BootRecord { problems, findings: Vec::new() } }
+            }
+            Err(error) => {
+                let problems = vec![format!("the mirror's boot files are left as they are: {error:#}")];
+                Boot { preparation: None, record: BootRecord { problems, findings: Vec::new() } }
+            }
+        };
+        let own = match &boot.preparation {
+            Some(preparation) => preparation.own.clone(),
+            None => source(works).map(|tree| boot::undecided(&tree)).unwrap_or_default(),
+        };
+        let own: Vec<String> = own.iter().map(|path| globset::escape(path)).collect();
+        let mut wanted = boot.preparation.iter().flat_map(|preparation| preparation.wanted.clone());
+        for work in works {
+            work.for_boot(wanted.next().unwrap_or_default(), &own)?;
+        }
+        Ok(boot)
+    }
+
+    /// Does what the engine does not, on the refreshed mirror. What fails is a problem, and the run goes on.
+    pub fn install(&mut self, job: &Job, mounted: &[Mounted]) {
+        let Some(preparation) = &self.preparation else { return };
+        let installed = mirror_tree(job, mounted).and_then(|mirror| {
+            preparation.install(&mirror, &boot_directory(job), job.root == Path::new("/"))
+        });
+        if let Err(error) = installed {
+            self.record.problems.push(in_one_line(&error));
+        }
+    }
+}
+
+fn prepared(job: &Job, works: &[Work<'_>], opened: &Opened<'_>) -> Result<Preparation> {
+    let identities: Identities = boot::identities(job.root, &opened.disk)?;
+    let source = source(works)?;
+    let memory = job.state_dir.join(MEMORY_FILE);
+    let (config, mirror, keep) = (job.config, job.mirror, !job.args.dry_run);
+    boot::prepare(&boot::Job { source: &source, config, mirror, memory: &memory, keep }, identities)
+}
+
+/// The primary's files, if all of its file systems are there.
+fn source(works: &[Work<'_>]) -> Result<Tree> {
+    let one = |work: &Work<'_>| {
+        let root = work.root().with_context(|| format!("{} is not mounted", work.volume.mount))?;
+        Ok((work.volume.mount.clone(), root.try_clone()?))
+    };
+    Ok(Tree::new(works.iter().map(one).collect::<Result<_>>()?))
+}
+
+fn mirror_tree(job: &Job, mounted: &[Mounted]) -> Result<Tree> {
+    let one = |(volume, mounted): (&crate::config::Volume, &Mounted)| {
+        Ok((volume.mount.clone(), mounted.root.try_clone()?))
+    };
+    Ok(Tree::new(job.mirror.volumes.iter().zip(mounted).map(one).collect::<Result<_>>()?))
+}
+
+/// Where the mirror's /boot is while it is mounted: a file system of its own, or in the root.
+fn boot_directory(job: &Job) -> PathBuf {
+    let volumes = &job.mirror.volumes;
+    let at = |number| mount_point(&job.runtime_dir, &job.mirror.name, number);
+    match volumes.iter().position(|volume| volume.mount == "/boot") {
+        Some(number) => at(number),
+        None => at(0).join("boot"),
+    }
+}
+
+/// A refusal or failure in the record's one line: what and why; the record itself says what is true of the mirror.
+fn in_one_line(error: &anyhow::Error) -> String {
+    use crate::refusal::{Failure, Refusal};
+    let (what, why) = match (error.downcast_ref::<Refusal>(), error.downcast_ref::<Failure>()) {
+        (Some(refusal), _) => (&refusal.what, &refusal.why),
+        (_, Some(failure)) => (&failure.what, &failure.why),
+        _ => return format!("{error:#}"),
+    };
+    if why.is_empty() { what.clone() } else { format!("{what}: {}", why.join("; ")) }
+}

@@ -1,0 +1,258 @@
+//! Walks the primary's and the mirror's layout side by side and pairs what identifies each piece.
+//!
+//! Pure: the links below /dev are read elsewhere and handed in. A link that says no more than an identifier does
+//! (by-uuid, by-label, dm-name-…) is no pair of its own: it is one of the identifier's spellings.
+
+use super::disk_name::best_disk_name;
+use super::map::{IdentityMap, Kind, Pair};
+use crate::layout::{Content, FsKind, Layout, LogicalVolume, Luks, Partition, Table, TableKind, VolumeGroup};
+
+/// A link below /dev, such as `/dev/disk/by-id/ata-…-part1`, and the node it leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The link's own path.
+    pub link: String,
+    /// Where it leads: `/dev/sda1`, `/dev/dm-0`.
+    pub node: String,
+}
+
+/// How the mirror's shape differs from the primary's, in words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Mismatch(pub String);
+
+impl IdentityMap {
+    /// Pairs every identifier of the primary with the mirror's. The mirror must be open.
+    ///
+    /// What lies on the primary only (the container of a mirror that is not encrypted, a volume that is newer than
+    /// the mirror) has an empty mirror's side.
+    ///
+    /// # Errors
+    /// A `Mismatch` if the mirror lacks a partition, or holds something else in one.
+    pub fn between(primary: &Layout, mirror: &Layout, links: &[Link]) -> Result<IdentityMap, Mismatch> {
+        let mut walk = Walk { links, pairs: Vec::new() };
+        let (Content::Table(old), Content::Table(new)) = (&primary.content, &mirror.content) else {
+            return Err(Mismatch("both disks must have a partition table".into()));
+        };
+        walk.disk(&primary.disk.path, &mirror.disk.path);
+        walk.table(old, new, &mirror.disk.path)?;
+        let mut pairs = walk.pairs;
+        pairs.retain(|pair| pair.primary != pair.mirror && !pair.primary.is_empty());
+        pairs.sort();
+        pairs.dedup();
+        Ok(IdentityMap { pairs })
+    }
+}
+
+/// The spelling of blkid's PTUUID: small letters, no `0x`.
+fn table_id(table: &Table) -> String {
+    table.id.trim_start_matches("0x").to_lowercase()
+}
+
+/// What `PARTUUID=` names: a GPT's GUID, or an MBR's signature and the number in two hexadecimal digits (the
+/// kernel's block/partitions/msdos.c).
+fn part_uuid(table: &Table, partition: &Partition) -> String {
+    match (table.kind, &partition.uuid) {
+        (TableKind::Gpt, Some(uuid)) => uuid.to_lowercase(),
+        _ => format!("{}-{:02x}", table_id(table), partition.number),
+    }
+}
+
+/// The links that only spell an identifier another pair has.
+const SPELLINGS: [&str; 9] = [
+    "/dev/disk/by-uuid/",
+    "/dev/disk/by-label/",
+    "/dev/disk/by-partuuid/",
+    "/dev/disk/by-partlabel/",
+    "/dev/disk/by-id/dm-name-",
+    "/dev/disk/by-id/dm-uuid-",
+    "/dev/disk/by-id/lvm-pv-uuid-",
+    "/dev/mapper/",
+    "/dev/dm-",
+];
+
+struct Walk<'a> {
+    links: &'a [Link],
+    pairs: Vec<Pair>,
+}
+
+impl Walk<'_> {
+    fn pair(&mut self, kind: Kind, primary: &str, mirror: &str) {
+        self.pairs.push(Pair { kind, primary: primary.to_owned(), mirror: mirror.to_owned() });
+    }
+
+    /// A label on one side alone is no pair.
+    fn label(&mut self, kind: Kind, primary: Option<&String>, mirror: Option<&String>) {
+        if let (Some(primary), Some(mirror)) = (primary, mirror) {
+            self.pair(kind, primary, mirror);
+        }
+    }
+
+    fn disk(&mut self, primary: &str, mirror: &str) {
+        let best = best_disk_name(self.links, mirror);
+        self.named(Kind::Disk, primary, &best);
+    }
+
+    /// `node` and every link to it that is more than a spelling of an identifier.
+    fn named(&mut self, kind: Kind, node: &str, mirror: &str) {
+        let leads = |path: &str| {
+            self.links.iter().find(|l| l.link == path).map_or(path.to_owned(), |l| l.node.clone())
+        };
+        let end = leads(node);
+        let links = self.links.iter().filter(|l| leads(&l.node) == end).map(|l| l.link.clone());
+        let names: Vec<_> = links.chain([node.to_owned(), end.clone()]).collect();
+        let names = names.into_iter().filter(|name| !SPELLINGS.iter().any(|s| name.starts_with(s)));
+        for name in names.collect::<Vec<_>>() {
+            self.pair(kind, &name, mirror);
+        }
+    }
+
+    fn table(&mut self, old: &Table, new: &Table, mirror: &str) -> Result<(), Mismatch> {
+        if old.kind != new.kind {
+            return Err(Mismatch(format!("{mirror} has another kind of partition table than the primary")));
+        }
+        self.pair(Kind::Table, &table_id(old), &table_id(new));
+        for partition in &old.partitions {
+            let Some(twin) = new.partitions.iter().find(|p| p.number == partition.number) else {
+                let text =
+                    format!("{mirror} has no partition {} as {} is one", partition.number, partition.path);
+                return Err(Mismatch(text));
+            };
+            let (from, to) = (part_uuid(old, partition), part_uuid(new, twin));
+            self.pair(Kind::Partition, &from, &to);
+            self.label(Kind::PartitionName, partition.name.as_ref(), twin.name.as_ref());
+            let name = device(&twin.content, &format!("PARTUUID={to}"));
+            self.named(Kind::Node, &partition.path, &name);
+            self.content((&partition.path, &partition.content), (&twin.path, &twin.content), &name)?;
+        }
+        Ok(())
+    }
+
+    /// `name`: what `UUID=` or `PARTUUID=` calls what the mirror holds here.
+    fn content(
+        &mut self,
+        (at, old): (&str, &Content),
+        (there, new): (&str, &Content),
+        name: &str,
+    ) -> Result<(), Mismatch> {
+        match (old, new) {
+            (Content::Luks(old), Content::Luks(new)) => self.luks(old, new),
+            (Content::Luks(old), _) => self.opened(old, there, new, name),
+            (Content::Volumes(old), Content::Volumes(new)) => self.group(old, new),
+            (Content::Filesystem(old), Content::Filesystem(new)) if alike(old.kind, new.kind) => {
+                self.pair(Kind::Uuid, &old.uuid, &new.uuid);
+                self.label(Kind::Label, old.label.as_ref(), new.label.as_ref());
+                Ok(())
+            }
+            (Content::Swap(old), Content::Swap(new)) => {
+                self.pair(Kind::Uuid, &old.uuid, &new.uuid);
+                self.label(Kind::Label, old.label.as_ref(), new.label.as_ref());
+                Ok(())
+            }
+            (Content::Empty | Content::BiosBoot | Content::Extended, _) => Ok(()),
+            _ => Err(Mismatch(format!("{at} holds {}, the mirror's {there} {}", what(old), what(new)))),
+        }
+    }
+
+    fn luks(&mut self, old: &Luks, new: &Luks) -> Result<(), Mismatch> {
+        self.pair(Kind::Uuid, &old.uuid, &new.uuid);
+        self.label(Kind::Label, old.label.as_ref(), new.label.as_ref());
+        let Some(mapper) = &old.mapper else { return Ok(()) };
+        let Some(open) = &new.mapper else {
+            return Err(Mismatch(format!("the mirror's container {} is closed", new.path)));
+        };
+        // dracut and Anaconda name a container by its UUID: so they will name the mirror's.
+        let by_uuid = *mapper == format!("luks-{}", old.uuid);
+        let at_boot = if by_uuid { format!("luks-{}", new.uuid) } else { open.clone() };
+        self.pair(Kind::Mapper, mapper, &at_boot);
+        let (from, to) = (format!("/dev/mapper/{mapper}"), format!("/dev/mapper/{open}"));
+        let name = device(&new.content, &format!("/dev/mapper/{at_boot}"));
+        self.named(Kind::Node, &from, &name);
+        self.content((&from, &old.content), (&to, &new.content), &name)
+    }
+
+    /// The primary's container where the mirror has none: what it holds is compared with what lies there plainly.
+    fn opened(&mut self, old: &Luks, there: &str, new: &Content, name: &str) -> Result<(), Mismatch> {
+        self.pair(Kind::Uuid, &old.uuid, "");
+        self.label(Kind::Label, old.label.as_ref(), Some(&String::new()));
+        let Some(mapper) = &old.mapper else {
+            return Err(Mismatch(format!("{} is encrypted, the mirror's {there} is not", old.path)));
+        };
+        self.pair(Kind::Mapper, mapper, "");
+        let open = format!("/dev/mapper/{mapper}");
+        self.pair(Kind::Node, &open, name);
+        self.named(Kind::Node, &open, name);
+        self.content((&open, &old.content), (there, new), name)
+    }
+
+    fn group(&mut self, old: &VolumeGroup, new: &VolumeGroup) -> Result<(), Mismatch> {
+        self.pair(Kind::Group, &old.name, &new.name);
+        self.pair(Kind::GroupUuid, &old.uuid, &new.uuid);
+        self.pair(Kind::PhysicalUuid, &old.pv_uuid, &new.pv_uuid);
+        for volume in &old.volumes {
+            let full = format!("{}/{}", old.name, volume.name);
+            let Some(twin) = new.volumes.iter().find(|lv| lv.name == volume.name) else {
+                self.lost_volume(&full, volume);
+                continue;
+            };
+            self.pair(Kind::Volume, &full, &format!("{}/{}", new.name, twin.name));
+            self.pair(Kind::VolumeUuid, &volume.uuid, &twin.uuid);
+            let name = device(&twin.content, &twin.path);
+            self.volume_links(&old.name, volume, &name);
+            self.content((&volume.path, &volume.content), (&twin.path, &twin.content), &name)?;
+        }
+        Ok(())
+    }
+
+    /// The node and /dev/GROUP/VOLUME are spellings of `group/volume`.
+    fn volume_links(&mut self, group: &str, volume: &LogicalVolume, name: &str) {
+        let before = self.pairs.len();
+        self.named(Kind::Node, &volume.path, name);
+        let own = format!("/dev/{group}/");
+        let links = self.pairs.split_off(before);
+        self.pairs.extend(links.into_iter().filter(|p| !p.primary.starts_with(&own)));
+    }
+
+    fn lost_volume(&mut self, full: &str, volume: &LogicalVolume) {
+        self.pair(Kind::Volume, full, "");
+        self.pair(Kind::VolumeUuid, &volume.uuid, "");
+        let (uuid, label) = match &volume.content {
+            Content::Filesystem(fs) => (Some(&fs.uuid), fs.label.as_ref()),
+            Content::Swap(swap) => (Some(&swap.uuid), swap.label.as_ref()),
+            Content::Luks(luks) => (Some(&luks.uuid), luks.label.as_ref()),
+            _ => (None, None),
+        };
+        self.label(Kind::Uuid, uuid, Some(&String::new()));
+        self.label(Kind::Label, label, Some(&String::new()));
+    }
+}
+
+/// `UUID=…` of what a piece holds, or `otherwise`.
+fn device(content: &Content, otherwise: &str) -> String {
+    match content {
+        Content::Filesystem(fs) => format!("UUID={}", fs.uuid),
+        Content::Swap(swap) => format!("UUID={}", swap.uuid),
+        Content::Luks(luks) => format!("UUID={}", luks.uuid),
+        _ => otherwise.to_owned(),
+    }
+}
+
+/// ext4's driver mounts its older kin.
+fn alike(old: FsKind, new: FsKind) -> bool {
+    let ext = |kind| matches!(kind, FsKind::Ext2 | FsKind::Ext3 | FsKind::Ext4);
+    old == new || (ext(old) && ext(new))
+}
+
+fn what(content: &Content) -> String {
+    match content {
+        Content::Empty => "nothing".into(),
+        Content::Table(_) => "a partition table".into(),
+        Content::Luks(_) => "an encrypted container".into(),
+        Content::Volumes(vg) => format!("the volume group {}", vg.name),
+        Content::Filesystem(fs) => format!("a file system ({})", fs.kind.name()),
+        Content::Swap(_) => "swap space".into(),
+        Content::BiosBoot => "GRUB's core image".into(),
+        Content::Extended => "logical partitions".into(),
+        Content::Unsupported(thing) => thing.what.clone(),
+    }
+}

@@ -1,0 +1,68 @@
+//! Files of our own in /.diskmirror on a mirror file system: replaced whole and flushed, so that a power cut leaves the
+//! old or the new one. The engine neither copies nor deletes them.
+
+use anyhow::{Context, Result};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, fsync, mkdirat, openat, openat2, renameat, unlinkat};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+const DIRECTORY: &str = ".diskmirror";
+/// The largest is the list of identifiers, some kilobytes; whatever is longer than this is none of ours.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The text kept under `name` below `root`, the mirror file system's root directory; none if there is none, or it is no
+/// text.
+///
+/// # Errors
+/// The system's.
+pub fn read(root: impl AsFd, name: &str) -> Result<Option<String>> {
+    let path = format!("{DIRECTORY}/{name}");
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let file = match openat2(&root, path.as_str(), flags, Mode::empty(), resolve) {
+        Ok(fd) => File::from(fd),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot open the mirror's {path}")),
+    };
+    let mut text = String::new();
+    match file.take(MAX_BYTES).read_to_string(&mut text) {
+        Ok(_) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read the mirror's {path}")),
+    }
+}
+
+/// Keeps `text` under `name` below `root`: whole or not at all, and on the disk when this returns.
+///
+/// # Errors
+/// The system's.
+pub fn write(root: impl AsFd, name: &str, text: &str) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let dir = directory(&root)?;
+        let new = format!("{name}.new");
+        match unlinkat(&dir, new.as_str(), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(openat(&dir, new.as_str(), flags, Mode::from_raw_mode(0o600))?);
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        renameat(&dir, new.as_str(), &dir, name)?;
+        Ok(fsync(&dir)?)
+    };
+    write().with_context(|| format!("cannot write the mirror's {DIRECTORY}/{name}"))
+}
+
+/// The directory, made if it is not there.
+fn directory(root: &impl AsFd) -> std::io::Result<OwnedFd> {
+    match mkdirat(root, DIRECTORY, Mode::from_raw_mode(0o700)) {
+        Ok(()) => fsync(openat(root, ".", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)?,
+        Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(root, DIRECTORY, flags, Mode::empty())?)
+}

@@ -1,0 +1,104 @@
+//! What the mirror's files should hold where the primary's name disks: the same text with the mirror's identifiers.
+//!
+//! Pure: file text in, file text out. Only device tokens change; a text that names no device of the primary comes out
+//! byte for byte, and a text that was rewritten is not changed again.
+
+mod crypttab;
+mod debconf;
+mod escape;
+mod fstab;
+mod grubenv;
+mod lvm_devices;
+mod pattern;
+mod places;
+mod rows;
+mod search;
+mod spelling;
+mod text;
+mod words;
+
+pub use places::{PLACES, candidates};
+pub use text::{Devices, Found, Spellings};
+
+use crate::identity::IdentityMap;
+use places::Form;
+
+/// The largest file of an initramfs that is taken for settings: LVM's own lvm.conf has 110 KiB.
+const SETTINGS_BYTES: usize = 256 << 10;
+
+/// What the mirror should hold in place of the primary's file `path` (absolute) with this `text`; none if it should
+/// hold the same.
+pub fn rewrite(path: &str, text: &[u8], map: &IdentityMap) -> Option<Vec<u8>> {
+    Spellings::of(map).rewrite_file(path, text)
+}
+
+/// The same for the file `path` (without a leading slash) inside an initramfs.
+pub fn rewrite_in_initramfs(path: &str, text: &[u8], map: &IdentityMap) -> Option<Vec<u8>> {
+    Spellings::of(map).rewrite_in_initramfs(path, text)
+}
+
+/// Every identifier of the primary in `text`, in any spelling.
+pub fn find(text: &[u8], map: &IdentityMap) -> Vec<Found> {
+    Spellings::of(map).find(text)
+}
+
+/// Every identifier of the primary in a binary: those that are too long for chance, and devices' paths.
+pub fn find_bytes(bytes: &[u8], map: &IdentityMap) -> Vec<Found> {
+    Spellings::of(map).find_bytes(bytes)
+}
+
+impl Spellings<'_> {
+    /// What `retarget::rewrite` says, for many files of one map.
+    pub fn rewrite_file(&self, path: &str, text: &[u8]) -> Option<Vec<u8>> {
+        places::form(path).and_then(|form| self.changed(form, text))
+    }
+
+    /// What `retarget::rewrite_in_initramfs` says, for many files of one map.
+    pub fn rewrite_in_initramfs(&self, path: &str, text: &[u8]) -> Option<Vec<u8>> {
+        let form = places::form_in_initramfs(path)?;
+        let settings =
+            text.len() <= SETTINGS_BYTES && !text.contains(&0) && std::str::from_utf8(text).is_ok();
+        settings.then(|| self.changed(form, text)).flatten()
+    }
+
+    /// What still needs the primary in the mirror's file at `path` (of the system, or of an initramfs): as `find`, but for
+    /// what does no harm there: other answers of debconf, and entries that the boot does not wait for and that the
+    /// mirror has no counterpart of.
+    pub fn remains(&self, path: &str, text: &[u8]) -> Vec<Found> {
+        let Ok(lines) = std::str::from_utf8(text) else { return self.find(text) };
+        match places::form(path).or_else(|| places::form_in_initramfs(path)) {
+            Some(Form::Debconf) => {
+                let answers =
+                    debconf::answers(lines).enumerate().filter(|(_, (_, names_disks))| *names_disks);
+                answers.flat_map(|(at, (line, _))| self.find_in_line(line.as_bytes(), at + 1)).collect()
+            }
+            Some(Form::Fstab | Form::Crypttab) => {
+                let harmless = |found: &Found| {
+                    let line = lines.lines().nth(found.line - 1).unwrap_or_default();
+                    self.is_lost(&found.primary, found.kind) && fstab::gives_way(&rows::fields(line))
+                };
+                self.find(text).into_iter().filter(|found| !harmless(found)).collect()
+            }
+            _ => self.find(text),
+        }
+    }
+
+    fn changed(&self, form: Form, text: &[u8]) -> Option<Vec<u8>> {
+        let new = self.in_form(form, text);
+        (new != text).then_some(new)
+    }
+
+    fn in_form(&self, form: Form, text: &[u8]) -> Vec<u8> {
+        // What is no UTF-8 has no fields that anybody could name: its tokens are replaced where they stand.
+        let Ok(lines) = std::str::from_utf8(text) else { return self.rewrite(text) };
+        match form {
+            Form::Text => self.rewrite(text),
+            Form::Paths => self.rewrite_as(text, Devices::Paths),
+            Form::Grubenv => grubenv::rewrite(text, self),
+            Form::Fstab => fstab::rewrite(lines, self).into_bytes(),
+            Form::Crypttab => crypttab::rewrite(lines, self).into_bytes(),
+            Form::LvmDevices => lvm_devices::rewrite(lines, self).into_bytes(),
+            Form::Debconf => debconf::rewrite(lines, self).into_bytes(),
+        }
+    }
+}
