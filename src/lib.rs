@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod boot;
 pub mod boot_block;
+pub mod boot_test;
 pub mod cli;
 pub mod command;
 pub mod config;

@@ -1,5 +1,9 @@
 //! What a run leaves behind, whatever happened to it: what history and status read, and what gives the exit code.
 
+mod boot_test;
+
+pub use boot_test::{BootTestRecord, Verdict};
+
 use crate::exit_code::Exit;
 use serde::{Deserialize, Serialize};
 

@@ -46,6 +46,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "units",
         ],
     ),
+    ("boot_test", &["record", "mirror", "config", "layer", "layout", "sys", "monitor", "refusal", "units"]),
     ("boot_block", &["layer", "sys", "refusal"]),
     ("schedule", &["layer", "step", "sys", "refusal"]),
     ("apply", APPLY),

@@ -25,6 +25,13 @@ pub struct Found {
     pub(super) containers: Vec<PathBuf>,
 }
 
+impl Found {
+    /// The containers' nodes, in the configuration's order.
+    pub fn containers(&self) -> &[PathBuf] {
+        &self.containers
+    }
+}
+
 /// A disk's hardware against the configuration's.
 #[derive(Debug, PartialEq, Eq)]
 enum Hardware {
@@ -89,6 +96,14 @@ pub fn find(mirror: &Mirror) -> Result<Found> {
     });
     let containers = containers.collect::<Result<_, _>>()?;
     Ok(Found { disk: disk.path.clone(), containers })
+}
+
+/// Where a disk is attached now: its node. Nothing of it is opened but the disk itself, for reading its table.
+///
+/// # Errors
+/// A `Refusal` if it is absent, another disk is in its place, or it has a twin.
+pub fn whereabouts(mirror: &Mirror) -> Result<String> {
+    Ok(the_disk(mirror, &devices()?)?.path.clone())
 }
 
 /// The one disk that agrees.
