@@ -2,6 +2,8 @@
 //! They need root (the server is built from packages) and say so when they skip. `DISKMIRROR_LAB_KEEP=1` keeps what a
 //! machine leaves behind: the log of its console, its disks.
 
+#[path = "vm/alone.rs"]
+mod alone;
 #[path = "vm/initramfs.rs"]
 mod initramfs;
 mod lab;
@@ -151,7 +153,7 @@ cp -p /run/clone/etc/debian_version /run/times
 tr 0-9 1-90 </run/times >/run/clone/etc/debian_version
 touch -r /run/times /run/clone/etc/debian_version
 setfattr -n user.extra -v 1 /run/clone/etc/hostname
-rm /run/clone/usr/bin/rsync
+rm /run/clone/usr/bin/rsync /run/clone/etc/crypttab
 cp /etc/diskmirror/keys/clone.key /run/clone/etc/diskmirror/keys/
 umount /run/clone
 lvcreate -qq -y -Zn -n extra -L 4M mirror
@@ -168,7 +170,7 @@ sfdisk --quiet --force --no-reread --part-type /dev/vdb 1 82
 "#;
 
 /// What the judge must say of it.
-const DAMAGE_FOUND: [&str; 10] = [
+const DAMAGE_FOUND: [&str; 11] = [
     "partition tables",
     "has two key slots",
     "the key file opens /dev/vdb5",
@@ -178,5 +180,6 @@ const DAMAGE_FOUND: [&str; 10] = [
     ">fc........ etc/debian_version",
     ".f........x etc/hostname",
     "usr/bin/rsync",
+    "./etc/crypttab",
     "no key file on the mirror",
 ];

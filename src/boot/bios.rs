@@ -67,7 +67,10 @@ pub fn decide(survey: &Survey, map: &IdentityMap) -> Result<Decision> {
     }
     let table = survey.primary.table().context("the primary has no partition table")?;
     let Some(core) = core_place(survey, table, &block) else {
-        return Ok(Decision { bios: Bios::Copy(vec![CODE]), is_known: false });
+        // Boot code speaks in sectors.
+        let alike = survey.primary.disk.logical_sector == survey.mirror.disk.logical_sector;
+        let bios = if alike { Bios::Copy(vec![CODE]) } else { Bios::None };
+        return Ok(Decision { bios, is_known: false });
     };
     let bytes = read(core.offset, core.length)?;
     let bios = match why_not_copied(survey, table, core, &bytes, map) {

@@ -150,7 +150,7 @@ impl Esp {
         let existing =
             images.iter().find(|i| i.is_in(&self.directory) && i.name().eq_ignore_ascii_case(FALLBACK));
         let by_name = |name: &&str| images.iter().find(|image| image.name().eq_ignore_ascii_case(name));
-        let Some(loader) = existing.or_else(|| LOADERS.iter().find_map(|name| by_name(name))) else {
+        let Some(loader) = existing.or_else(|| LOADERS.iter().find_map(by_name)) else {
             self.problems
                 .push(format!("no loader was found in {}: firmware finds nothing to start", self.directory));
             return Ok(());

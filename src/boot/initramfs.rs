@@ -131,9 +131,10 @@ impl Images<'_> {
 
 /// The rewritten files, in place of those that name the primary.
 fn overrides(image: &Initramfs<'_>, map: &IdentityMap) -> Vec<Override> {
+    let spellings = retarget::Spellings::of(map);
     let rewritten = |(path, file): (&[u8], initramfs::File<'_>)| {
         let path = std::str::from_utf8(path).ok().filter(|_| file.is_regular())?;
-        let content = retarget::rewrite_in_initramfs(path, file.content, map)?;
+        let content = spellings.rewrite_in_initramfs(path, file.content)?;
         Some(Override { path: path.to_owned(), permissions: file.mode & 0o7777, content })
     };
     image.files().into_iter().filter_map(rewritten).collect()

@@ -17,9 +17,6 @@ mod spelling;
 mod text;
 mod words;
 
-#[cfg(test)]
-mod tests;
-
 pub use places::{PLACES, candidates};
 pub use text::{Devices, Found, Spellings};
 
@@ -62,11 +59,11 @@ impl Spellings<'_> {
         is_setting(text).then(|| self.changed(form, text)).flatten()
     }
 
-    /// What still needs the primary in the mirror's file that belongs at `path` on the primary: as `find`, but for
+    /// What still needs the primary in the mirror's file at `path` (of the system, or of an initramfs): as `find`, but for
     /// what does no harm there: other answers of debconf, and entries that the boot does not wait for and that the
     /// mirror has no counterpart of.
     pub fn remains(&self, path: &str, text: &[u8]) -> Vec<Found> {
-        self.remains_in_form(places::form(path), text)
+        self.remains_in_form(places::form(path).or_else(|| places::form_in_initramfs(path)), text)
     }
 
     /// The same for the file `path` (without a leading slash) inside an initramfs; what is no setting there is searched

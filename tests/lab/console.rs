@@ -4,9 +4,14 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+
+/// What a machine never comes back from: waiting longer, or trying again, is of no use.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct DeadEnd(pub String);
 
 /// What has been printed, and whether more can come.
 #[derive(Default)]
@@ -19,7 +24,7 @@ struct Printed {
 pub struct Console {
     writer: UnixStream,
     printed: Arc<(Mutex<Printed>, Condvar)>,
-    /// What `expect` has passed over already.
+    /// What `reach` has passed over already.
     seen: usize,
 }
 
@@ -37,29 +42,40 @@ impl Console {
         Ok(Self { writer, printed, seen: 0 })
     }
 
-    /// Waits until `text` is printed, looking only behind what an earlier call has found.
+    /// Waits until `wanted` is printed, looking only behind what an earlier call has found, and returns what was printed in
+    /// between.
     ///
     /// # Errors
-    /// If it does not come within `patience`, or the machine ends; the message ends with what was printed instead.
-    pub fn expect(&mut self, text: &str, patience: Duration) -> Result<()> {
+    /// If one of `dead_ends` is printed first (a `DeadEnd`), `wanted` does not come within `patience`, or the machine ends; the
+    /// message ends with what was printed instead.
+    pub fn reach(&mut self, wanted: &str, dead_ends: &[&str], patience: Duration) -> Result<String> {
         let (lock, change) = &*self.printed;
-        let printed = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = self.seen;
-        let (printed, _) = change
-            .wait_timeout_while(printed, patience, |now| {
-                find(&now.bytes[seen..], text).is_none() && !now.closed
-            })
-            .unwrap_or_else(PoisonError::into_inner);
-        match find(&printed.bytes[seen..], text) {
-            Some(end) => {
-                self.seen = seen + end;
-                Ok(())
+        let deadline = Instant::now() + patience;
+        let overlap = dead_ends.iter().map(|text| text.len()).chain([wanted.len()]).max().unwrap_or(0);
+        let mut printed = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut from = self.seen;
+        loop {
+            let unseen = &printed.bytes[from..];
+            if let Some(start) = find(unseen, wanted) {
+                let between = String::from_utf8_lossy(&printed.bytes[self.seen..from + start]).into_owned();
+                self.seen = from + start + wanted.len();
+                return Ok(between);
             }
-            None => bail!(
-                "no `{text}` on the serial console in {} s; it ends with:\n{}",
-                patience.as_secs(),
-                tail(&printed.bytes)
-            ),
+            let last = || tail(&printed.bytes);
+            if let Some(text) = dead_ends.iter().find(|text| find(unseen, text).is_some()) {
+                bail!(DeadEnd(format!(
+                    "`{text}` on the serial console, not `{wanted}`; it ends with:\n{}",
+                    last()
+                )));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if printed.closed || left.is_zero() {
+                let how = if printed.closed { "the machine ended" } else { "the patience ended" };
+                bail!("no `{wanted}` on the serial console when {how}; it ends with:\n{}", last());
+            }
+            // A text may come in two pieces.
+            from = printed.bytes.len().saturating_sub(overlap).max(self.seen);
+            (printed, _) = change.wait_timeout(printed, left).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -91,9 +107,8 @@ fn drain(mut reader: UnixStream, shared: &(Mutex<Printed>, Condvar)) {
     }
 }
 
-/// The offset just behind the first `text`.
 fn find(bytes: &[u8], text: &str) -> Option<usize> {
-    bytes.windows(text.len()).position(|window| window == text.as_bytes()).map(|start| start + text.len())
+    bytes.windows(text.len()).position(|window| window == text.as_bytes())
 }
 
 fn tail(bytes: &[u8]) -> String {

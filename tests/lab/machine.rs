@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,24 @@ pub struct Drive {
     pub device: String,
 }
 
+/// What a machine is made of.
+pub struct Parts<'a> {
+    /// QEMU's options for the accelerator.
+    pub accelerator: &'a [String],
+    /// Its memory in MiB.
+    pub memory_mib: u32,
+    /// What UEFI remembers, a qcow2 file; without it the machine has a BIOS, and boots from the first drive it can.
+    pub firmware: Option<PathBuf>,
+    /// Its disks, in the order of its slots.
+    pub drives: Vec<Drive>,
+}
+
+/// UEFI's own code, of Debian's and Ubuntu's package ovmf.
+pub const UEFI_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+
+/// UEFI's memory as it comes from the factory.
+pub const UEFI_BLANK: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
 /// A running machine with one processor, a serial console, a port for the root shell, and a folder shared by 9p (tag `lab`).
 /// Dropping it ends the process and removes its files.
 pub struct Machine {
@@ -33,6 +52,7 @@ pub struct Machine {
     process: Process,
     sockets: TempDir,
     folder: TempDir,
+    _disks: Rc<TempDir>,
 }
 
 impl Machine {
@@ -46,22 +66,22 @@ impl Machine {
         Ok(folder)
     }
 
-    /// Starts a machine of `memory_mib` MiB with QEMU's options for its `accelerator`; it boots from the first drive.
+    /// Starts a machine that keeps its own files in `folder`; the folder of its disks stays as long as it runs.
     ///
     /// # Errors
     /// If QEMU does not start; its own words are in the message.
-    pub fn start(folder: TempDir, accelerator: &[String], memory_mib: u32, drives: &[Drive]) -> Result<Self> {
+    pub fn start(folder: TempDir, parts: &Parts, disks: Rc<TempDir>) -> Result<Self> {
         // Apart from the folder: the path of a socket has room for 107 bytes.
         let sockets = tempfile::tempdir()?;
         std::fs::create_dir_all(folder.path().join("share"))?;
-        let mut options = accelerator.to_vec();
-        options.extend(arguments(sockets.path(), folder.path(), memory_mib, drives));
+        let mut options = parts.accelerator.to_vec();
+        options.extend(arguments(sockets.path(), folder.path(), parts));
         let process = Process::spawn(options, folder.path())?;
         // Paused until all who listen are connected, so that the first line of the console is not lost.
         let mut qmp = process.patiently(|| Qmp::connect(&sockets.path().join("qmp")))?;
         let console = Console::connect(&sockets.path().join("serial"))?;
         qmp.execute("cont", json!({}))?;
-        Ok(Self { console, qmp, process, sockets, folder })
+        Ok(Self { console, qmp, process, sockets, folder, _disks: disks })
     }
 
     /// The socket of the root shell's port.
@@ -72,6 +92,36 @@ impl Machine {
     /// The folder that the machine can mount by 9p.
     pub fn share(&self) -> PathBuf {
         self.folder.path().join("share")
+    }
+
+    /// Plugs a disk in while the machine runs.
+    ///
+    /// # Errors
+    /// If QEMU refuses.
+    pub fn plug(&mut self, drive: &Drive) -> Result<()> {
+        let Drive { id, device, .. } = drive;
+        // The human monitor says OK to this one.
+        let added = json!({"command-line": format!("drive_add 0 {}", backend(drive))});
+        let said = self.qmp.execute("human-monitor-command", added)?;
+        ensure!(said.as_str().is_some_and(|text| text.trim() == "OK"), "QEMU's monitor: {said}");
+        self.qmp.monitor(&format!("device_add {device},drive={id},id=plugged-{id}"))
+    }
+
+    /// Waits until the process ends by itself, because the machine was switched off from inside.
+    ///
+    /// # Errors
+    /// If it does not within `patience`; the message ends with what was printed last.
+    pub fn wait_for_end(&mut self, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        while running(&self.process.child) {
+            ensure!(
+                Instant::now() < deadline,
+                "it runs on; its console ends with:\n{}",
+                self.console.last_lines()
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
     }
 
     /// The bytes written to and discarded on a drive since the machine was started; loading a snapshot does not put them back.
@@ -96,13 +146,19 @@ impl Drop for Machine {
     }
 }
 
-fn arguments(sockets: &Path, folder: &Path, memory_mib: u32, drives: &[Drive]) -> Vec<String> {
+fn arguments(sockets: &Path, folder: &Path, parts: &Parts) -> Vec<String> {
     let socket =
         |name: &str| format!("socket,id={name},path={},server=on,wait=off", sockets.join(name).display());
     let mut all =
-        ["-smp", "1", "-nodefaults", "-display", "none", "-no-reboot", "-S", "-m"].map(String::from).to_vec();
-    all.push(memory_mib.to_string());
+        ["-smp", "1", "-nodefaults", "-display", "none", "-no-reboot", "-S"].map(String::from).to_vec();
     let mut add = |option: &str, value: String| all.extend([option.to_owned(), value]);
+    // Without graphics, the BIOS prints on the serial port too: a loader that is stuck can be seen.
+    add("-machine", "pc,graphics=off".to_owned());
+    add("-m", parts.memory_mib.to_string());
+    if let Some(firmware) = &parts.firmware {
+        add("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={UEFI_CODE}"));
+        add("-drive", format!("if=pflash,unit=1,format=qcow2,file={}", firmware.display()));
+    }
     add("-chardev", socket("qmp"));
     add("-mon", "chardev=qmp,mode=control".to_owned());
     add("-chardev", format!("{},logfile={}", socket("serial"), folder.join("serial.log").display()));
@@ -120,14 +176,18 @@ fn arguments(sockets: &Path, folder: &Path, memory_mib: u32, drives: &[Drive]) -
         "-virtfs",
         format!("local,path={},mount_tag=lab,security_model=none", folder.join("share").display()),
     );
-    for (index, Drive { id, file, device }) in drives.iter().enumerate() {
-        add(
-            "-drive",
-            format!("if=none,id={id},file={},format=qcow2,cache=unsafe,discard=unmap", file.display()),
-        );
-        add("-device", format!("{device},drive={id},bootindex={}", index + 1));
+    for (index, drive) in parts.drives.iter().enumerate() {
+        add("-drive", backend(drive));
+        // UEFI has an order of its own, which is to be judged.
+        let order =
+            if parts.firmware.is_none() { format!(",bootindex={}", index + 1) } else { String::new() };
+        add("-device", format!("{},drive={}{order}", drive.device, drive.id));
     }
     all
+}
+
+fn backend(Drive { id, file, .. }: &Drive) -> String {
+    format!("if=none,id={id},file={},format=qcow2,cache=unsafe,discard=unmap", file.display())
 }
 
 /// The process of a machine. A thread of its own starts it and stays until it has ended: the kernel kills a child with

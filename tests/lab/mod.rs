@@ -1,29 +1,33 @@
 //! The VM lab: a real Debian server in a QEMU machine, driven from Rust.
 //!
-//! `image` builds the server once and caches it, `machine` runs QEMU, `server` boots the image and offers the test a root
-//! shell, files, snapshots and the disks' write counters. Nothing here knows what diskmirror does.
+//! `image` builds each kind of server once and caches it, `rack` holds a server's disks between its boots, `machine` runs
+//! QEMU, `server` follows a boot and offers the test a root shell, files, snapshots and the disks' write counters. Nothing
+//! here knows what diskmirror does.
 
 mod agent;
-mod console;
+pub mod console;
 pub mod image;
 mod machine;
 mod qmp;
+pub mod rack;
 pub mod server;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The passphrase of the server's encrypted partition; `tests/lab/image/install` uses the same.
+/// The passphrase of the servers' encrypted partitions; `tests/lab/image/put` uses the same.
 pub const PASSPHRASE: &str = "correct horse";
 
 /// The programs the lab needs on the host, each with the Debian package that holds it.
-const TOOLS: [(&str, &str); 6] = [
+const TOOLS: [(&str, &str); 8] = [
     ("mmdebstrap", "mmdebstrap"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("qemu-img", "qemu-utils"),
     ("cpio", "cpio"),
     ("setpriv", "util-linux"),
     ("timeout", "coreutils"),
+    ("sfdisk", "fdisk"),
+    ("mkfs.ext4", "e2fsprogs"),
 ];
 
 /// Whether the lab can run here at all; if not, a line says why the test is skipped.
@@ -39,8 +43,11 @@ pub fn available() -> bool {
         println!("skipped: the VM lab's server is an x86-64 one");
         return false;
     }
-    let missing: Vec<_> =
+    let mut missing: Vec<_> =
         TOOLS.iter().filter(|(tool, _)| !installed(tool)).map(|(_, package)| *package).collect();
+    if !Path::new(machine::UEFI_CODE).exists() {
+        missing.push("ovmf");
+    }
     assert!(missing.is_empty(), "the VM lab needs more programs; do: apt-get install {}", missing.join(" "));
     true
 }

@@ -2,94 +2,112 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, bail};
 
+use super::PASSPHRASE;
 use super::agent::Agent;
 pub use super::agent::Output;
+use super::console::DeadEnd;
+use super::image::Layout;
 use super::machine::{Drive, Machine};
-use super::{PASSPHRASE, image};
+pub use super::rack::{Bus, Disk};
+use super::rack::{PRIMARY, Rack};
 
 /// How long a step of the boot, or a command, may take on a busy machine without hardware support.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// The controller a disk is plugged into; it decides the disk's name in /dev. (QEMU makes no snapshot of a machine with an
-/// NVMe controller, so there is none.)
-#[derive(Debug, Clone, Copy)]
-pub enum Bus {
-    /// vdX
-    Virtio,
-    /// sdX
-    Scsi,
-}
+/// What a boot prints that has failed: SeaBIOS, UEFI, GRUB, the kernel, the initramfs, systemd.
+const DEAD_ENDS: [&str; 14] = [
+    "No bootable device",
+    "No bootable option or device",
+    "UEFI Interactive Shell",
+    "grub rescue>",
+    "Minimal BASH-like line editing",
+    "error: no such device",
+    "error: you need to load the kernel first",
+    "Kernel panic",
+    "ALERT!",
+    "(initramfs)",
+    "maximum number of tries exceeded",
+    "Entering emergency mode",
+    "You are in emergency mode",
+    "Cannot open access to console",
+];
 
-/// A blank disk beside the server's own.
-#[derive(Debug, Clone, Copy)]
-pub struct Disk {
-    /// What the disk tells as its serial number; tests name it by this.
-    pub serial: &'static str,
-    /// Its capacity.
-    pub bytes: u64,
-    /// Its controller.
-    pub bus: Bus,
-    /// Its logical sector size: 512 or 4096.
-    pub sector_bytes: u32,
-}
+/// What the initramfs asks with, before the name from crypttab.
+const PROMPT: &str = "Please unlock disk ";
 
-/// The capacity of the server's own disk.
-pub const PRIMARY_BYTES: u64 = 3 << 30;
-
-impl Disk {
-    /// A virtio disk of the primary's size with the serial number MIRROR01: /dev/vdb.
-    pub const EQUAL_MIRROR: Self =
-        Self { serial: "MIRROR01", bytes: PRIMARY_BYTES, bus: Bus::Virtio, sector_bytes: 512 };
-
-    fn device(&self) -> String {
-        let Self { serial, sector_bytes, .. } = self;
-        let sizes = format!("logical_block_size={sector_bytes},physical_block_size={sector_bytes}");
-        match self.bus {
-            Bus::Virtio => format!("virtio-blk-pci,serial={serial},{sizes}"),
-            Bus::Scsi => format!("scsi-hd,bus=scsi.0,serial={serial},{sizes}"),
-        }
-    }
-}
-
-/// A running server. Its own disk is /dev/vda (serial PRIMARY01), an overlay of the cached image.
+/// A running server.
 pub struct Server {
     machine: Machine,
     shell: Agent,
+    /// The names, as in crypttab, of what the initramfs asked a passphrase for.
+    pub unlocked: Vec<String>,
 }
 
 impl Server {
-    /// Boots the server with `disks` beside its own: GRUB, the passphrase typed on the console, the login prompt.
-    /// A machine that does not get there is started once more.
+    /// Boots the procedure's server with blank `disks` beside its own, which is /dev/vda.
     ///
     /// # Panics
-    /// If the second one does not either, with the end of its console.
+    /// If it does not boot, with the end of its console.
     pub fn boot(disks: &[Disk]) -> Self {
-        let first = Self::try_boot(disks);
-        first.unwrap_or_else(|error| {
-            println!("lab: the machine did not boot, starting it once more: {error:#}");
-            Self::try_boot(disks).unwrap_or_else(|error| panic!("the server does not boot: {error:#}"))
-        })
+        let mut rack = Rack::new(Layout::Procedure);
+        disks.iter().for_each(|disk| rack.add(*disk));
+        let serials: Vec<_> = [PRIMARY].into_iter().chain(disks.iter().map(|disk| disk.serial)).collect();
+        rack.boot(&serials)
     }
 
-    fn try_boot(disks: &[Disk]) -> Result<Self> {
-        let image = image::server()?;
+    /// Follows a boot: the passphrase typed on the console if the layout has one, the login prompt, every unit started.
+    ///
+    /// # Errors
+    /// If it does not get there; a `console::DeadEnd` if it never will.
+    pub fn start(layout: Layout, machine: impl Fn() -> Result<Machine>) -> Result<Self> {
         let begin = Instant::now();
-        let folder = Machine::folder()?;
-        let drives = drives(folder.path(), &image.disk, disks)?;
-        let mut machine = Machine::start(folder, image.accelerator, 1024, &drives)?;
-        machine.console.expect("Please unlock disk vda5_crypt", PATIENCE)?;
-        machine.console.type_line(PASSPHRASE)?;
-        machine.console.expect("server login:", PATIENCE)?;
+        let mut machine = machine()?;
+        let mut unlocked = Vec::new();
+        if layout.is_encrypted() {
+            machine.console.reach(PROMPT, &DEAD_ENDS, PATIENCE)?;
+            unlocked.push(machine.console.reach(":", &[], PATIENCE)?);
+            machine.console.type_line(PASSPHRASE)?;
+        }
+        // One passphrase opens all that a boot needs: a second prompt would wait for ever.
+        let dead_ends = [&DEAD_ENDS[..], &[PROMPT]].concat();
+        machine.console.reach("server login:", &dead_ends, PATIENCE)?;
         let mut shell = Agent::connect(&machine.shell_socket())?;
         let state = shell.run("systemctl is-system-running --wait", b"", PATIENCE)?.text();
-        ensure!(state.trim() == "running", "the server is {state}");
-        println!("lab: the server is up after {} s", begin.elapsed().as_secs());
-        Ok(Self { machine, shell })
+        if state.trim() != "running" {
+            let failed =
+                shell.run("systemctl --failed --no-legend; systemctl list-jobs", b"", PATIENCE)?.text();
+            bail!(DeadEnd(format!("the server is {state}{failed}")));
+        }
+        println!("lab: the server ({layout:?}) is up after {} s", begin.elapsed().as_secs());
+        Ok(Self { machine, shell, unlocked })
+    }
+
+    /// Shuts down as an administrator would, and waits until the machine is off. Its disks are the rack's again.
+    ///
+    /// # Panics
+    /// If it does not go off, with the end of its console.
+    pub fn power_off(mut self) {
+        let begin = Instant::now();
+        self.ok("systemctl --no-block poweroff");
+        self.machine.wait_for_end(PATIENCE).unwrap_or_else(|error| panic!("powering off: {error:#}"));
+        println!("lab: the server is off after {} s", begin.elapsed().as_secs());
+    }
+
+    /// Waits until the server has seen a disk that is plugged in while it runs.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn plug(&mut self, drive: &Drive) {
+        self.machine.plug(drive).unwrap_or_else(|error| panic!("plugging {}: {error:#}", drive.id));
+        let seen = format!(
+            "for n in $(seq 60); do lsblk -dnro SERIAL | grep -qx {} && break; sleep 1; done",
+            drive.id
+        );
+        self.ok(&format!("{seen}; udevadm settle; lsblk -dnro SERIAL | grep -x {}", drive.id));
     }
 
     /// Runs a bash script as root, outside any session. Its text stands in the process list: no secrets in it.
@@ -193,33 +211,4 @@ impl Server {
     pub fn written_bytes(&mut self, serial: &str) -> u64 {
         self.machine.written_bytes(serial).expect("asking for a disk's counters")
     }
-}
-
-/// An overlay for the server's disk, and blank disks.
-fn drives(folder: &Path, image: &Path, disks: &[Disk]) -> Result<Vec<Drive>> {
-    let file = folder.join("PRIMARY01.qcow2");
-    create(&file, &["-b".as_ref(), image.as_os_str(), "-F".as_ref(), "qcow2".as_ref()], None)?;
-    let mut drives = vec![Drive {
-        id: "PRIMARY01".to_owned(),
-        file,
-        device: "virtio-blk-pci,serial=PRIMARY01".to_owned(),
-    }];
-    for disk in disks {
-        let file = folder.join(format!("{}.qcow2", disk.serial));
-        create(&file, &[], Some(disk.bytes))?;
-        drives.push(Drive { id: disk.serial.to_owned(), file, device: disk.device() });
-    }
-    Ok(drives)
-}
-
-fn create(file: &Path, options: &[&std::ffi::OsStr], bytes: Option<u64>) -> Result<()> {
-    let mut command = Command::new("qemu-img");
-    command
-        .args(["create", "-q", "-f", "qcow2"])
-        .args(options)
-        .arg(file)
-        .args(bytes.map(|bytes| bytes.to_string()));
-    let status = command.status().context("qemu-img")?;
-    ensure!(status.success(), "qemu-img create {}: {status}", file.display());
-    Ok(())
 }

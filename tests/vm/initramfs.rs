@@ -33,7 +33,7 @@ fn the_kernel_takes_an_override_behind_an_archive_of_every_compression() {
     if !lab::available() {
         return;
     }
-    let server = lab::image::server().expect("the server's kernel is there");
+    let server = lab::image::server(lab::image::Layout::Plain).expect("the server's kernel is there");
     let folder = tempfile::tempdir().expect("a folder");
     let mut image = early_archive();
     image.extend(cpio::write([(b"init".as_slice(), EXECUTABLE, init(folder.path()).as_slice())]));
