@@ -4,6 +4,7 @@
 //! `prepare` decides before anything is written, from the primary alone; `Preparation::install` does what the engine does
 //! not, when the files are there.
 
+pub mod audit;
 pub mod bios;
 pub mod esp;
 pub mod files;
