@@ -39,6 +39,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "discover",
             "mirror",
             "tree",
+            "record",
             "sys",
             "step",
             "boot_block",

@@ -119,7 +119,10 @@ pub fn prometheus(facts: &Facts, answer: &Answer) -> String {
     let mut metric = |name: &str, help: &str, value: Option<i64>| {
         if let Some(value) = value {
             let name = format!("diskmirror_{name}");
-            let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name}{{mirror=\"{label}\"}} {value}\n");
+            let _ = write!(
+                out,
+                "# HELP {name} {help}\n# TYPE {name} gauge\n{name}{{mirror=\"{label}\"}} {value}\n"
+            );
         }
     };
     let good = answer.good.as_ref();
@@ -141,7 +144,11 @@ pub fn prometheus(facts: &Facts, answer: &Answer) -> String {
     metric("data_age_limit_seconds", "How old the data may be.", Some(limit(facts)));
     let count = |lines: &Vec<String>| i64::try_from(lines.len()).unwrap_or(i64::MAX);
     metric("boot_problems", "Why the mirror may not boot.", boot.map(|boot| count(&boot.problems)));
-    metric("primary_references", "What on the mirror names the primary.", boot.map(|boot| count(&boot.findings)));
+    metric(
+        "primary_references",
+        "What on the mirror names the primary.",
+        boot.map(|boot| count(&boot.findings)),
+    );
     metric("boot_test_timestamp_seconds", "When the last boot test began.", test.map(|test| test.started));
     metric(
         "boot_test_success",

@@ -14,9 +14,9 @@ mod tests;
 use super::files::Tree;
 use crate::identity::{IdentityMap, Kind};
 use crate::layer::{grub_core, pe};
+use crate::record::Finding;
 use crate::retarget::{Found, Spellings, candidates};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::io;
 
 /// The mirror's files by the absolute paths that its own booted system uses, links followed inside of it.
@@ -67,30 +67,6 @@ pub struct Facts {
     pub table: String,
     /// GRUB's core images as they lie on the mirror's disk, each with the words for where.
     pub cores: Vec<(String, Vec<u8>)>,
-}
-
-/// One thing that needs the primary, or something that is nowhere.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Finding {
-    /// The file, or what of the disk.
-    pub file: String,
-    /// The file inside of it: of an initramfs, or a section of an EFI program.
-    pub inside: Option<String>,
-    /// The line, from 1; 0 where there are none.
-    pub line: usize,
-    /// What is wrong.
-    pub what: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file)?;
-        self.inside.iter().try_for_each(|inside| write!(f, " ({inside})"))?;
-        if self.line > 0 {
-            write!(f, ", line {}", self.line)?;
-        }
-        write!(f, ": {}", self.what)
-    }
 }
 
 /// Everything on the mirror that needs the primary, or what is nowhere; sorted, each once. Empty: it stands alone.
