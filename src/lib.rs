@@ -22,6 +22,7 @@ pub mod refusal;
 pub mod render;
 pub mod retarget;
 pub mod schedule;
+pub mod status;
 pub mod step;
 pub mod sys;
 pub mod tree;
