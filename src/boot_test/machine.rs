@@ -28,6 +28,7 @@ const FIRMWARE_LOG: &str = "firmware.log";
 const QEMU_LOG: &str = "qemu.log";
 const VARIABLES: &str = "variables.fd";
 const PICTURE: &str = "screen";
+const TEXT_SCREEN: &str = "screen.text";
 /// How long QEMU may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(50);
@@ -113,6 +114,14 @@ impl Machine {
         let ticks = after_name.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
         let per_second = rustix::param::clock_ticks_per_second().max(1);
         Duration::from_millis(ticks.sum::<u64>() * 1000 / per_second)
+    }
+
+    /// What a screen in text mode shows; nothing that makes sense in another mode.
+    pub fn screen_text(&mut self) -> String {
+        if self.qmp.save_text_screen(TEXT_SCREEN).is_err() {
+            return String::new();
+        }
+        signs::text_screen(&fs::read(self.dir.join(TEXT_SCREEN)).unwrap_or_default())
     }
 
     /// A picture of the screen and its kind: PNG, or PPM from a QEMU older than 7.1.

@@ -44,6 +44,8 @@ const LIMIT_TCG: Duration = Duration::from_secs(900);
 const TICK: Duration = Duration::from_millis(500);
 /// A processor that does less than this share of the time only waits.
 const BUSY_SHARE: f64 = 0.25;
+/// A machine that has been still for so long has its screen read.
+const SCREEN_STILL: Duration = Duration::from_secs(4);
 /// Lines of the console that a record keeps.
 const LAST_LINES: usize = 12;
 
@@ -178,8 +180,10 @@ fn watched(
         let (serial, silent) = machine.console.read();
         let firmware = machine.firmware_log();
         let (disk_still, all_still) = (stillness.disk.elapsed(), stillness.all.elapsed());
-        let seen =
-            Seen { at, serial: &serial, silent, firmware: &firmware, read_bytes, disk_still, all_still };
+        let is_still = all_still >= SCREEN_STILL;
+        let screen = if is_still { machine.screen_text() } else { String::new() };
+        let (serial, firmware, screen) = (serial.as_str(), firmware.as_str(), screen.as_str());
+        let seen = Seen { at, serial, silent, firmware, screen, read_bytes, disk_still, all_still };
         match watch.look(&seen) {
             Act::Wait => {}
             Act::TypeSerial => machine.console.type_line(passphrase)?,
