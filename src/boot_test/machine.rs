@@ -72,9 +72,9 @@ impl Machine {
         }
         let mut arguments = accelerator.arguments().map(String::from).to_vec();
         arguments.extend(self::arguments(disk, &overlay.path, firmware, memory));
-        // setpriv(1): it ends with us, even if we are killed.
-        let with_us = ["--pdeathsig", "KILL", "--", PROGRAM].map(String::from);
-        let child = command::prepared("setpriv", &[&with_us[..], &arguments].concat())
+        // The server's own work comes first. setpriv(1): it ends with us, even if we are killed.
+        let with_us = ["-n", "10", "setpriv", "--pdeathsig", "KILL", "--", PROGRAM].map(String::from);
+        let child = command::prepared("nice", &[&with_us[..], &arguments].concat())
             .current_dir(dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

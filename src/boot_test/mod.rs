@@ -137,7 +137,9 @@ pub fn boot_test(order: &Order<'_>) -> Result<Outcome> {
     let watch = Watch::new(disk.containers.len() as u32, patience);
     let watched = watched(&mut machine, watch, &temporary, &overlay, begun);
     let kept = keep(&mut machine, &temporary, &order.keep_dir)?;
-    let (verdict, sign) = watched?;
+    // A signal to the whole group ends QEMU before us.
+    let (verdict, sign) =
+        watched.map_err(|error| if signal::stop_requested() { stopped() } else { error })?;
     Ok(Outcome {
         verdict,
         sign,
@@ -198,8 +200,7 @@ fn watched(
 
 fn stop_if_asked(overlay: &Overlay) -> Result<()> {
     if signal::stop_requested() {
-        let failure = Failure::new("the boot test was stopped by a signal", UNTOUCHED);
-        return Err(failure.remedy("diskmirror boot-test").into());
+        return Err(stopped());
     }
     if overlay.is_full() {
         return Err(Failure::new("the boot test was ended: the virtual machine writes too much", UNTOUCHED)
@@ -208,6 +209,10 @@ fn stop_if_asked(overlay: &Overlay) -> Result<()> {
             .into());
     }
     Ok(())
+}
+
+fn stopped() -> anyhow::Error {
+    Failure::new("the boot test was stopped by a signal", UNTOUCHED).remedy("diskmirror boot-test").into()
 }
 
 /// Since when a machine has stood still.
