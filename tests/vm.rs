@@ -4,6 +4,8 @@
 
 #[path = "vm/alone.rs"]
 mod alone;
+#[path = "vm/initramfs.rs"]
+mod initramfs;
 mod lab;
 #[path = "vm/mirror.rs"]
 mod mirror;

@@ -67,7 +67,10 @@ pub fn decide(survey: &Survey, map: &IdentityMap) -> Result<Decision> {
     }
     let table = survey.primary.table().context("the primary has no partition table")?;
     let Some(core) = core_place(survey, table, &block) else {
-        return Ok(Decision { bios: Bios::Copy(vec![CODE]), is_known: false });
+        // Boot code speaks in sectors.
+        let alike = survey.primary.disk.logical_sector == survey.mirror.disk.logical_sector;
+        let bios = if alike { Bios::Copy(vec![CODE]) } else { Bios::None };
+        return Ok(Decision { bios, is_known: false });
     };
     let bytes = read(core.offset, core.length)?;
     let bios = match why_not_copied(survey, table, core, &bytes, map) {
@@ -198,7 +201,8 @@ fn loader_digest(layout: &Layout) -> Result<String> {
     let mut digest = blake3::Hasher::new();
     let table = layout.table().context("the disk has no partition table")?;
     let core = table.partitions.iter().find(|partition| partition.content == Content::BiosBoot);
-    let gap = table.partitions.iter().map(|partition| partition.start.0).min().unwrap_or_default().min(MOST_GAP);
+    let gap =
+        table.partitions.iter().map(|partition| partition.start.0).min().unwrap_or_default().min(MOST_GAP);
     let core = match (table.kind, core) {
         (TableKind::Gpt, Some(partition)) => Stretch { offset: partition.start.0, length: partition.size.0 },
         (TableKind::Gpt, None) => Stretch { offset: 0, length: 0 },
@@ -230,6 +234,9 @@ fn grub_install(disk: &Path, boot_directory: &Path) -> Result<()> {
     let said = command::run(program, &args, b"").with_context(|| format!("cannot run {program}"))?;
     match said.ok() {
         true => Ok(()),
-        false => Err(Failure::new(what, state).why(format!("{program} ended with {}", said.status)).why(said.stderr).into()),
+        false => Err(Failure::new(what, state)
+            .why(format!("{program} ended with {}", said.status))
+            .why(said.stderr)
+            .into()),
     }
 }

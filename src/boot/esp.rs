@@ -66,7 +66,8 @@ pub fn decide(source: &Tree, identities: &Identities) -> Result<Option<Esp>> {
     let look = || -> io::Result<Esp> {
         let images = images(source, &mount)?;
         let directory = directory_of(source, &mount)?;
-        let mut esp = Esp { number, directory, rewritten: vec![], problems: vec![], files: vec![], left_out: vec![] };
+        let mut esp =
+            Esp { number, directory, rewritten: vec![], problems: vec![], files: vec![], left_out: vec![] };
         for image in &images {
             esp.look_at(source, image, &identities.map);
         }
@@ -146,13 +147,16 @@ impl Esp {
 
     /// The fallback loader, and what it needs beside it.
     fn fall_back(&mut self, source: &Tree, images: &[Image], map: &IdentityMap) -> io::Result<()> {
-        let existing = images.iter().find(|i| i.is_in(&self.directory) && i.name().eq_ignore_ascii_case(FALLBACK));
+        let existing =
+            images.iter().find(|i| i.is_in(&self.directory) && i.name().eq_ignore_ascii_case(FALLBACK));
         let by_name = |name: &&str| images.iter().find(|image| image.name().eq_ignore_ascii_case(name));
-        let Some(loader) = existing.or_else(|| LOADERS.iter().find_map(|name| by_name(name))) else {
-            self.problems.push(format!("no loader was found in {}: firmware finds nothing to start", self.directory));
+        let Some(loader) = existing.or_else(|| LOADERS.iter().find_map(by_name)) else {
+            self.problems
+                .push(format!("no loader was found in {}: firmware finds nothing to start", self.directory));
             return Ok(());
         };
-        self.left_out = source.list(&self.directory)?.into_iter().filter(|name| is_fallback_writer(name)).collect();
+        self.left_out =
+            source.list(&self.directory)?.into_iter().filter(|name| is_fallback_writer(name)).collect();
         if pe::parse(&loader.bytes).is_some_and(|image| image.program() == pe::Program::Shim) {
             self.second_stage(source, images, map)?;
         }
@@ -216,7 +220,8 @@ impl Esp {
     /// # Errors
     /// A `Failure` with what efibootmgr said.
     pub fn enter(&self, survey: &Survey) -> Result<()> {
-        let mirror = survey.mirror.table().and_then(|table| table.partitions.iter().find(|p| p.number == self.number));
+        let mirror =
+            survey.mirror.table().and_then(|table| table.partitions.iter().find(|p| p.number == self.number));
         let Some(guid) = mirror.and_then(|partition| partition.uuid.as_deref()) else { return Ok(()) };
         if !variables_are_writable() || !command::is_installed("efibootmgr") {
             return Ok(());
@@ -290,7 +295,8 @@ fn make_directory(mirror: &Tree, volume: usize, path: &str) -> io::Result<std::o
 /// Whether this machine was started by UEFI, and its variables can be set.
 fn variables_are_writable() -> bool {
     let variables = Path::new("/sys/firmware/efi/efivars");
-    rustix::fs::statvfs(variables).is_ok_and(|stat| !stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+    rustix::fs::statvfs(variables)
+        .is_ok_and(|stat| !stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
         && std::fs::read_dir(variables).is_ok_and(|mut entries| entries.next().is_some())
 }
 
@@ -304,7 +310,8 @@ fn efibootmgr(invocation: &Invocation) -> Result<String> {
     match said.ok() {
         true => Ok(said.stdout),
         false => {
-            let state = "the mirror's files and loaders are refreshed; the firmware's entries are what they were";
+            let state =
+                "the mirror's files and loaders are refreshed; the firmware's entries are what they were";
             let what = "cannot see to the firmware's entry for the mirror";
             Err(Failure::new(what, state).why(invocation.to_string()).why(said.stderr).into())
         }

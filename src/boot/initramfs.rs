@@ -112,9 +112,15 @@ impl Images<'_> {
 
     /// What no file behind the image can mend.
     fn problems(&self, path: &str, image: &Initramfs<'_>) -> Vec<String> {
-        let names = image.paths().into_iter().map(String::from_utf8_lossy).filter(|name| names_primary(name, self.map));
+        let names = image
+            .paths()
+            .into_iter()
+            .map(String::from_utf8_lossy)
+            .filter(|name| names_primary(name, self.map));
         let names = names.map(|name| {
-            format!("{path}: it names the primary in a file's name ({name}): make it anew without host-only mode")
+            format!(
+                "{path}: it names the primary in a file's name ({name}): make it anew without host-only mode"
+            )
         });
         let missing = self.drivers.iter().filter(|driver| !image.has_driver(driver)).map(|driver| {
             format!("{path}: it lacks the driver {driver} that the mirror's disk needs: MODULES=most, or add the driver")
@@ -125,9 +131,10 @@ impl Images<'_> {
 
 /// The rewritten files, in place of those that name the primary.
 fn overrides(image: &Initramfs<'_>, map: &IdentityMap) -> Vec<Override> {
+    let spellings = retarget::Spellings::of(map);
     let rewritten = |(path, file): (&[u8], initramfs::File<'_>)| {
         let path = std::str::from_utf8(path).ok().filter(|_| file.is_regular())?;
-        let content = retarget::rewrite_in_initramfs(path, file.content, map)?;
+        let content = spellings.rewrite_in_initramfs(path, file.content)?;
         Some(Override { path: path.to_owned(), permissions: file.mode & 0o7777, content })
     };
     image.files().into_iter().filter_map(rewritten).collect()

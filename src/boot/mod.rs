@@ -167,7 +167,8 @@ impl Preparation {
     pub fn install(&self, mirror: &Tree, boot_directory: &Path, firmware_is_ours: bool) -> Result<()> {
         let before = state(mirror);
         let mut now = before.clone();
-        (now.bios, _) = bios::install(&self.bios, &self.identities.survey, mirror, boot_directory, &before.bios)?;
+        (now.bios, _) =
+            bios::install(&self.bios, &self.identities.survey, mirror, boot_directory, &before.bios)?;
         if let Some(esp) = &self.esp {
             esp.install(mirror)?;
             if firmware_is_ours {

@@ -55,7 +55,8 @@ pub fn json(record: &RunRecord) -> String {
 /// Why the mirror may not boot alone, a line each.
 pub fn boot_lines(record: &RunRecord) -> Vec<String> {
     let boot = record.boot.iter();
-    let lines = |what, lines: &[String]| lines.iter().map(|line| format!("{what}: {line}")).collect::<Vec<_>>();
+    let lines =
+        |what, lines: &[String]| lines.iter().map(|line| format!("{what}: {line}")).collect::<Vec<_>>();
     boot.flat_map(|boot| [lines("boot", &boot.problems), lines("audit", &boot.findings)].concat()).collect()
 }
 

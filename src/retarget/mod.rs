@@ -17,9 +17,6 @@ mod spelling;
 mod text;
 mod words;
 
-#[cfg(test)]
-mod tests;
-
 pub use places::{PLACES, candidates};
 pub use text::{Devices, Found, Spellings};
 
@@ -64,12 +61,12 @@ impl Spellings<'_> {
         settings.then(|| self.changed(form, text)).flatten()
     }
 
-    /// What still needs the primary in the mirror's file that belongs at `path` on the primary: as `find`, but for
+    /// What still needs the primary in the mirror's file at `path` (of the system, or of an initramfs): as `find`, but for
     /// what does no harm there: other answers of debconf, and entries that the boot does not wait for and that the
     /// mirror has no counterpart of.
     pub fn remains(&self, path: &str, text: &[u8]) -> Vec<Found> {
         let Ok(lines) = std::str::from_utf8(text) else { return self.find(text) };
-        match places::form(path) {
+        match places::form(path).or_else(|| places::form_in_initramfs(path)) {
             Some(Form::Debconf) => {
                 let answers =
                     debconf::answers(lines).enumerate().filter(|(_, (_, names_disks))| *names_disks);

@@ -203,6 +203,10 @@ impl Pair {
             must("mount", &["-t", "tmpfs", "tmpfs", &at.to_string_lossy()]);
             self.mounts.push(at);
         }
+        // It boots as a Raspberry Pi does: no loader is needed.
+        fs::create_dir_all(self.root().join("boot")).expect("a directory");
+        fs::write(self.root().join("boot/config.txt"), "arm_64bit=1\n").expect("written");
+        fs::write(self.root().join("boot/cmdline.txt"), "console=tty1 rootwait\n").expect("written");
     }
 
     /// As `init` leaves a mirror: never complete. In a thread of its own, whose mounts nobody else sees.

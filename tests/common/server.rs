@@ -256,6 +256,10 @@ impl Server {
         fs::hard_link(root.join("home/alice/1"), root.join("home/bob/one")).expect("a link");
         std::os::unix::fs::symlink("../alice/2", root.join("home/bob/two")).expect("a link");
         fs::write(root.join("boot/vmlinuz"), vec![7; 300_000]).expect("written");
+        // It boots as a Raspberry Pi does: no loader is needed, and the firmware reads the command line.
+        let uuid = blkid(&self.primary.part(self.shape.filesystems[0].number), "UUID");
+        fs::write(root.join("boot/config.txt"), "arm_64bit=1\n").expect("written");
+        fs::write(root.join("boot/cmdline.txt"), format!("root=UUID={uuid} rootwait\n")).expect("written");
         fs::set_permissions(root.join("home/bob"), fs::Permissions::from_mode(0o2750)).expect("chmod");
     }
 
@@ -355,6 +359,20 @@ impl Server {
         assert_eq!(now.primary, before.primary, "the primary was written to: {when:?}");
     }
 
+    /// The boot files below `copy`, a file system of the mirror, that name an identifier of the primary, a line each.
+    fn naming_the_primary(&self, copy: &Path) -> String {
+        let parts = self.shape.filesystems.iter().map(|fs| fs.number).chain(self.shape.swaps.iter().copied());
+        let uuids: Vec<String> = parts.map(|number| blkid(&self.primary.part(number), "UUID")).collect();
+        let mut found = String::new();
+        for file in ["etc/fstab", "boot/cmdline.txt", "cmdline.txt"] {
+            let text = fs::read_to_string(copy.join(file)).unwrap_or_default();
+            for uuid in uuids.iter().filter(|uuid| text.contains(*uuid)) {
+                writeln!(found, "{file} names {uuid}").expect("a string");
+            }
+        }
+        found
+    }
+
     /// Requires a refusal that says these words and has touched nothing.
     pub fn refuses(&self, args: &[&str], words: &[&str]) -> Said {
         let before = self.snapshot();
@@ -370,7 +388,8 @@ impl Server {
         self.refuses(&self.init_args(&[]), words);
     }
 
-    /// What rsync would still do to make the mirror equal: nothing, if it is.
+    /// What rsync would still do to make the mirror equal: nothing, if it is. The files that name disks must not be equal;
+    /// they are held against the mirror's identifiers instead.
     pub fn differences(&self) -> String {
         let mut all = String::new();
         for fs in self.shape.filesystems {
@@ -382,13 +401,25 @@ impl Server {
             tool("mount", &[&self.mirror.part(fs.number), copy]);
             let judge = ["-aHAXxn", "-@-1", "--checksum", "--delete", "-i", "--exclude=/.diskmirror/"];
             let defaults = ["--exclude=/tmp/*", "--exclude=/var/tmp/*", "--exclude=/var/lib/diskmirror/*"];
+            let retargeted: Vec<String> =
+                NAMING_DISKS.iter().filter_map(|path| path.strip_prefix(fs.mount)).map(below_root).collect();
+            let retargeted: Vec<&str> = retargeted.iter().map(String::as_str).collect();
             let (from, to) = (format!("{bare}/"), format!("{copy}/"));
-            all += &tool("rsync", &[&judge[..], &defaults, &[&from, &to]].concat());
+            all += &tool("rsync", &[&judge[..], &defaults, &retargeted, &[&from, &to]].concat());
+            all += &self.naming_the_primary(Path::new(copy));
             tool("umount", &[bare]);
             tool("umount", &[copy]);
         }
         all
     }
+}
+
+/// The primary's files that name its disk.
+const NAMING_DISKS: [&str; 3] = ["/etc/fstab", "/etc/diskmirror.toml", "/boot/cmdline.txt"];
+
+/// rsync's way to leave out a path below the root of what it copies.
+fn below_root(path: &str) -> String {
+    format!("--exclude=/{}", path.trim_start_matches('/'))
 }
 
 /// In memory if there is room, else below the directory for temporary files.

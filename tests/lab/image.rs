@@ -62,6 +62,8 @@ pub struct Image {
     pub disk: PathBuf,
     /// What a UEFI server's firmware remembers: qcow2.
     pub firmware: Option<PathBuf>,
+    /// The kernel of every server of the lab.
+    pub kernel: PathBuf,
     /// QEMU's options for the accelerator that works on this machine.
     pub accelerator: &'static [String],
 }
@@ -84,7 +86,7 @@ pub fn server(layout: Layout) -> Result<Image> {
         run(script_of("build").arg(path).arg(&system).arg(&server))?;
     }
     let firmware = Some(server.join("firmware")).filter(|file| file.exists());
-    Ok(Image { disk: server.join("disk"), firmware, accelerator: accelerator(&kernel) })
+    Ok(Image { disk: server.join("disk"), firmware, accelerator: accelerator(&kernel), kernel })
 }
 
 /// A newer kernel and its initramfs for that server, to be unpacked at its root: `boot/vmlinuz-N-99-amd64` and so on. An

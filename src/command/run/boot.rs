@@ -42,7 +42,7 @@ impl Boot {
         let own: Vec<String> = own.iter().map(|path| globset::escape(path)).collect();
         let mut wanted = boot.preparation.iter().flat_map(|preparation| preparation.wanted.clone());
         for work in works {
-            work.for_boot(job, wanted.next().unwrap_or_default(), &own)?;
+            work.for_boot(wanted.next().unwrap_or_default(), &own)?;
         }
         Ok(boot)
     }

@@ -97,7 +97,8 @@ fn recorded(job: &Job, record: &mut RunRecord, held: Lock) -> Result<()> {
 fn refresh(job: &Job, record: &mut RunRecord) -> Result<()> {
     mount::enter_private_namespace().context("cannot have a mount namespace of its own: is this root?")?;
     if let Err(reversed) = mirror::check_role(job.root, job.mirror) {
-        if !job.args.dry_run {
+        // Mounted somewhere else, it serves nobody.
+        if job.root == Path::new("/") && !job.args.dry_run {
             mirror::note_service(job.root, job.mirror, job.now())?;
         }
         return Err(reversed.into());
