@@ -27,6 +27,14 @@ pub enum Command {
     Init(InitArgs),
     /// Refresh the mirror once: what the timer calls.
     Run(RunArgs),
+    /// Tell whether this spare would save the server now.
+    Status(StatusArgs),
+    /// Boot the mirror in a virtual machine. Nothing is written to it.
+    BootTest(BootTestArgs),
+    /// List the last runs and boot tests.
+    History(HistoryArgs),
+    /// Say what on the mirror still needs the primary, or is missing for a boot without it. Changes nothing.
+    Audit(AuditArgs),
     /// Install, remove or show the timer and the log rotation.
     Schedule(ScheduleArgs),
     /// Make DST's content SRC's content: the engine alone, any two directories, no root needed.
@@ -138,6 +146,58 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIGEST")]
     pub accept: Option<String>,
     /// End with one JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `status`
+#[derive(Debug, Default, Args)]
+pub struct StatusArgs {
+    /// Which mirror, by its name in the configuration.
+    pub name: Option<String>,
+    /// Print one JSON object.
+    #[arg(long, group = "form")]
+    pub json: bool,
+    /// Print one line for Nagios and its kin; the exit code is theirs: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
+    #[arg(long, group = "form")]
+    pub nagios: bool,
+    /// Print metrics in Prometheus' text format, as node_exporter's textfile collector reads them.
+    #[arg(long, group = "form")]
+    pub prometheus: bool,
+}
+
+/// `boot-test`
+#[derive(Debug, Default, Args)]
+pub struct BootTestArgs {
+    /// Which mirror, by its name in the configuration.
+    pub name: Option<String>,
+    /// Print one JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// Read the passphrase from this open file descriptor instead of the terminal: for mirrors without a key file.
+    #[arg(long, value_name = "N")]
+    pub passphrase_fd: Option<i32>,
+    /// Give up after this many seconds [default: 300 with KVM, 900 without].
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub time_limit: Option<u64>,
+}
+
+/// `audit`
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Which mirror, by its name in the configuration.
+    pub name: Option<String>,
+    /// Print the findings as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `history`
+#[derive(Debug, Default, Args)]
+pub struct HistoryArgs {
+    /// Which mirror, by its name in the configuration.
+    pub name: Option<String>,
+    /// Print a JSON list.
     #[arg(long)]
     pub json: bool,
 }

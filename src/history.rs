@@ -1,5 +1,7 @@
 //! Run records in SQLite: committed before the mirror is touched, finished whatever happens, never lost by a kill.
 
+mod boot_tests;
+
 use crate::record::{RunRecord, State};
 use anyhow::{Context, Result};
 use rusqlite::config::DbConfig;
@@ -29,8 +31,8 @@ const SCHEMA: &str = "
 /// What an older version's history lacks: its number, and how it becomes the next.
 const UPGRADES: [(i32, &str); 1] = [(1, "ALTER TABLE run ADD COLUMN boot TEXT")];
 
-/// The version of the form.
-const VERSION: i32 = 2;
+/// The version of the form. Tables that an older version lacks are made as they are.
+const VERSION: i32 = 3;
 
 /// The run history.
 #[derive(Debug)]
@@ -60,6 +62,14 @@ impl History {
         };
         let database = open().with_context(|| format!("cannot open the run history {}", path.display()))?;
         Ok(History { database })
+    }
+
+    /// Opens the history in `state_dir` if there is one, for those who only look.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_existing(state_dir: &Path) -> Result<Option<Self>> {
+        state_dir.join(FILE_NAME).exists().then(|| Self::open(state_dir)).transpose()
     }
 
     /// Commits a record that says a run has begun, and gives it its number.
@@ -158,6 +168,7 @@ fn upgrade(database: &Connection) -> Result<()> {
     let steps = UPGRADES.iter().filter(|(from, _)| found > 0 && *from >= found);
     steps.into_iter().try_for_each(|(_, step)| database.execute_batch(step))?;
     database.execute_batch(SCHEMA)?;
+    database.execute_batch(boot_tests::SCHEMA)?;
     if found != VERSION {
         database.pragma_update(None, "user_version", VERSION)?;
     }

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod boot;
 pub mod boot_block;
+pub mod boot_test;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -21,6 +22,7 @@ pub mod refusal;
 pub mod render;
 pub mod retarget;
 pub mod schedule;
+pub mod status;
 pub mod step;
 pub mod sys;
 pub mod tree;

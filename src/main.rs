@@ -2,11 +2,15 @@
 
 use clap::Parser;
 use diskmirror::cli::{Cli, Command};
+use diskmirror::command::audit::audit;
 use diskmirror::command::boot_block::boot_block;
+use diskmirror::command::boot_test::boot_test;
 use diskmirror::command::demo::demo;
 use diskmirror::command::fill::fill_device;
+use diskmirror::command::history::history;
 use diskmirror::command::init::{Place, init, show_plan};
 use diskmirror::command::schedule::schedule;
+use diskmirror::command::status::status;
 use diskmirror::command::{monitor_for_stderr, quiet_monitor_for_stderr, run, sync};
 use diskmirror::exit_code::Exit;
 use diskmirror::refusal::{Refusal, stated};
@@ -28,6 +32,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Plan(args) => show_plan(&Place::new(root, config)?, &args),
         Command::Init(args) => init(&Place::new(root, config)?, &args, &*monitor_for_stderr()),
         Command::Run(args) => run::run(root, config, &args, &*quiet_monitor_for_stderr()),
+        Command::Status(args) => status(root, config, &args),
+        Command::BootTest(args) => boot_test(root, config, &args, &*monitor_for_stderr()),
+        Command::Audit(args) => audit(root, config, &args),
+        Command::History(args) => history(root, config, &args),
         Command::Schedule(args) => schedule(root, config, &args),
         Command::Sync(args) => sync::run(&args, &*monitor_for_stderr()),
         Command::Fill(args) => fill_device(root, &args, &*monitor_for_stderr()),

@@ -1,12 +1,16 @@
 //! The commands. Each one's top function is its table of contents. They do not know each other, but `init` calls `run` and `schedule`.
 
+pub mod audit;
 pub mod boot_block;
+pub mod boot_test;
 pub mod confirm;
 pub mod demo;
 pub mod fill;
+pub mod history;
 pub mod init;
 pub mod run;
 pub mod schedule;
+pub mod status;
 pub mod sync;
 
 use crate::monitor::{Bars, Lines, Monitor};

@@ -10,6 +10,12 @@ use std::fmt::Write;
 /// The type of a GPT partition that holds GRUB's core image (UEFI has no use for it; GRUB manual, "BIOS installation").
 pub const BIOS_BOOT: &str = "21686148-6449-6E6F-744E-656564454649";
 
+/// Whether a partition of this type, of either table, is an EFI system partition (UEFI 2.10, 5.2.2 and 5.3.3).
+pub fn is_efi_system(type_id: &str) -> bool {
+    const GPT: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
+    type_id.eq_ignore_ascii_case(GPT) || type_id.trim_start_matches("0x").eq_ignore_ascii_case("ef")
+}
+
 impl TableKind {
     /// The kind that sfdisk and blkid call `name`; none for the labels of other systems (sun, sgi, bsd …).
     pub fn named(name: &str) -> Option<Self> {

@@ -25,6 +25,13 @@ pub struct Found {
     pub(super) containers: Vec<PathBuf>,
 }
 
+impl Found {
+    /// The containers' nodes, in the configuration's order.
+    pub fn containers(&self) -> &[PathBuf] {
+        &self.containers
+    }
+}
+
 /// A disk's hardware against the configuration's.
 #[derive(Debug, PartialEq, Eq)]
 enum Hardware {
@@ -40,7 +47,7 @@ enum Hardware {
 ///
 /// # Errors
 /// Those of running lsblk and of reading what it says.
-pub(super) fn devices() -> Result<Vec<BlockDevice>> {
+pub fn devices() -> Result<Vec<BlockDevice>> {
     let said =
         command::run("lsblk", &["--json", "--bytes", "--output-all"], b"").context("cannot run lsblk")?;
     lsblk::parse(&said.stdout)
@@ -89,6 +96,14 @@ pub fn find(mirror: &Mirror) -> Result<Found> {
     });
     let containers = containers.collect::<Result<_, _>>()?;
     Ok(Found { disk: disk.path.clone(), containers })
+}
+
+/// Where a disk is attached now: its node. Nothing of it is opened but the disk itself, for reading its table.
+///
+/// # Errors
+/// A `Refusal` if it is absent, another disk is in its place, or it has a twin.
+pub fn whereabouts(mirror: &Mirror) -> Result<String> {
+    Ok(the_disk(mirror, &devices()?)?.path.clone())
 }
 
 /// The one disk that agrees.

@@ -60,10 +60,10 @@ impl Layout {
 pub struct Image {
     /// Its disk: qcow2.
     pub disk: PathBuf,
+    /// The server's kernel.
+    pub kernel: PathBuf,
     /// What a UEFI server's firmware remembers: qcow2.
     pub firmware: Option<PathBuf>,
-    /// The kernel of every server of the lab.
-    pub kernel: PathBuf,
     /// QEMU's options for the accelerator that works on this machine.
     pub accelerator: &'static [String],
 }

@@ -17,16 +17,14 @@ use crate::record::{RunRecord, State};
 use crate::refusal::{Failure, Refusal, stated};
 use crate::render;
 use crate::sys::lock::{Holder, Lock};
-use crate::sys::{lock, mount, signal};
+use crate::sys::{mount, signal};
 use crate::tree;
-use crate::units::duration;
 use anyhow::{Context, Result};
 use boot::Boot;
 use std::fs::DirBuilder;
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use work::Work;
 
 /// What a run is made with. Paths are below `root`.
@@ -203,16 +201,7 @@ fn stopped() -> Failure {
 
 /// Says who holds the lock, and leaves a record that says so too.
 fn locked_out(job: &Job, record: &mut RunRecord, holder: Option<Holder>) -> Result<()> {
-    let refusal = Refusal::new("another run is at work", "this run did nothing");
-    let refusal = match holder {
-        None => refusal.why("it has not said who it is yet").remedy("try again in a moment"),
-        Some(Holder { pid, since, what }) => {
-            let age = duration(Duration::from_secs((job.now() - since).max(0).unsigned_abs()));
-            refusal
-                .why(format!("process {pid} has held the lock for {age}: {what}"))
-                .remedy(format!("wait for it, or stop it cleanly: kill {pid}"))
-        }
-    };
+    let refusal = mirror::busy(holder, job.now());
     record.state = State::Locked;
     record.ended = Some(job.now());
     record.message = Some(refusal.to_string());
@@ -263,12 +252,7 @@ impl<'a> Job<'a> {
 
     /// Takes the mirror's lock.
     fn lock(&self) -> Result<Result<Lock, Option<Holder>>> {
-        let path = self.runtime_dir.join(format!("{}.lock", self.mirror.name));
         let holder = Holder { pid: std::process::id(), since: self.now(), what: self.command_line() };
-        let take = || {
-            DirBuilder::new().recursive(true).mode(0o700).create(&self.runtime_dir)?;
-            lock::acquire(&path, &holder)
-        };
-        take().with_context(|| format!("cannot take the lock {}", path.display()))
+        mirror::lock(&self.runtime_dir, self.mirror, &holder)
     }
 }

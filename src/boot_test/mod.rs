@@ -1,0 +1,309 @@
+//! Boots the mirror's disk in a virtual machine, over a throw-away image, and says whether it comes up.
+//!
+//! The disk is never opened for writing: the temporary key slot, too, is made in a copy of the container's header that
+//! goes into the image. Knows no command and no history.
+
+mod accelerator;
+mod console;
+mod disk;
+mod firmware;
+mod machine;
+mod overlay;
+mod qmp;
+mod signs;
+mod unlock;
+mod watch;
+
+pub use unlock::Key;
+
+use crate::mirror::Found;
+use crate::monitor::Monitor;
+use crate::record::Verdict;
+use crate::refusal::{Failure, Refusal};
+use crate::sys::{command, signal};
+use crate::units::duration;
+use accelerator::Accelerator;
+use anyhow::{Context, Result};
+use disk::Disk;
+use machine::Machine;
+use overlay::Overlay;
+use std::fs::{self, DirBuilder, File};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use watch::{Act, Patience, Seen, Watch};
+
+/// What everything here can promise.
+pub const UNTOUCHED: &str = "nothing was written to the mirror";
+
+/// How long a system may take to come up.
+const LIMIT_KVM: Duration = Duration::from_secs(300);
+const LIMIT_TCG: Duration = Duration::from_secs(900);
+/// How often the machine is looked at.
+const TICK: Duration = Duration::from_millis(500);
+/// A processor that does less than this share of the time only waits.
+const BUSY_SHARE: f64 = 0.25;
+/// Lines of the console that a record keeps.
+const LAST_LINES: usize = 12;
+
+/// What is tested, and where the test may work.
+pub struct Order<'a> {
+    /// The mirror's disk, locked and closed.
+    pub found: &'a Found,
+    /// What opens its containers, in their order.
+    pub keys: &'a [Key<'a>],
+    /// When to give up, if not as usual.
+    pub limit: Option<Duration>,
+    /// A directory that does not exist yet, in memory if possible; removed at the end.
+    pub work_dir: PathBuf,
+    /// Where the image, the log and the picture go.
+    pub keep_dir: PathBuf,
+    /// Told what happens.
+    pub monitor: &'a dyn Monitor,
+}
+
+/// What came out.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What it stands on.
+    pub sign: String,
+    /// How long it took.
+    pub took: Duration,
+    /// `kvm` or `tcg`.
+    pub accelerator: &'static str,
+    /// `bios` or `uefi`.
+    pub firmware: &'static str,
+    /// The console's last lines.
+    pub console: Vec<String>,
+    /// All that the console said.
+    pub serial_log: PathBuf,
+    /// The last picture of the screen, if there is one.
+    pub picture: Option<PathBuf>,
+}
+
+/// Refuses where the programs are missing.
+///
+/// # Errors
+/// A `Refusal` that names the packages.
+pub fn refuse_without_tools() -> Result<(), Refusal> {
+    let refusal = || Refusal::new("cannot test the boot", UNTOUCHED);
+    if !cfg!(target_arch = "x86_64") {
+        return Err(refusal().why("boot tests know x86-64 machines only, and this is another"));
+    }
+    let needed = [machine::PROGRAM, "qemu-img", "qemu-io", "setpriv"];
+    let missing: Vec<&str> = needed.into_iter().filter(|program| !command::is_installed(program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(refusal()
+        .why(format!("not installed: {}", missing.join(", ")))
+        .remedy("apt-get install qemu-system-x86 qemu-utils ovmf   # Debian, Ubuntu")
+        .remedy("dnf install qemu-system-x86-core qemu-img edk2-ovmf  # Fedora"))
+}
+
+/// Boots the disk.
+///
+/// # Errors
+/// A `Refusal` if something that is needed is not there; a `Failure` if the machine cannot be run, or a signal ends
+/// the test. That the mirror does not boot is an outcome.
+pub fn boot_test(order: &Order<'_>) -> Result<Outcome> {
+    let disk = Disk::of(order.found)?;
+    let firmware = firmware::choose(&disk, Path::new("/sys/firmware/efi").exists())?;
+    let work = WorkDir::new(&order.work_dir)?;
+    make_private(&order.keep_dir)?;
+    forget_last(&order.keep_dir);
+    flush(&disk.node)?;
+    let overlay = Overlay::new(&disk.node, &order.keep_dir)?;
+    let temporary = unlock::temporary_passphrase()?;
+    for ((node, offset), key) in disk.containers.iter().zip(order.keys) {
+        unlock::add_slot(node, *offset, key, &temporary, &work.0, &overlay.path)?;
+    }
+    let accelerator = accelerator::probe(&work.0)?;
+    let mut machine = Machine::start(&disk, &overlay, &firmware, accelerator, &work.0)?;
+    let patience = patience(accelerator, order.limit);
+    let begun = Instant::now();
+    order.monitor.note(&format!(
+        "booting {} in a virtual machine ({}, {}); this may take up to {}",
+        disk.node,
+        firmware.name().to_uppercase(),
+        accelerator.name().to_uppercase(),
+        duration(patience.limit)
+    ));
+    let watch = Watch::new(disk.containers.len() as u32, patience);
+    let watched = watched(&mut machine, watch, &temporary, &overlay, begun);
+    let kept = keep(&mut machine, &temporary, &order.keep_dir)?;
+    let (verdict, sign) = watched?;
+    Ok(Outcome {
+        verdict,
+        sign,
+        took: begun.elapsed(),
+        accelerator: accelerator.name(),
+        firmware: firmware.name(),
+        console: kept.console,
+        serial_log: kept.serial_log,
+        picture: kept.picture,
+    })
+}
+
+fn patience(accelerator: Accelerator, limit: Option<Duration>) -> Patience {
+    let (usual, still, power) = match accelerator {
+        Accelerator::Kvm => (LIMIT_KVM, Duration::from_secs(5), Duration::from_secs(30)),
+        Accelerator::Tcg => (LIMIT_TCG, Duration::from_secs(10), Duration::from_secs(90)),
+    };
+    Patience { limit: limit.unwrap_or(usual), still, power }
+}
+
+/// Looks, and does what is to be done, until there is a verdict.
+fn watched(
+    machine: &mut Machine,
+    mut watch: Watch,
+    passphrase: &str,
+    overlay: &Overlay,
+    begun: Instant,
+) -> Result<(Verdict, String)> {
+    let mut stillness = Stillness::new();
+    loop {
+        std::thread::sleep(TICK);
+        stop_if_asked(overlay)?;
+        let at = begun.elapsed();
+        if let Some(decided) = machine.qmp.events().into_iter().find_map(|event| watch.event(event)) {
+            return Ok(decided);
+        }
+        machine.must_run()?;
+        let (read_bytes, requests) = machine.qmp.disk_figures()?;
+        stillness.sample(requests, machine.cpu_time());
+        let (serial, silent) = machine.console.read();
+        let firmware = machine.firmware_log();
+        let (disk_still, all_still) = (stillness.disk.elapsed(), stillness.all.elapsed());
+        let seen =
+            Seen { at, serial: &serial, silent, firmware: &firmware, read_bytes, disk_still, all_still };
+        match watch.look(&seen) {
+            Act::Wait => {}
+            Act::TypeSerial => machine.console.type_line(passphrase)?,
+            Act::TypeKeys => machine.qmp.type_line(passphrase)?,
+            Act::PressPower => {
+                machine.qmp.execute("system_powerdown", serde_json::json!({}))?;
+            }
+            Act::Decide(verdict, sign) => return Ok((verdict, sign)),
+        }
+    }
+}
+
+fn stop_if_asked(overlay: &Overlay) -> Result<()> {
+    if signal::stop_requested() {
+        let failure = Failure::new("the boot test was stopped by a signal", UNTOUCHED);
+        return Err(failure.remedy("diskmirror boot-test").into());
+    }
+    if overlay.is_full() {
+        return Err(Failure::new("the boot test was ended: the virtual machine writes too much", UNTOUCHED)
+            .why(format!("{} is nearly full", overlay.path.display()))
+            .remedy("make room there, and try again: what the virtual machine wrote is removed")
+            .into());
+    }
+    Ok(())
+}
+
+/// Since when a machine has stood still.
+struct Stillness {
+    disk: Instant,
+    all: Instant,
+    sampled: Instant,
+    requests: u64,
+    cpu: Duration,
+}
+
+impl Stillness {
+    fn new() -> Self {
+        let now = Instant::now();
+        Stillness { disk: now, all: now, sampled: now, requests: 0, cpu: Duration::ZERO }
+    }
+
+    fn sample(&mut self, requests: u64, cpu: Duration) {
+        let now = Instant::now();
+        let share =
+            (cpu.saturating_sub(self.cpu)).as_secs_f64() / (now - self.sampled).as_secs_f64().max(0.01);
+        if requests != self.requests {
+            self.disk = now;
+        }
+        if requests != self.requests || share > BUSY_SHARE {
+            self.all = now;
+        }
+        (self.sampled, self.requests, self.cpu) = (now, requests, cpu);
+    }
+}
+
+struct Kept {
+    console: Vec<String>,
+    serial_log: PathBuf,
+    picture: Option<PathBuf>,
+}
+
+const SERIAL_LOG: &str = "serial.log";
+const FIRMWARE_LOG: &str = "firmware.log";
+const PICTURES: [&str; 2] = ["screen.png", "screen.ppm"];
+
+/// The last test's log and picture are not taken for this one's.
+fn forget_last(dir: &Path) {
+    for name in [SERIAL_LOG, FIRMWARE_LOG].iter().chain(&PICTURES) {
+        let _ = fs::remove_file(dir.join(name));
+    }
+}
+
+/// Keeps log and picture, readable by their owner only. A system that was not asking may have shown what was typed.
+fn keep(machine: &mut Machine, passphrase: &str, dir: &Path) -> Result<Kept> {
+    let picture = machine.picture().and_then(|(from, kind)| {
+        let to = dir.join(format!("screen.{kind}"));
+        write_private(&to, &fs::read(from).ok()?).ok().map(|()| to)
+    });
+    let serial_log = dir.join(SERIAL_LOG);
+    let said = String::from_utf8_lossy(&machine.console.bytes()).replace(passphrase, "…");
+    write_private(&serial_log, said.as_bytes())?;
+    let firmware = machine.firmware_log();
+    write_private(&dir.join(FIRMWARE_LOG), firmware.as_bytes())?;
+    let (serial, _) = machine.console.read();
+    let console = if serial.trim().is_empty() { firmware } else { serial.replace(passphrase, "...") };
+    Ok(Kept { console: signs::last_lines(&console, LAST_LINES), serial_log, picture })
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(bytes))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn make_private(dir: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("cannot make {}", dir.display()))
+}
+
+/// A private directory, removed with what is in it when dropped: it lies below one that only root can write to, and
+/// holds what this test has made.
+struct WorkDir(PathBuf);
+
+impl WorkDir {
+    fn new(path: &Path) -> Result<Self> {
+        // A killed test may have left one; the lock says that none is at work.
+        let _ = fs::remove_dir_all(path);
+        make_private(path)?;
+        Ok(WorkDir(path.to_owned()))
+    }
+}
+
+impl Drop for WorkDir {
+    fn drop(&mut self) {
+        // What stays is removed by the next test.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Forgets what the kernel has kept of the disk: a container's mapping writes past it.
+fn flush(node: &str) -> Result<()> {
+    let said = command::run("blockdev", &["--flushbufs", node], b"").context("cannot run blockdev")?;
+    if said.ok() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("blockdev --flushbufs {node} failed"), UNTOUCHED).why(said.stderr).into())
+}

@@ -1,0 +1,140 @@
+//! `boot-test`: boots the mirror in a virtual machine over a throw-away image, and keeps what came out.
+
+use crate::boot_test::{self, Key, Order, Outcome};
+use crate::cli::BootTestArgs;
+use crate::config::{Config, Mirror, Unlock, below};
+use crate::exit_code::Exit;
+use crate::history::History;
+use crate::mirror;
+use crate::monitor::Monitor;
+use crate::record::{BootTestRecord, State};
+use crate::refusal::Refusal;
+use crate::render;
+use crate::sys::lock::Holder;
+use crate::sys::secret::Passphrase;
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Boots the mirror of the primary mounted at `root`.
+///
+/// # Errors
+/// A `Refusal` if it cannot be tested; a `Failure` if the virtual machine cannot be run. That the mirror does not boot
+/// is in the history and in the exit code.
+pub fn boot_test(
+    root: &Path,
+    config_file: Option<&Path>,
+    args: &BootTestArgs,
+    monitor: &dyn Monitor,
+) -> Result<Exit> {
+    let config = Config::read(root, config_file)?;
+    let mirror = config.mirror(args.name.as_deref())?;
+    boot_test::refuse_without_tools()?;
+    mirror::check_role(root, mirror)?;
+    let passphrase = passphrase(mirror, args)?;
+    let keys = keys(root, mirror, passphrase.as_ref())?;
+    // QEMU runs in a directory of its own.
+    let root = &std::path::absolute(root)?;
+    let (state_dir, runtime_dir) = (below(root, &config.state_dir), below(root, &config.runtime_dir));
+    let started = now();
+    let holder = Holder { pid: std::process::id(), since: started, what: "diskmirror boot-test".into() };
+    // No run may begin meanwhile: the machine would see the disk change below it.
+    let _held = match mirror::lock(&runtime_dir, mirror, &holder)? {
+        Ok(held) => held,
+        Err(holder) => {
+            eprintln!("error: {}", mirror::busy(holder, started));
+            return Ok(Exit::Locked);
+        }
+    };
+    mirror::sweep(mirror)?;
+    let order = Order {
+        found: &mirror::find(mirror)?,
+        keys: &keys,
+        limit: args.time_limit.map(Duration::from_secs),
+        work_dir: runtime_dir.join(&mirror.name).join("boot-test"),
+        keep_dir: state_dir.join("boot-test"),
+        monitor,
+    };
+    let outcome = boot_test::boot_test(&order)?;
+    let record = remember(&state_dir, mirror, started, &outcome)?;
+    tell(mirror, &order.found.disk, &record, &outcome, args.json);
+    Ok(record.verdict.exit())
+}
+
+fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+/// The passphrase, where one is given, or needed because there is no key file.
+fn passphrase(mirror: &Mirror, args: &BootTestArgs) -> Result<Option<Passphrase>> {
+    if let Some(fd) = args.passphrase_fd {
+        let given = Passphrase::read_from(fd);
+        return Ok(Some(given.with_context(|| format!("cannot read the passphrase from descriptor {fd}"))?));
+    }
+    if !mirror.containers.iter().any(|container| container.unlock == Unlock::Crypttab) {
+        return Ok(None);
+    }
+    let asked = Passphrase::ask(&format!("Passphrase of {}: ", mirror.disk.title()));
+    let asked = asked.map_err(|error| {
+        Refusal::new("cannot test the boot: the passphrase is needed", boot_test::UNTOUCHED)
+            .why("the mirror was prepared with --unlock crypttab: there is no key file")
+            .why(format!("nobody can be asked: {error}"))
+            .remedy("diskmirror boot-test --passphrase-fd 3 3</run/passphrase")
+    });
+    Ok(Some(asked?))
+}
+
+/// What opens each container.
+fn keys<'a>(root: &Path, mirror: &Mirror, given: Option<&'a Passphrase>) -> Result<Vec<Key<'a>>> {
+    let one = |container: &crate::config::Container| match (&container.unlock, given) {
+        (_, Some(passphrase)) => Ok(Key::Passphrase(passphrase)),
+        (Unlock::KeyFile(path), None) => key_file(below(root, path)),
+        (Unlock::Crypttab, None) => anyhow::bail!("there is no passphrase"),
+    };
+    mirror.containers.iter().map(one).collect()
+}
+
+fn key_file<'a>(path: PathBuf) -> Result<Key<'a>> {
+    if path.is_file() {
+        return Ok(Key::File(path));
+    }
+    Err(Refusal::new("cannot test the boot: the key file is missing", boot_test::UNTOUCHED)
+        .why(format!("there is no file {}", path.display()))
+        .remedy("diskmirror boot-test --passphrase-fd 3 3</run/passphrase")
+        .into())
+}
+
+/// Enters the outcome into the history, with the run that the mirror is of.
+fn remember(state_dir: &Path, mirror: &Mirror, started: i64, outcome: &Outcome) -> Result<BootTestRecord> {
+    let history = History::open(state_dir)?;
+    let wrote = |state: State| !matches!(state, State::Locked | State::Refused | State::Running);
+    let run = history.last(&mirror.name, 100)?.into_iter().find(|run| wrote(run.state)).map(|run| run.id);
+    let mut record = BootTestRecord {
+        id: 0,
+        mirror: mirror.name.clone(),
+        table_id: mirror.disk.table_id.clone(),
+        run,
+        started,
+        seconds: outcome.took.as_secs_f64(),
+        verdict: outcome.verdict,
+        sign: outcome.sign.clone(),
+        accelerator: outcome.accelerator.into(),
+        firmware: outcome.firmware.into(),
+        console: outcome.console.clone(),
+    };
+    history.add_boot_test(&mut record)?;
+    Ok(record)
+}
+
+fn tell(mirror: &Mirror, node: &str, record: &BootTestRecord, outcome: &Outcome, json: bool) {
+    let title = format!("{} ({node})", mirror.disk.title());
+    let kept = render::boot_test::Kept { log: &outcome.serial_log, picture: outcome.picture.as_deref() };
+    if let Some(failure) = render::boot_test::failure(&title, record, &kept) {
+        eprintln!("error: {failure}");
+    } else if !json {
+        println!("{}", render::boot_test::summary(&title, record));
+    }
+    if json {
+        println!("{}", render::boot_test::json(record, Some(&kept)));
+    }
+}

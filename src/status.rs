@@ -1,0 +1,286 @@
+//! Would this spare save the server now? From what is known to the answer. Pure: the clock is passed in.
+//!
+//! READY is said only of what was proven: a complete run that is young enough, none after it that failed, and a mirror
+//! that needs nothing of the primary. What is not known counts as not ready.
+
+use crate::record::{BootTestRecord, RunRecord, State, Verdict};
+use crate::units::thousands;
+
+/// What the answer is made from.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The mirror's name.
+    pub name: String,
+    /// The mirror's disk, as messages name it.
+    pub title: String,
+    /// Seconds since 1970.
+    pub now: i64,
+    /// Seconds between two runs.
+    pub interval: i64,
+    /// The runs, the latest first.
+    pub runs: Vec<RunRecord>,
+    /// The latest boot test of this disk.
+    pub boot_test: Option<BootTestRecord>,
+    /// The disk's node, or why it is not to be had.
+    pub attached: Attached,
+    /// Since when a run has held the lock, if one does.
+    pub locked_since: Option<i64>,
+    /// Whether a timer or cron calls the runs.
+    pub is_scheduled: bool,
+    /// How the mirror is opened.
+    pub opens: Opens,
+    /// Whether an `init` was begun and not finished.
+    pub init_unfinished: bool,
+    /// The system runs from the mirror: which disk is which, and what to do.
+    pub reversed: Option<Reversed>,
+}
+
+/// Whether the mirror's disk is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Attached {
+    /// As this node.
+    As(String),
+    /// It is not, for these reasons.
+    Not(Vec<String>),
+    /// Nobody has looked.
+    #[default]
+    Unknown,
+}
+
+/// How the mirror is opened by a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Opens {
+    /// It is not encrypted.
+    #[default]
+    Plain,
+    /// With its key file.
+    KeyFile,
+    /// By the administrator.
+    ByHand,
+}
+
+/// A system that runs from what was the mirror.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reversed {
+    /// The disk it runs from.
+    pub runs_from: String,
+    /// The disk it ran from before.
+    pub old_primary: String,
+    /// Where that one is attached, if it is.
+    pub old_node: Option<String>,
+}
+
+/// The answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Answer {
+    /// What is known, a line each: a name and a text.
+    pub lines: Vec<(&'static str, String)>,
+    /// Why it is not ready; empty if it is.
+    pub reasons: Vec<String>,
+    /// What is not in order, and would not keep the spare from saving the server.
+    pub remarks: Vec<String>,
+    /// The next command, if there is one.
+    pub next: Option<String>,
+    /// The last complete run.
+    pub good: Option<RunRecord>,
+}
+
+impl Answer {
+    /// Whether the spare would save the server now.
+    pub fn is_ready(&self) -> bool {
+        self.reasons.is_empty()
+    }
+
+    fn line(&mut self, name: &'static str, text: impl Into<String>) {
+        self.lines.push((name, text.into()));
+    }
+
+    fn reason(&mut self, text: impl Into<String>) {
+        self.reasons.push(text.into());
+    }
+
+    /// The first command that is proposed stays.
+    fn propose(&mut self, command: &str) {
+        self.next.get_or_insert_with(|| command.to_owned());
+    }
+}
+
+/// How old the data may be, in seconds: two runs.
+pub fn limit(facts: &Facts) -> i64 {
+    2 * facts.interval
+}
+
+/// The answer to all that is known.
+pub fn answer(facts: &Facts) -> Answer {
+    let mut answer = Answer::default();
+    if let Some(reversed) = &facts.reversed {
+        roles(&mut answer, reversed);
+        return answer;
+    }
+    answer.good = facts.runs.iter().find(|run| run.state == State::Done).cloned();
+    attachment(&mut answer, facts);
+    data(&mut answer, facts);
+    boots(&mut answer, facts);
+    opens(&mut answer, facts);
+    alone(&mut answer);
+    deferred(&mut answer, facts);
+    if !facts.is_scheduled {
+        answer.line("schedule", "none: diskmirror schedule install");
+        answer.remarks.push("no schedule is installed".into());
+    }
+    answer
+}
+
+fn roles(answer: &mut Answer, reversed: &Reversed) {
+    let Reversed { runs_from, old_primary, old_node } = reversed;
+    let place = match old_node {
+        Some(node) => format!("is attached as {node}, and holds what it held when it was left"),
+        None => "is not attached".into(),
+    };
+    answer.line("runs on", format!("{runs_from}, which was the mirror"));
+    answer.line("before", format!("{old_primary}, the old primary: {place}"));
+    answer.reason("this system runs from what was the mirror: there is no spare now");
+    answer.propose("diskmirror init --mirror DISK");
+}
+
+fn attachment(answer: &mut Answer, facts: &Facts) {
+    if let Attached::Not(why) = &facts.attached {
+        answer.line("disk", "not to be had");
+        answer.reasons.extend(why.iter().cloned());
+    }
+    if facts.init_unfinished {
+        answer.reason("an init of the mirror was begun and not finished");
+        answer.propose("diskmirror init --mirror DISK");
+    }
+}
+
+fn data(answer: &mut Answer, facts: &Facts) {
+    let limit = limit(facts);
+    let Some(good) = answer.good.clone() else {
+        answer.line("data", "none: no run was ever complete");
+        answer.reason("no run was ever complete");
+        answer.propose("diskmirror run");
+        trouble(answer, facts, 0);
+        return;
+    };
+    let age = (facts.now - good.ended.unwrap_or(good.started)).max(0);
+    let mut text = format!("{} old (limit {}), run {}, complete", span(age), span(limit), good.id);
+    if let Some(since) = facts.locked_since {
+        text += &format!("; another at work for {}", span(facts.now - since));
+    }
+    answer.line("data", text);
+    if age > limit {
+        answer.reason(format!("the data is {} old, and the limit is {}", span(age), span(limit)));
+        answer.propose("diskmirror run");
+    }
+    trouble(answer, facts, good.id);
+}
+
+/// What has gone wrong since run `since`: the latest says it.
+fn trouble(answer: &mut Answer, facts: &Facts, since: i64) {
+    let newer = facts.runs.iter().filter(|run| run.id > since && run.state != State::Locked);
+    for run in newer {
+        let ended = match run.state {
+            State::Running if facts.locked_since.is_some() => continue,
+            // The lock is free: it is no longer there to say so itself.
+            State::Running | State::Killed => "ended without a word: killed, or the power was cut",
+            State::Failed => "failed",
+            State::Incomplete => "was not complete",
+            State::NotAlone => "found what still needs the primary",
+            State::Refused | State::Stopped => {
+                let how = if run.state == State::Refused { "was refused" } else { "was stopped" };
+                answer.remarks.push(said(&format!("run {} {how}", run.id), run));
+                return;
+            }
+            State::Done | State::Locked => return,
+        };
+        answer.reason(said(&format!("run {} {ended}", run.id), run));
+        answer.propose("diskmirror run");
+        return;
+    }
+}
+
+/// `run 7 failed`, and the first line of what it said.
+fn said(what: &str, run: &RunRecord) -> String {
+    let message = run.message.as_deref().or(run.errors.first().map(String::as_str));
+    match message.and_then(|message| message.lines().next()) {
+        Some(line) if run.state != State::Killed => format!("{what}: {line}"),
+        _ => what.to_owned(),
+    }
+}
+
+fn boots(answer: &mut Answer, facts: &Facts) {
+    let boot = answer.good.as_ref().and_then(|run| run.boot.clone());
+    let prepared = boot.as_ref().is_some_and(|boot| boot.problems.is_empty());
+    match &boot {
+        _ if answer.good.is_none() => {}
+        None => answer.reason("the last complete run has not prepared it for booting"),
+        Some(boot) => answer.reasons.extend(boot.problems.iter().map(|line| format!("it may not boot: {line}"))),
+    }
+    let text = match &facts.boot_test {
+        None if prepared => "prepared, not proven yet: diskmirror boot-test".into(),
+        None => "not prepared, not proven".into(),
+        Some(test) => {
+            let ago = span(facts.now - test.started);
+            let run = test.run.map_or(String::new(), |run| format!(" of run {run}"));
+            if test.verdict == Verdict::Booted {
+                format!("proven {ago} ago (boot-test{run})")
+            } else {
+                answer.reason(format!("boot-test {ago} ago: it {}: {}", test.verdict.words(), test.sign));
+                answer.propose("diskmirror boot-test");
+                format!("failed {ago} ago (boot-test{run})")
+            }
+        }
+    };
+    answer.line("boots", text);
+}
+
+fn opens(answer: &mut Answer, facts: &Facts) {
+    let used = answer.good.as_ref().map(|good| span(facts.now - good.ended.unwrap_or(good.started)));
+    let text = match (facts.opens, used) {
+        (Opens::Plain, _) => "not encrypted".into(),
+        (Opens::KeyFile, Some(ago)) => format!("key file used {ago} ago"),
+        (Opens::KeyFile, None) => "by its key file, not used yet".into(),
+        (Opens::ByHand, Some(ago)) => format!("by hand (crypttab); open {ago} ago"),
+        (Opens::ByHand, None) => "by hand (crypttab)".into(),
+    };
+    answer.line("opens", text);
+}
+
+fn alone(answer: &mut Answer) {
+    let findings = answer.good.as_ref().and_then(|run| Some(run.boot.as_ref()?.findings.clone()));
+    let Some(findings) = findings else {
+        answer.line("alone", "not known");
+        return;
+    };
+    let noun = if findings.len() == 1 { "reference" } else { "references" };
+    answer.line("alone", format!("{} {noun} to the primary", thousands(findings.len() as u64)));
+    answer.reasons.extend(findings.iter().map(|line| format!("not alone: {line}")));
+}
+
+fn deferred(answer: &mut Answer, facts: &Facts) {
+    let is_over = |run: &&RunRecord| !matches!(run.state, State::Locked | State::Running | State::Refused);
+    let latest = facts.runs.iter().find(is_over).filter(|run| run.state != State::Done);
+    let text = match latest {
+        Some(run) if run.total().errors > 0 || !run.errors.is_empty() => {
+            let count = run.total().errors.max(run.errors.len() as u64);
+            format!("{} not copied by run {}", thousands(count), run.id)
+        }
+        _ => "nothing".into(),
+    };
+    answer.line("deferred", text);
+}
+
+/// `40 s`, `7 min`, `26 h`, `3 days`: how long ago something was.
+pub fn span(secs: i64) -> String {
+    match secs.max(0) {
+        secs @ 0..90 => format!("{secs} s"),
+        secs @ 90..5400 => format!("{} min", secs / 60),
+        secs @ 5400..172_800 => format!("{} h", secs / 3600),
+        secs => format!("{} days", secs / 86_400),
+    }
+}
+
+#[cfg(test)]
+#[path = "status/tests.rs"]
+mod tests;
