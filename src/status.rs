@@ -3,7 +3,7 @@
 //! READY is said only of what was proven: a complete run that is young enough, none after it that failed, and a mirror
 //! that needs nothing of the primary. What is not known counts as not ready.
 
-use crate::record::{BootTestRecord, RunRecord, State, Verdict};
+use crate::record::{BootRecord, BootTestRecord, RunRecord, State, Verdict};
 use crate::units::thousands;
 
 /// What the answer is made from.
@@ -83,6 +83,8 @@ pub struct Answer {
     pub next: Option<String>,
     /// The last complete run.
     pub good: Option<RunRecord>,
+    /// What the last run that looked knows of booting.
+    pub boot: Option<BootRecord>,
 }
 
 impl Answer {
@@ -118,6 +120,7 @@ pub fn answer(facts: &Facts) -> Answer {
         return answer;
     }
     answer.good = facts.runs.iter().find(|run| run.state == State::Done).cloned();
+    answer.boot = facts.runs.iter().find_map(|run| run.boot.clone());
     attachment(&mut answer, facts);
     data(&mut answer, facts);
     boots(&mut answer, facts);
@@ -189,8 +192,10 @@ fn trouble(answer: &mut Answer, facts: &Facts, since: i64) {
             State::NotAlone => "found what still needs the primary",
             State::Refused | State::Stopped => {
                 let how = if run.state == State::Refused { "was refused" } else { "was stopped" };
-                answer.remarks.push(said(&format!("run {} {how}", run.id), run));
-                return;
+                if answer.remarks.is_empty() {
+                    answer.remarks.push(said(&format!("run {} {how}", run.id), run));
+                }
+                continue;
             }
             State::Done | State::Locked => return,
         };
@@ -210,16 +215,18 @@ fn said(what: &str, run: &RunRecord) -> String {
 }
 
 fn boots(answer: &mut Answer, facts: &Facts) {
-    let boot = answer.good.as_ref().and_then(|run| run.boot.clone());
+    let boot = answer.boot.clone();
     let prepared = boot.as_ref().is_some_and(|boot| boot.problems.is_empty());
     match &boot {
-        _ if answer.good.is_none() => {}
-        None => answer.reason("the last complete run has not prepared it for booting"),
-        Some(boot) => answer.reasons.extend(boot.problems.iter().map(|line| format!("it may not boot: {line}"))),
+        None => answer.reason("no run has prepared it for booting"),
+        Some(boot) => {
+            answer.reasons.extend(boot.problems.iter().map(|line| format!("it may not boot: {line}")))
+        }
     }
     let text = match &facts.boot_test {
         None if prepared => "prepared, not proven yet: diskmirror boot-test".into(),
-        None => "not prepared, not proven".into(),
+        None if boot.is_none() => "not prepared".into(),
+        None => "not as it should, see below".into(),
         Some(test) => {
             let ago = span(facts.now - test.started);
             let run = test.run.map_or(String::new(), |run| format!(" of run {run}"));
@@ -248,7 +255,7 @@ fn opens(answer: &mut Answer, facts: &Facts) {
 }
 
 fn alone(answer: &mut Answer) {
-    let findings = answer.good.as_ref().and_then(|run| Some(run.boot.as_ref()?.findings.clone()));
+    let findings = answer.boot.as_ref().map(|boot| boot.findings.clone());
     let Some(findings) = findings else {
         answer.line("alone", "not known");
         return;

@@ -21,7 +21,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("layer", &["layout", "step", "units"]),
     ("plan", &["layer", "layout", "identity", "step", "refusal", "units"]),
     ("record", PURE),
-    ("render", &["units", "refusal", "exit_code", "layout", "identity", "step", "layer", "plan", "record"]),
+    ("status", &["record", "units"]),
+    (
+        "render",
+        &["units", "refusal", "exit_code", "layout", "identity", "step", "layer", "plan", "record", "status"],
+    ),
     ("sys", &["step", "units"]),
     ("monitor", &["step", "units"]),
     ("tree", &["sys", "monitor", "units"]),

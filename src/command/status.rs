@@ -1,8 +1,135 @@
-//! `status`.
+//! `status`: would this spare save the server now? Nothing is opened, and nothing is written.
+
 use crate::cli::StatusArgs;
+use crate::config::{Config, Mirror, UNFINISHED_INIT, Unlock, below};
 use crate::exit_code::Exit;
+use crate::history::History;
+use crate::layer::schedule::INTERVAL_SECS;
+use crate::mirror;
+use crate::record::{BootTestRecord, RunRecord};
+use crate::refusal::Refusal;
+use crate::render::status as render;
+use crate::schedule;
+use crate::status::{Attached, Facts, Opens, Reversed, answer};
+use crate::sys::dir::open_root;
+use crate::sys::node::filesystem_uuid;
+use anyhow::Result;
 use std::path::Path;
-/// x
-pub fn status(_: &Path, _: Option<&Path>, _: &StatusArgs) -> anyhow::Result<Exit> {
-    Ok(Exit::Done)
+
+/// How many runs are looked at: two weeks of them.
+const RUNS: u32 = 1400;
+
+/// Answers for the mirror of the primary mounted at `root`.
+///
+/// # Errors
+/// If it cannot be found out; to Nagios that is an answer too.
+pub fn status(root: &Path, config_file: Option<&Path>, args: &StatusArgs) -> Result<Exit> {
+    let facts = match facts(root, config_file, args) {
+        Err(error) if args.nagios => {
+            let line = error.to_string().lines().next().unwrap_or_default().to_owned();
+            println!("{}", render::nagios_line(render::Nagios::Unknown, &line));
+            return Ok(nagios_exit(render::Nagios::Unknown));
+        }
+        facts => facts?,
+    };
+    let answer = answer(&facts);
+    if args.nagios {
+        let (state, line) = render::nagios(&facts, &answer);
+        println!("{line}");
+        return Ok(nagios_exit(state));
+    }
+    match (args.json, args.prometheus) {
+        (true, _) => println!("{}", render::json(&facts, &answer)),
+        (_, true) => print!("{}", render::prometheus(&facts, &answer)),
+        _ => print!("{}", render::text(&facts, &answer)),
+    }
+    Ok(if answer.is_ready() { Exit::Done } else { Exit::Failed })
+}
+
+/// Nagios has exit codes of its own: 0 to 3.
+fn nagios_exit(state: render::Nagios) -> Exit {
+    match state {
+        render::Nagios::Ok => Exit::Done,
+        render::Nagios::Warning => Exit::Failed,
+        render::Nagios::Critical => Exit::Usage,
+        render::Nagios::Unknown => Exit::Incomplete,
+    }
+}
+
+/// All that is known.
+fn facts(root: &Path, config_file: Option<&Path>, args: &StatusArgs) -> Result<Facts> {
+    let config = Config::read(root, config_file)?;
+    let mirror = config.mirror(args.name.as_deref())?;
+    let (state_dir, runtime_dir) = (below(root, &config.state_dir), below(root, &config.runtime_dir));
+    let reversed = reversed(root, mirror)?;
+    let attached = if reversed.is_some() { Attached::Unknown } else { attached(mirror)? };
+    let (runs, boot_test) = remembered(&state_dir, mirror)?;
+    Ok(Facts {
+        name: mirror.name.clone(),
+        title: mirror.disk.title(),
+        now: jiff::Timestamp::now().as_second(),
+        interval: INTERVAL_SECS,
+        runs,
+        boot_test,
+        attached,
+        locked_since: mirror::locked_by(&runtime_dir, mirror).map(|holder| holder.since),
+        is_scheduled: !schedule::installed(root)?.is_empty(),
+        opens: opens(mirror),
+        init_unfinished: state_dir.join(UNFINISHED_INIT).exists(),
+        reversed,
+    })
+}
+
+/// The runs, and the latest boot test of the disk that is the mirror now.
+fn remembered(state_dir: &Path, mirror: &Mirror) -> Result<(Vec<RunRecord>, Option<BootTestRecord>)> {
+    let Some(history) = History::open_existing(state_dir)? else { return Ok((Vec::new(), None)) };
+    let tests = history.boot_tests(&mirror.name, RUNS)?;
+    let test = tests.into_iter().find(|test| test.table_id == mirror.disk.table_id);
+    Ok((history.last(&mirror.name, RUNS)?, test))
+}
+
+fn opens(mirror: &Mirror) -> Opens {
+    let by_hand = |container: &crate::config::Container| container.unlock == Unlock::Crypttab;
+    match &mirror.containers[..] {
+        [] => Opens::Plain,
+        containers if containers.iter().any(by_hand) => Opens::ByHand,
+        _ => Opens::KeyFile,
+    }
+}
+
+/// Where the mirror's disk is, or what its search said.
+fn attached(mirror: &Mirror) -> Result<Attached> {
+    match mirror::whereabouts(mirror) {
+        Ok(node) => Ok(Attached::As(node)),
+        Err(error) => {
+            let refusal: Refusal = error.downcast()?;
+            let what = refusal.what.trim_start_matches("refusing to refresh ").to_owned();
+            Ok(Attached::Not(std::iter::once(what).chain(refusal.why).collect()))
+        }
+    }
+}
+
+/// Which disk is which, if the system runs from the mirror; the mirror's own copy of the configuration has both sides
+/// turned.
+fn reversed(root: &Path, mirror: &Mirror) -> Result<Option<Reversed>> {
+    let uuid = open_root(root).and_then(filesystem_uuid).ok().flatten();
+    let own = |volume: &crate::config::Volume| match mirror.reversed {
+        true => Some(&volume.primary_uuid) == uuid.as_ref(),
+        false => Some(&volume.mirror_uuid) == uuid.as_ref(),
+    };
+    if !mirror.volumes.iter().any(own) {
+        // A copy that lies where it does not belong is refused.
+        mirror::check_role(root, mirror)?;
+        return Ok(None);
+    }
+    let (this, old) = match mirror.reversed {
+        true => (&mirror.primary, &mirror.disk),
+        false => (&mirror.disk, &mirror.primary),
+    };
+    let old_disk = Mirror { disk: old.clone(), ..mirror.clone() };
+    Ok(Some(Reversed {
+        runs_from: this.title(),
+        old_primary: old.title(),
+        old_node: mirror::whereabouts(&old_disk).ok(),
+    }))
 }

@@ -26,6 +26,9 @@ pub const DEFAULT_EXCLUDES: [&str; 6] = [
 /// Where the configuration lies, relative to the primary's root.
 pub const CONFIG_PATH: &str = "etc/diskmirror.toml";
 
+/// What tells of an `init` that was begun: a file in the state directory.
+pub const UNFINISHED_INIT: &str = "unfinished-init.json";
+
 const NOTHING_WRITTEN: &str = "nothing was read from the primary or written to the mirror";
 
 /// The checked configuration. Its paths are those of the primary, not yet below `--root`.

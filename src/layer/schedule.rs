@@ -17,6 +17,9 @@ pub const LOGROTATE: &str = "etc/logrotate.d/diskmirror";
 /// Every file that a schedule may consist of.
 pub const FILES: [&str; 4] = [SERVICE, TIMER, CRON, LOGROTATE];
 
+/// Seconds between two runs.
+pub const INTERVAL_SECS: i64 = 15 * 60;
+
 /// Who calls the runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {

@@ -1,1 +1,127 @@
-//! The history.
+//! How `history` lists what was done: a line each, or a JSON list.
+
+use super::run;
+use crate::record::{BootTestRecord, RunRecord};
+use crate::units::duration;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// A run or a boot test.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Entry {
+    /// A run.
+    Run(RunRecord),
+    /// A boot test.
+    BootTest(BootTestRecord),
+}
+
+impl Entry {
+    fn started(&self) -> i64 {
+        match self {
+            Entry::Run(record) => record.started,
+            Entry::BootTest(record) => record.started,
+        }
+    }
+}
+
+/// Both lists as one, the latest first, no more than `count`.
+pub fn merged(runs: Vec<RunRecord>, tests: Vec<BootTestRecord>, count: usize) -> Vec<Entry> {
+    let tests = tests.into_iter().map(Entry::BootTest);
+    let mut all: Vec<Entry> = runs.into_iter().map(Entry::Run).chain(tests).collect();
+    all.sort_by_key(|entry| std::cmp::Reverse(entry.started()));
+    all.truncate(count);
+    all
+}
+
+/// A line each; `local` writes a time.
+pub fn text(entries: &[Entry], local: &dyn Fn(i64) -> String) -> String {
+    let mut out = String::new();
+    for entry in entries {
+        let (name, state, said) = match entry {
+            Entry::Run(record) => (format!("run {}", record.id), record.state.name(), of_run(record)),
+            Entry::BootTest(record) => ("boot-test".into(), record.verdict.name(), of_test(record)),
+        };
+        let _ = writeln!(out, "{name:<10} {}  {state:<10} {said}", local(entry.started()));
+    }
+    out
+}
+
+/// Figures where something was compared, else why not.
+fn of_run(record: &RunRecord) -> String {
+    match &record.message {
+        Some(message) => message.lines().next().unwrap_or_default().to_owned(),
+        None if record.ended.is_none() => String::new(),
+        None => run::summary(record),
+    }
+}
+
+fn of_test(record: &BootTestRecord) -> String {
+    let took = duration(Duration::from_secs_f64(record.seconds.max(0.0)));
+    format!(
+        "\"{}\" after {took} ({}, {})",
+        record.sign,
+        record.firmware.to_uppercase(),
+        record.accelerator.to_uppercase()
+    )
+}
+
+/// A JSON list; `kind` is `run` or `boot_test`.
+pub fn json(entries: &[Entry]) -> String {
+    let object = |entry: &Entry| {
+        let (kind, exit, mut object) = match entry {
+            Entry::Run(record) => ("run", record.exit(), serde_json::json!(record)),
+            Entry::BootTest(record) => ("boot_test", record.verdict.exit(), serde_json::json!(record)),
+        };
+        object["kind"] = kind.into();
+        object["exit"] = exit.code().into();
+        object
+    };
+    serde_json::Value::from_iter(entries.iter().map(object)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{State, Verdict, VolumeRecord};
+    use crate::render::boot_test::tests::record as boot_test;
+
+    fn entries() -> Vec<Entry> {
+        let volume = VolumeRecord { entries_scanned: 1204, files_copied: 3, ..VolumeRecord::default() };
+        let done = RunRecord {
+            id: 7,
+            ended: Some(502),
+            state: State::Done,
+            volumes: vec![volume],
+            ..RunRecord::begun("mirror", 500)
+        };
+        let failed = RunRecord {
+            id: 8,
+            ended: Some(2001),
+            state: State::Failed,
+            message: Some("cannot mount it\n  why: so".into()),
+            ..RunRecord::begun("mirror", 2000)
+        };
+        merged(vec![failed, done], vec![boot_test(Verdict::Booted, "server login:")], 20)
+    }
+
+    #[test]
+    fn runs_and_boot_tests_are_listed_by_time_a_line_each() {
+        let text = text(&entries(), &|secs| format!("at {secs}"));
+        assert_eq!(
+            text,
+            "run 8      at 2000  failed     cannot mount it\n\
+             boot-test  at 1000  booted     \"server login:\" after 57s (UEFI, KVM)\n\
+             run 7      at 500  done       1,204 compared, 3 copied (0 B), 0 deleted, 0 errors, 2.0s\n"
+        );
+    }
+
+    #[test]
+    fn json_tells_the_kinds_apart_and_the_oldest_fall_off() {
+        let list: serde_json::Value = serde_json::from_str(&json(&entries())).expect("it is JSON");
+        let kinds: Vec<_> = list.as_array().expect("a list").iter().map(|entry| &entry["kind"]).collect();
+        assert_eq!(kinds, ["run", "boot_test", "run"]);
+        assert_eq!((&list[0]["exit"], &list[1]["exit"]), (&1.into(), &0.into()));
+        let runs = (0..30).map(|n| RunRecord::begun("mirror", n)).collect();
+        assert_eq!(merged(runs, Vec::new(), 20).len(), 20);
+    }
+}

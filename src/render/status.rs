@@ -34,7 +34,6 @@ pub fn text(facts: &Facts, answer: &Answer) -> String {
 pub fn json(facts: &Facts, answer: &Answer) -> String {
     let good = answer.good.as_ref();
     let age = good.map(|run| facts.now - run.ended.unwrap_or(run.started));
-    let boot = good.and_then(|run| run.boot.as_ref());
     let (node, absent) = match &facts.attached {
         Attached::As(node) => (Some(node), Vec::new()),
         Attached::Not(why) => (None, why.clone()),
@@ -58,7 +57,7 @@ pub fn json(facts: &Facts, answer: &Answer) -> String {
         "last_complete_run": good.map(|run| run.id),
         "data_age_seconds": age,
         "limit_seconds": limit(facts),
-        "boot": boot,
+        "boot": answer.boot,
         "boot_test": facts.boot_test,
         "running_since": facts.locked_since,
         "scheduled": facts.is_scheduled,
@@ -126,7 +125,7 @@ pub fn prometheus(facts: &Facts, answer: &Answer) -> String {
         }
     };
     let good = answer.good.as_ref();
-    let boot = good.and_then(|run| run.boot.as_ref());
+    let boot = answer.boot.as_ref();
     let test = facts.boot_test.as_ref();
     let attached = match &facts.attached {
         Attached::As(_) => Some(1),
@@ -156,4 +155,136 @@ pub fn prometheus(facts: &Facts, answer: &Answer) -> String {
         test.map(|test| (test.verdict == Verdict::Booted).into()),
     );
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{BootRecord, RunRecord, State};
+    use crate::render::boot_test::tests::record as boot_test;
+    use crate::status::{Opens, Reversed, answer};
+
+    fn facts() -> Facts {
+        let good = RunRecord {
+            id: 8812,
+            state: State::Done,
+            ended: Some(99_580),
+            boot: Some(BootRecord::default()),
+            ..RunRecord::begun("mirror", 99_500)
+        };
+        Facts {
+            name: "mirror".into(),
+            title: "Samsung SSD 870 EVO 1TB (S5GX123)".into(),
+            now: 100_000,
+            interval: 900,
+            runs: vec![good],
+            boot_test: Some(boot_test(Verdict::Booted, "server login:")),
+            attached: Attached::As("/dev/sdb".into()),
+            is_scheduled: true,
+            opens: Opens::KeyFile,
+            ..Facts::default()
+        }
+    }
+
+    #[test]
+    fn a_ready_mirror_is_six_lines() {
+        assert_eq!(
+            text(&facts(), &answer(&facts())),
+            "mirror  Samsung SSD 870 EVO 1TB (S5GX123) (/dev/sdb)                READY
+  data     7 min old (limit 30 min), run 8812, complete
+  boots    proven 27 h ago (boot-test of run 8812)
+  opens    key file used 7 min ago
+  alone    0 references to the primary
+  deferred nothing
+"
+        );
+    }
+
+    #[test]
+    fn one_that_is_not_says_why_and_what_to_do() {
+        let mut old = facts();
+        old.runs[0].ended = Some(90_000);
+        old.runs[0].boot =
+            Some(BootRecord { problems: vec!["no boot loader is known".into()], ..BootRecord::default() });
+        (old.boot_test, old.is_scheduled) = (None, false);
+        assert_eq!(
+            text(&old, &answer(&old)),
+            "mirror  Samsung SSD 870 EVO 1TB (S5GX123) (/dev/sdb)                NOT READY
+  data     2 h old (limit 30 min), run 8812, complete
+  boots    not as it should, see below
+  opens    key file used 2 h ago
+  alone    0 references to the primary
+  deferred nothing
+  schedule none: diskmirror schedule install
+  why      the data is 2 h old, and the limit is 30 min
+           it may not boot: no boot loader is known
+  note     no schedule is installed
+  do       diskmirror run
+"
+        );
+    }
+
+    #[test]
+    fn reversed_roles_are_explained() {
+        let reversed = Reversed {
+            runs_from: "Samsung (S5GX123)".into(),
+            old_primary: "WD Red (W1)".into(),
+            old_node: Some("/dev/sda".into()),
+        };
+        let turned = Facts { reversed: Some(reversed), attached: Attached::Unknown, ..facts() };
+        assert_eq!(
+            text(&turned, &answer(&turned)),
+            "mirror  Samsung SSD 870 EVO 1TB (S5GX123)                           NOT READY
+  runs on  Samsung (S5GX123), which was the mirror
+  before   WD Red (W1), the old primary: is attached as /dev/sda, and holds what it held when it was left
+  why      this system runs from what was the mirror: there is no spare now
+  do       diskmirror init --mirror DISK
+"
+        );
+    }
+
+    #[test]
+    fn nagios_gets_one_line_and_a_state() {
+        let (state, line) = nagios(&facts(), &answer(&facts()));
+        assert_eq!(state, Nagios::Ok);
+        assert_eq!(
+            line,
+            "DISKMIRROR OK - mirror: READY: data 7 min old (limit 30 min), run 8812, complete; \
+             boots proven 27 h ago (boot-test of run 8812) | age=420s;;1800"
+        );
+        let unscheduled = Facts { is_scheduled: false, ..facts() };
+        assert_eq!(nagios(&unscheduled, &answer(&unscheduled)).0, Nagios::Warning);
+        let broken = Facts { attached: Attached::Not(vec!["gone | for\ngood".into()]), ..facts() };
+        let (state, line) = nagios(&broken, &answer(&broken));
+        assert_eq!(state, Nagios::Critical);
+        assert!(
+            line.starts_with("DISKMIRROR CRITICAL - mirror: NOT READY: gone / for good | age="),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn metrics_are_in_prometheus_format() {
+        let text = prometheus(&Facts { name: "a\"b".into(), ..facts() }, &answer(&facts()));
+        assert!(
+            text.contains("# TYPE diskmirror_ready gauge\ndiskmirror_ready{mirror=\"a\\\"b\"} 1\n"),
+            "{text}"
+        );
+        assert!(text.contains("diskmirror_last_complete_run_timestamp_seconds{mirror=\"a\\\"b\"} 99580\n"));
+        assert!(text.contains("diskmirror_boot_test_success{mirror=\"a\\\"b\"} 1\n"));
+        let never = Facts { runs: Vec::new(), boot_test: None, ..facts() };
+        let text = prometheus(&never, &answer(&never));
+        assert!(
+            text.contains("diskmirror_ready{mirror=\"mirror\"} 0\n") && !text.contains("boot_test"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn json_has_the_exact_figures() {
+        let value: serde_json::Value =
+            serde_json::from_str(&json(&facts(), &answer(&facts()))).expect("it is JSON");
+        assert_eq!((&value["ready"], &value["data_age_seconds"]), (&true.into(), &420.into()));
+        assert_eq!((&value["boot_test"]["verdict"], &value["node"]), (&"booted".into(), &"/dev/sdb".into()));
+    }
 }

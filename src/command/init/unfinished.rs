@@ -1,6 +1,7 @@
 //! What an `init` that was killed left open, so that it can be repeated: written down before the first step, removed
 //! after the last.
 
+use crate::config::UNFINISHED_INIT as FILE;
 use crate::layer::{luks, lvm};
 use crate::monitor::Monitor;
 use crate::plan::Plan;
@@ -23,9 +24,6 @@ pub struct Unfinished {
     /// Key files that it writes.
     key_files: Vec<PathBuf>,
 }
-
-/// The file, in the directory of the program's own files.
-const FILE: &str = "unfinished-init.json";
 
 /// Writes down what `plan` will open.
 ///

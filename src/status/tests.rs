@@ -1,0 +1,153 @@
+use super::*;
+
+const NOW: i64 = 1_000_000;
+
+fn run(id: i64, state: State, secs_ago: i64) -> RunRecord {
+    RunRecord {
+        id,
+        state,
+        ended: Some(NOW - secs_ago),
+        boot: Some(BootRecord::default()),
+        ..RunRecord::begun("mirror", NOW - secs_ago - 60)
+    }
+}
+
+fn facts(runs: Vec<RunRecord>) -> Facts {
+    Facts {
+        name: "mirror".into(),
+        title: "Samsung SSD 870 (S5GX123)".into(),
+        now: NOW,
+        interval: 900,
+        runs,
+        attached: Attached::As("/dev/sdb".into()),
+        is_scheduled: true,
+        opens: Opens::KeyFile,
+        ..Facts::default()
+    }
+}
+
+fn reasons(facts: &Facts) -> String {
+    answer(facts).reasons.join("\n")
+}
+
+fn boot_test(verdict: Verdict) -> BootTestRecord {
+    BootTestRecord {
+        id: 1,
+        mirror: "mirror".into(),
+        table_id: "x".into(),
+        run: Some(7),
+        started: NOW - 3 * 86_400,
+        seconds: 60.0,
+        verdict,
+        sign: "(initramfs)".into(),
+        accelerator: "kvm".into(),
+        firmware: "bios".into(),
+        console: Vec::new(),
+    }
+}
+
+#[test]
+fn a_young_complete_run_that_prepared_the_boot_is_ready() {
+    let answer = answer(&facts(vec![run(8, State::Done, 420)]));
+    assert!(answer.is_ready(), "{answer:?}");
+    assert_eq!(answer.remarks, [""; 0]);
+    let text =
+        |wanted: &str| answer.lines.iter().find(|(name, _)| *name == wanted).map(|(_, text)| text.as_str());
+    assert_eq!(text("data"), Some("7 min old (limit 30 min), run 8, complete"));
+    assert_eq!(text("boots"), Some("prepared, not proven yet: diskmirror boot-test"));
+    assert_eq!(text("opens"), Some("key file used 7 min ago"));
+    assert_eq!(text("alone"), Some("0 references to the primary"));
+    assert_eq!(text("deferred"), Some("nothing"));
+}
+
+#[test]
+fn what_is_too_old_or_was_never_complete_is_not_ready() {
+    assert!(answer(&facts(vec![run(8, State::Done, 1800)])).is_ready());
+    assert!(reasons(&facts(vec![run(8, State::Done, 1801)])).contains("the limit is 30 min"));
+    let never = answer(&facts(Vec::new()));
+    assert!(!never.is_ready() && never.next.as_deref() == Some("diskmirror run"), "{never:?}");
+}
+
+#[test]
+fn what_went_wrong_after_the_last_complete_run_counts_until_the_next_one() {
+    for state in [State::Failed, State::Killed, State::NotAlone, State::Incomplete] {
+        let broken = vec![run(9, state, 100), run(8, State::Done, 420)];
+        assert!(reasons(&facts(broken.clone())).contains("run 9"), "{state:?}");
+        let mended = [vec![run(10, State::Done, 10)], broken].concat();
+        assert!(answer(&facts(mended)).is_ready(), "{state:?}");
+    }
+}
+
+#[test]
+fn a_run_that_was_turned_away_is_a_remark() {
+    let refused = RunRecord { message: Some("refusing\n  why: x".into()), ..run(9, State::Refused, 100) };
+    let answer = answer(&facts(vec![run(10, State::Locked, 50), refused, run(8, State::Done, 420)]));
+    assert!(answer.is_ready(), "{answer:?}");
+    assert_eq!(answer.remarks, ["run 9 was refused: refusing"]);
+}
+
+#[test]
+fn a_refused_run_does_not_hide_the_failed_one_before_it() {
+    let runs = vec![run(10, State::Refused, 50), run(9, State::Failed, 100), run(8, State::Done, 420)];
+    assert!(reasons(&facts(runs)).contains("run 9 failed"));
+}
+
+#[test]
+fn a_run_that_says_it_is_at_work_is_believed_only_while_it_holds_the_lock() {
+    let mut at_work = facts(vec![run(9, State::Running, 0), run(8, State::Done, 420)]);
+    assert!(reasons(&at_work).contains("ended without a word"));
+    at_work.locked_since = Some(NOW - 40);
+    let answer = answer(&at_work);
+    assert!(answer.is_ready() && answer.lines[0].1.ends_with("; another at work for 40 s"), "{answer:?}");
+}
+
+#[test]
+fn a_mirror_that_may_not_boot_or_still_names_the_primary_is_not_ready() {
+    let with = |boot| facts(vec![RunRecord { boot, ..run(8, State::Done, 420) }]);
+    assert!(reasons(&with(None)).contains("no run has prepared it"));
+    let problems = BootRecord { problems: vec!["no boot loader".into()], findings: Vec::new() };
+    assert_eq!(reasons(&with(Some(problems))), "it may not boot: no boot loader");
+    let findings = BootRecord { problems: Vec::new(), findings: vec!["/etc/fstab: a451".into()] };
+    let answer = answer(&with(Some(findings)));
+    assert_eq!(answer.reasons, ["not alone: /etc/fstab: a451"]);
+    assert!(answer.lines.contains(&("alone", "1 reference to the primary".into())), "{answer:?}");
+}
+
+#[test]
+fn the_latest_boot_test_decides() {
+    let tested =
+        |verdict| Facts { boot_test: Some(boot_test(verdict)), ..facts(vec![run(8, State::Done, 420)]) };
+    let proven = answer(&tested(Verdict::Booted));
+    assert!(proven.is_ready());
+    assert!(proven.lines.contains(&("boots", "proven 3 days ago (boot-test of run 7)".into())), "{proven:?}");
+    for verdict in [Verdict::Emergency, Verdict::NoLoader, Verdict::NoPrompt, Verdict::Timeout] {
+        assert!(reasons(&tested(verdict)).starts_with("boot-test 3 days ago: "), "{verdict:?}");
+    }
+}
+
+#[test]
+fn a_disk_that_is_not_there_saves_nobody() {
+    let absent = Attached::Not(vec!["the mirror was not found".into(), "no disk has table x".into()]);
+    let gone = Facts { attached: absent, ..facts(vec![run(8, State::Done, 420)]) };
+    assert_eq!(answer(&gone).reasons, ["the mirror was not found", "no disk has table x"]);
+    let half_made = Facts { init_unfinished: true, ..facts(vec![run(8, State::Done, 420)]) };
+    assert!(reasons(&half_made).contains("not finished"));
+}
+
+#[test]
+fn a_system_that_runs_from_the_mirror_is_told_which_disk_is_which() {
+    let reversed = |old_node: Option<&str>| Facts {
+        reversed: Some(Reversed {
+            runs_from: "S5GX123".into(),
+            old_primary: "S1AB".into(),
+            old_node: old_node.map(Into::into),
+        }),
+        ..facts(vec![run(8, State::Done, 420)])
+    };
+    let there = answer(&reversed(Some("/dev/sda")));
+    assert!(there.lines[1].1.starts_with("S1AB, the old primary: is attached as /dev/sda"), "{there:?}");
+    let gone = answer(&reversed(None));
+    assert!(gone.lines[1].1.ends_with("is not attached"), "{gone:?}");
+    assert_eq!(gone.next.as_deref(), Some("diskmirror init --mirror DISK"));
+    assert!(!gone.is_ready());
+}
