@@ -33,6 +33,8 @@ pub enum Command {
     BootTest(BootTestArgs),
     /// List the last runs and boot tests.
     History(HistoryArgs),
+    /// Say what on the mirror still needs the primary, or is missing for a boot without it. Changes nothing.
+    Audit(AuditArgs),
     /// Install, remove or show the timer and the log rotation.
     Schedule(ScheduleArgs),
     /// Make DST's content SRC's content: the engine alone, any two directories, no root needed.
@@ -178,6 +180,16 @@ pub struct BootTestArgs {
     /// Give up after this many seconds [default: 300 with KVM, 900 without].
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..))]
     pub time_limit: Option<u64>,
+}
+
+/// `audit`
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Which mirror, by its name in the configuration.
+    pub name: Option<String>,
+    /// Print the findings as one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `history`

@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use diskmirror::cli::{Cli, Command};
+use diskmirror::command::audit::audit;
 use diskmirror::command::boot_block::boot_block;
 use diskmirror::command::boot_test::boot_test;
 use diskmirror::command::demo::demo;
@@ -33,6 +34,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Run(args) => run::run(root, config, &args, &*quiet_monitor_for_stderr()),
         Command::Status(args) => status(root, config, &args),
         Command::BootTest(args) => boot_test(root, config, &args, &*monitor_for_stderr()),
+        Command::Audit(args) => audit(root, config, &args),
         Command::History(args) => history(root, config, &args),
         Command::Schedule(args) => schedule(root, config, &args),
         Command::Sync(args) => sync::run(&args, &*monitor_for_stderr()),

@@ -1,8 +1,10 @@
 //! What a run leaves behind, whatever happened to it: what history and status read, and what gives the exit code.
 
 mod boot_test;
+mod finding;
 
 pub use boot_test::{BootTestRecord, Verdict};
+pub use finding::Finding;
 
 use crate::exit_code::Exit;
 use serde::{Deserialize, Serialize};

@@ -43,6 +43,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "discover",
             "mirror",
             "tree",
+            "record",
             "sys",
             "step",
             "boot_block",

@@ -162,14 +162,18 @@ fn a_crypttab_opens_the_mirrors_container_by_passphrase() {
             "# diskmirror: the mirror's mirror5_crypt\nmirror5_crypt UUID={M} none luks,noauto\nvda5_crypt UUID={P}",
             "mirror5_crypt UUID={M}",
         ),
+        (
+            "vda5_crypt UUID={P} none luks\nmirror5_crypt UUID={M} /k noauto",
+            "mirror5_crypt UUID={M} none luks",
+        ),
     ];
     let other = "data UUID=feedbeef-0000-4000-8000-000000000000 /etc/keys/data.key luks\n";
     for (old, new) in cases {
         let (old, new) = (old.replace("{P}", LUKS), new.replace("{M}", MIRROR_LUKS));
         let old = old.replace("{M}", MIRROR_LUKS);
         assert_eq!(rewritten("/etc/crypttab", &format!("{old}\n{other}"), &map), format!("{new}\n{other}"));
-        let inside = rewrite_in_initramfs("cryptroot/crypttab", old.as_bytes(), &map);
-        assert_eq!(inside, Some(new.into_bytes()));
+        let inside = rewrite_in_initramfs("cryptroot/crypttab", format!("{old}\n").as_bytes(), &map);
+        assert_eq!(inside, Some(format!("{new}\n").into_bytes()));
     }
 }
 
@@ -233,6 +237,15 @@ fn every_spelling_on_a_command_line_or_in_a_unit_is_known() {
         ),
         ("root=UUID={BOOT}", format!("root=UUID={}", MIRROR_BOOT.to_uppercase())),
         ("set root='(lvm/www-root)/boot'", "set root='(lvm/mirror-root)/boot'".into()),
+        (
+            "/dev/disk/by-id/dm-uuid-LVM-aS0w0QVg4y97GJ7qBfRBBocw8Lgo8R6JOl2gTOL5eGeHgWf3Pz3LzyLePScnnr0N",
+            "/dev/disk/by-id/dm-uuid-LVM-bS0w0QVg4y97GJ7qBfRBBocw8Lgo8R6JPl2gTOL5eGeHgWf3Pz3LzyLePScnnr0N"
+                .into(),
+        ),
+        (
+            "/dev/disk/by-id/lvm-pv-uuid-nZ12RY-BSN6-5Nct-ENvZ-M9U0-cu79-2U1QrJ",
+            "/dev/disk/by-id/lvm-pv-uuid-oZ12RY-BSN6-5Nct-ENvZ-M9U0-cu79-2U1QrJ".into(),
+        ),
         ("PARTUUID=5b096b62-05 PARTUUID=5b096b62-051", "PARTUUID=6b096b62-05 PARTUUID=5b096b62-051".into()),
         ("/dev/vda10 /dev/vdab /dev/vda1", "/dev/vda10 /dev/vdab UUID={boot}".into()),
     ];

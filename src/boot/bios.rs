@@ -66,7 +66,7 @@ pub fn decide(survey: &Survey, map: &IdentityMap) -> Result<Decision> {
         return Ok(Decision { bios: Bios::None, is_known: false });
     }
     let table = survey.primary.table().context("the primary has no partition table")?;
-    let Some(core) = core_place(survey, table, &block) else {
+    let Some(core) = core_place(&survey.primary, table, &block) else {
         // Boot code speaks in sectors.
         let alike = survey.primary.disk.logical_sector == survey.mirror.disk.logical_sector;
         let bios = if alike { Bios::Copy(vec![CODE]) } else { Bios::None };
@@ -80,9 +80,27 @@ pub fn decide(survey: &Survey, map: &IdentityMap) -> Result<Decision> {
     Ok(Decision { bios, is_known: true })
 }
 
-/// Where GRUB's core image lies on the primary; none if the boot code is not GRUB's, or leads nowhere.
-fn core_place(survey: &Survey, table: &Table, block: &[u8; BOOT_BLOCK_BYTES]) -> Option<Stretch> {
-    let sector = u64::from(survey.primary.disk.logical_sector);
+/// GRUB's core image as it lies on a disk, with the words for where; nothing where the boot code is not GRUB's.
+///
+/// # Errors
+/// Those of reading the disk.
+pub fn cores(layout: &Layout) -> Result<Vec<(String, Vec<u8>)>> {
+    let disk = Path::new(&layout.disk.path);
+    let read = || -> std::io::Result<Option<Vec<u8>>> {
+        let device = BlockDevice::open_read(disk)?;
+        let block: [u8; BOOT_BLOCK_BYTES] =
+            device.read_span(0, BOOT_BLOCK_BYTES)?.try_into().expect("as many bytes as were asked for");
+        let place =
+            layout.table().filter(|_| is_signed(&block)).and_then(|table| core_place(layout, table, &block));
+        place.map(|core| device.read_span(core.offset, core.length as usize)).transpose()
+    };
+    let core = read().with_context(|| format!("cannot read {}", disk.display()))?;
+    Ok(core.into_iter().map(|bytes| (format!("GRUB's core image on {}", disk.display()), bytes)).collect())
+}
+
+/// Where GRUB's core image lies on a disk; none if the boot code is not GRUB's, or leads nowhere.
+fn core_place(layout: &Layout, table: &Table, block: &[u8; BOOT_BLOCK_BYTES]) -> Option<Stretch> {
+    let sector = u64::from(layout.disk.logical_sector);
     let offset = grub_core::core_sector(block)?.checked_mul(sector)?;
     match table.kind {
         TableKind::Dos => {
@@ -195,7 +213,10 @@ fn inputs(survey: &Survey, mirror: &Tree) -> Result<String> {
 }
 
 /// A digest of a disk's boot code and of all in front of its first partition, or of its BIOS boot partition.
-fn loader_digest(layout: &Layout) -> Result<String> {
+///
+/// # Errors
+/// Those of reading it.
+pub fn loader_digest(layout: &Layout) -> Result<String> {
     let disk = Path::new(&layout.disk.path);
     let device = BlockDevice::open_read(disk).with_context(|| format!("cannot open {}", disk.display()))?;
     let mut digest = blake3::Hasher::new();

@@ -3,6 +3,8 @@
 //!
 //! The primary and the mirror are both looked at this way. Nothing is written here.
 
+use crate::config::Mirror;
+use crate::mirror::Mounted;
 use crate::sys::dir::{open_dir, open_path, open_read, read_names, read_symlink};
 use crate::sys::stat::{Kind, Stat};
 use std::collections::VecDeque;
@@ -40,9 +42,14 @@ impl Tree {
         Tree { volumes }
     }
 
-    /// The mount point of a file system.
-    pub fn mount(&self, volume: usize) -> &str {
-        &self.volumes[volume].0
+    /// The mirror's, of its mounted file systems.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn of_mirror(mirror: &Mirror, mounted: &[Mounted]) -> io::Result<Self> {
+        let pairs = mirror.volumes.iter().zip(mounted);
+        let volumes = pairs.map(|(volume, mounted)| Ok((volume.mount.clone(), mounted.root.try_clone()?)));
+        Ok(Tree { volumes: volumes.collect::<io::Result<_>>()? })
     }
 
     /// The root directory of a file system.

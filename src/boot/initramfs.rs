@@ -181,7 +181,8 @@ fn below(tree: &Tree, dir: &str, depth: u32, found: &mut BTreeMap<String, (At, S
     Ok(())
 }
 
-fn stamp(stat: &Stat) -> String {
+/// What changes with every change of a file: its inode, size and times.
+pub(super) fn stamp(stat: &Stat) -> String {
     let Stat { ino, size, mtime, ctime, .. } = stat;
     format!("{ino} {size} {}.{} {}.{}", mtime.secs, mtime.nanos, ctime.secs, ctime.nanos)
 }

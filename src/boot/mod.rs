@@ -4,8 +4,11 @@
 //! `prepare` decides before anything is written, from the primary alone; `Preparation::install` does what the engine does
 //! not, when the files are there.
 
+pub mod audit;
+mod audited;
 pub mod bios;
 pub mod esp;
+mod facts;
 pub mod files;
 pub mod identify;
 pub mod initramfs;
@@ -16,6 +19,7 @@ pub use identify::{Identities, identities};
 use crate::config::{CONFIG_PATH, Config, Mirror};
 use crate::identity::IdentityMap;
 use crate::mirror::kept;
+use crate::record::Finding;
 use crate::retarget;
 use crate::sys::disk::Node;
 use crate::tree::{RelPath, Want, Wanted};
@@ -180,6 +184,28 @@ impl Preparation {
             kept::write(mirror.root(0), IDENTITY_FILE, &map)?;
         }
         if now != before { keep_state(mirror, &now) } else { Ok(()) }
+    }
+}
+
+impl Preparation {
+    /// What on the refreshed mirror still needs the primary, or is missing. Looked for only if anything that a boot uses has
+    /// changed since nothing was found.
+    ///
+    /// # Errors
+    /// Those of reading the mirror.
+    pub fn audit(&self, mirror: &Tree) -> Result<Vec<Finding>> {
+        let before = state(mirror);
+        let map = serde_json::to_string(&self.identities.map)?;
+        let audited = audited::digest(mirror, &self.identities.survey.mirror, &map)?;
+        if before.audited == audited {
+            return Ok(Vec::new());
+        }
+        let findings = audit::audit(mirror, &audit::Facts::of(&self.identities)?)?;
+        let audited = if findings.is_empty() { audited } else { String::new() };
+        if audited != before.audited {
+            keep_state(mirror, &BootState { audited, ..before })?;
+        }
+        Ok(findings)
     }
 }
 

@@ -72,6 +72,7 @@ fn tell(server: &mut Server) -> Result<()> {
     told(call(server, &["run"])?);
     told(call(server, &["run"])?);
     let manifest = Manifest::of(&server.volumes())?;
+    let before = command_line(&server.volumes())?;
     chapter("The primary dies");
     server.lose_primary()?;
     println!("{} is gone. What does the mirror hold, on its own?", server.primary());
@@ -86,7 +87,16 @@ fn tell(server: &mut Server) -> Result<()> {
         "every file system checks clean, and {} files, read back, are the primary's to the byte",
         thousands(found.files)
     );
+    let after = command_line(&mounts)?;
+    println!("but for what names the disk: there the mirror names itself\n  was: {before}\n  is:  {after}");
+    anyhow::ensure!(before != after, "the mirror's command line names the primary");
     Ok(())
+}
+
+/// What the demo's server boots by, as the system at these mount points has it.
+fn command_line(volumes: &[std::path::PathBuf]) -> Result<String> {
+    let boot = volumes.last().context("it has a boot file system")?;
+    Ok(std::fs::read_to_string(boot.join(server::COMMAND_LINE))?.trim().to_owned())
 }
 
 fn with_passphrase<'a>(server: &Server, args: &[&'a str]) -> Vec<&'a str> {

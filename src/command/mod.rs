@@ -1,5 +1,6 @@
 //! The commands. Each one's top function is its table of contents. They do not know each other, but `init` calls `run` and `schedule`.
 
+pub mod audit;
 pub mod boot_block;
 pub mod boot_test;
 pub mod confirm;

@@ -150,7 +150,7 @@ fn le64(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::process::Command;
 
@@ -158,9 +158,14 @@ mod tests {
 
     /// What grub-mkimage makes, padded to whole sectors, as grub-bios-setup --no-rs-codes writes it.
     fn core() -> Vec<u8> {
+        core_searching(UUID)
+    }
+
+    /// The same for another file system.
+    pub(crate) fn core_searching(uuid: &str) -> Vec<u8> {
         let directory = tempfile::tempdir().expect("a directory");
         let (config, image) = (directory.path().join("embedded.cfg"), directory.path().join("core.img"));
-        std::fs::write(&config, format!("search.fs_uuid {UUID} root\n")).expect("it is written");
+        std::fs::write(&config, format!("search.fs_uuid {uuid} root\n")).expect("it is written");
         let output = Command::new("grub-mkimage")
             .args(["-O", "i386-pc", "-p", "(,msdos1)/boot/grub", "-c"])
             .arg(&config)

@@ -179,7 +179,7 @@ fn le32(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -187,7 +187,7 @@ mod tests {
     const NEW: &str = "77777777-5b1e-4f0e-9f2b-0a3c5d7e9f11";
 
     /// An x86-64 image of these sections; each is padded to 512 bytes in the file. At most one name is a long one.
-    fn image(sections: &[(&str, &[u8])], signature_bytes: u32) -> Vec<u8> {
+    pub(crate) fn image(sections: &[(&str, &[u8])], signature_bytes: u32) -> Vec<u8> {
         let mut bytes = vec![0; 0x80];
         bytes[..2].copy_from_slice(b"MZ");
         bytes[PE_OFFSET] = 0x80;

@@ -47,7 +47,7 @@ enum Hardware {
 ///
 /// # Errors
 /// Those of running lsblk and of reading what it says.
-pub(super) fn devices() -> Result<Vec<BlockDevice>> {
+pub fn devices() -> Result<Vec<BlockDevice>> {
     let said =
         command::run("lsblk", &["--json", "--bytes", "--output-all"], b"").context("cannot run lsblk")?;
     lsblk::parse(&said.stdout)

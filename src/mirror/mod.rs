@@ -14,7 +14,7 @@ mod open;
 mod source;
 
 pub use check::{Checked, check};
-pub use find::{Found, find, whereabouts};
+pub use find::{Found, devices, find, whereabouts};
 pub use lock::{busy, lock, locked_by};
 pub use mounted::{Access, Mounted, look_at_marks, mount_point, write_initial_marks};
 pub use open::{Opened, sweep};

@@ -10,7 +10,17 @@ use crate::layer::octal::{escaped, unescaped};
 
 /// The mirror's crypttab; the same inside an initramfs.
 pub(super) fn rewrite(text: &str, spellings: &Spellings) -> String {
-    rows::rewritten(text, |fields| row(fields, spellings))
+    let names: Vec<String> =
+        text.lines().filter_map(|line| Some(unescaped(rows::fields(line).first()?))).collect();
+    // Beside the primary's container, an administrator may have listed the mirror's: now it is the same line twice.
+    let twice = |name: &str| {
+        let mut pairs = spellings.map.of(Kind::Mapper);
+        pairs.any(|pair| pair.mirror == name && names.contains(&pair.primary))
+    };
+    rows::rewritten(text, |fields| match twice(&unescaped(fields[0])) {
+        true => Row::Drop,
+        false => row(fields, spellings),
+    })
 }
 
 fn row(fields: &[&str], spellings: &Spellings) -> Row {

@@ -1,6 +1,5 @@
 //! /etc/fstab for the mirror: its own devices, and no waiting for what only the primary had.
 
-use super::escape;
 use super::rows::{self, Row};
 use super::text::{Devices, Spellings};
 use crate::identity::{IdentityMap, Kind};
@@ -39,7 +38,7 @@ fn is_on_disk(device: &str, map: &IdentityMap) -> bool {
     };
     let of_disk = |name: &str| device.strip_prefix(name).is_some_and(part);
     let of_group = |name: &str| {
-        let mapped = format!("/dev/mapper/{}-", escape::mapper(&format!("{name}/")).trim_end_matches('-'));
+        let mapped = format!("/dev/mapper/{}-", name.replace('-', "--"));
         let volume = device.strip_prefix(&mapped);
         device.starts_with(&format!("/dev/{name}/")) || volume.is_some_and(|lv| !lv.starts_with('-'))
     };

@@ -56,17 +56,28 @@ impl Spellings<'_> {
     /// What `retarget::rewrite_in_initramfs` says, for many files of one map.
     pub fn rewrite_in_initramfs(&self, path: &str, text: &[u8]) -> Option<Vec<u8>> {
         let form = places::form_in_initramfs(path)?;
-        let settings =
-            text.len() <= SETTINGS_BYTES && !text.contains(&0) && std::str::from_utf8(text).is_ok();
-        settings.then(|| self.changed(form, text)).flatten()
+        is_setting(text).then(|| self.changed(form, text)).flatten()
     }
 
     /// What still needs the primary in the mirror's file at `path` (of the system, or of an initramfs): as `find`, but for
     /// what does no harm there: other answers of debconf, and entries that the boot does not wait for and that the
     /// mirror has no counterpart of.
     pub fn remains(&self, path: &str, text: &[u8]) -> Vec<Found> {
+        self.remains_in_form(places::form(path).or_else(|| places::form_in_initramfs(path)), text)
+    }
+
+    /// The same for the file `path` (without a leading slash) inside an initramfs; what is no setting there is searched
+    /// as a binary is.
+    pub fn remains_in_initramfs(&self, path: &str, text: &[u8]) -> Vec<Found> {
+        match places::form_in_initramfs(path).filter(|_| is_setting(text)) {
+            Some(form) => self.remains_in_form(Some(form), text),
+            None => self.find_bytes(text),
+        }
+    }
+
+    fn remains_in_form(&self, form: Option<Form>, text: &[u8]) -> Vec<Found> {
         let Ok(lines) = std::str::from_utf8(text) else { return self.find(text) };
-        match places::form(path).or_else(|| places::form_in_initramfs(path)) {
+        match form {
             Some(Form::Debconf) => {
                 let answers =
                     debconf::answers(lines).enumerate().filter(|(_, (_, names_disks))| *names_disks);
@@ -101,4 +112,9 @@ impl Spellings<'_> {
             Form::Debconf => debconf::rewrite(lines, self).into_bytes(),
         }
     }
+}
+
+/// Whether a file of an initramfs can be one of settings.
+fn is_setting(text: &[u8]) -> bool {
+    text.len() <= SETTINGS_BYTES && !text.contains(&0) && std::str::from_utf8(text).is_ok()
 }

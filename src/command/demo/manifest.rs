@@ -22,6 +22,9 @@ pub struct Comparison {
 /// What no mirror holds: the contents of these directories.
 const LEFT_OUT: [&str; 6] = ["tmp", "run", "var/tmp", "var/lib/diskmirror", "var/log", "etc/diskmirror/keys"];
 
+/// What names disks, below its mount point: there the mirror must differ.
+const RETARGETED: [&str; 3] = ["etc/fstab", "etc/diskmirror.toml", super::server::COMMAND_LINE];
+
 impl Manifest {
     /// Reads every file below `mounts`, each a file system of its own.
     ///
@@ -45,7 +48,9 @@ impl Manifest {
     pub fn compare(&self, mounts: &[PathBuf]) -> Result<Comparison> {
         let found = Manifest::of(mounts)?;
         let mut differences = Vec::new();
-        for (entry, digest) in &self.0 {
+        for (entry, digest) in
+            self.0.iter().filter(|(entry, _)| !RETARGETED.iter().any(|path| entry.1 == Path::new(path)))
+        {
             match found.0.get(entry) {
                 None => differences.push(format!("missing on the mirror: /{}", entry.1.display())),
                 Some(other) if other != digest => {

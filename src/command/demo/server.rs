@@ -14,6 +14,9 @@ const CONTENT: Bytes = Bytes::mib(480);
 /// Where those files come from, and where they go.
 const SOURCES: [&str; 5] = ["/etc", "/usr/sbin", "/usr/bin", "/usr/share", "/usr/lib"];
 
+/// Where the firmware of the demo's server finds the kernel's command line, on its boot file system.
+pub const COMMAND_LINE: &str = "cmdline.txt";
+
 /// Two throw-away disks, and what is mounted and open of them.
 pub struct Server {
     dir: PathBuf,
@@ -105,6 +108,9 @@ impl Server {
             uuid(boot)?
         );
         fs::write(root.join("etc/fstab"), fstab)?;
+        // It would boot as a Raspberry Pi does: the firmware reads the command line, and no loader is needed.
+        fs::write(self.boot().join("config.txt"), "arm_64bit=1\n")?;
+        fs::write(self.boot().join(COMMAND_LINE), format!("root=UUID={} rootwait\n", uuid(system)?))?;
         Ok(())
     }
 

@@ -50,11 +50,25 @@ impl Boot {
     /// Does what the engine does not, on the refreshed mirror. What fails is a problem, and the run goes on.
     pub fn install(&mut self, job: &Job, mounted: &[Mounted]) {
         let Some(preparation) = &self.preparation else { return };
-        let installed = mirror_tree(job, mounted).and_then(|mirror| {
+        let installed = Tree::of_mirror(job.mirror, mounted).map_err(Into::into).and_then(|mirror| {
             preparation.install(&mirror, &boot_directory(job), job.root == Path::new("/"))
         });
         if let Err(error) = installed {
             self.record.problems.push(in_one_line(&error));
+        }
+    }
+
+    /// Looks whether anything on the refreshed mirror still needs the primary.
+    pub fn audit(&mut self, job: &Job, mounted: &[Mounted]) {
+        let Some(preparation) = &self.preparation else { return };
+        let found = Tree::of_mirror(job.mirror, mounted)
+            .map_err(Into::into)
+            .and_then(|mirror| preparation.audit(&mirror));
+        match found {
+            Ok(findings) => self.record.findings = findings.iter().map(ToString::to_string).collect(),
+            Err(error) => {
+                self.record.problems.push(format!("the audit could not be made: {}", in_one_line(&error)))
+            }
         }
     }
 }
@@ -74,13 +88,6 @@ fn source(works: &[Work<'_>]) -> Result<Tree> {
         Ok((work.volume.mount.clone(), root.try_clone()?))
     };
     Ok(Tree::new(works.iter().map(one).collect::<Result<_>>()?))
-}
-
-fn mirror_tree(job: &Job, mounted: &[Mounted]) -> Result<Tree> {
-    let one = |(volume, mounted): (&crate::config::Volume, &Mounted)| {
-        Ok((volume.mount.clone(), mounted.root.try_clone()?))
-    };
-    Ok(Tree::new(job.mirror.volumes.iter().zip(mounted).map(one).collect::<Result<_>>()?))
 }
 
 /// Where the mirror's /boot is while it is mounted: a file system of its own, or in the root.

@@ -275,6 +275,7 @@ fn write_all(
     for (work, one) in works.iter_mut().zip(&*mounted) {
         work.delete(job, one)?;
     }
+    boot.audit(job, mounted);
     flush(mounted)?;
     for (work, one) in works.iter().zip(mounted) {
         // What was left alone is as complete as it was.

@@ -1,0 +1,105 @@
+//! What happens before the root is there: every initramfs, its crypttab, and what opens containers from a command line.
+
+use super::Search;
+use super::entries::{Entry, Says};
+use crate::layer::crypttab;
+use crate::layer::initramfs;
+use std::collections::BTreeSet;
+use std::io;
+
+/// What the early user space is told.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    /// Each crypttab: image, file inside, text.
+    pub crypttabs: Vec<(String, String, String)>,
+    /// Command lines of unified kernel images: file, words.
+    pub lines: Vec<(String, Vec<String>)>,
+}
+
+impl Early {
+    pub(super) fn command_line(&mut self, file: &str, line: &[u8]) {
+        let text = String::from_utf8_lossy(line);
+        let words = text.trim_end_matches('\0').split_whitespace().map(str::to_owned).collect();
+        self.lines.push((file.to_owned(), words));
+    }
+
+    /// The names below /dev/mapper that are there before the root is.
+    pub(super) fn mappers<'a>(&'a self, words: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
+        let own = self.lines.iter().flat_map(|(_, words)| words);
+        let opened = words.chain(own).filter_map(|word| {
+            let named = word.strip_prefix("rd.luks.name=").and_then(|value| value.split_once('='));
+            let by_uuid = word.strip_prefix("rd.luks.uuid=");
+            let by_uuid = by_uuid.map(|uuid| format!("luks-{}", uuid.trim_start_matches("luks-")));
+            named.map(|(_, name)| name.to_owned()).or(by_uuid)
+        });
+        let entries = self.crypttabs.iter().flat_map(|(_, _, text)| crypttab::entries(text));
+        opened.chain(entries.map(|entry| entry.name)).collect()
+    }
+}
+
+impl Search<'_> {
+    /// Every image that an entry names; all there are if none does.
+    pub(super) fn images(&mut self, entries: &[Entry], early: &mut Early) -> io::Result<()> {
+        let named = entries.iter().filter_map(|entry| match &entry.says {
+            Says::Image(path) if !self.is_elsewhere(entry) => Some(path),
+            _ => None,
+        });
+        let mut paths = BTreeSet::new();
+        for path in named.collect::<BTreeSet<_>>() {
+            paths.extend(self.place(path)?);
+        }
+        if paths.is_empty() {
+            let names = self.files.list("/boot")?.into_iter();
+            let images = names.filter(|name| name.starts_with("initrd") || name.starts_with("initramfs"));
+            paths.extend(images.map(|name| format!("/boot/{name}")));
+        }
+        for path in paths {
+            if let Some(image) = self.files.read(&path)? {
+                self.image(&path, &image, early);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a path of a boot loader's file lies: it counts from the root of a file system. Looked up once.
+    pub(super) fn place(&mut self, path: &str) -> io::Result<Option<String>> {
+        if let Some(place) = self.placed.get(path) {
+            return Ok(place.clone());
+        }
+        let mut found = None;
+        for mount in ["/boot", "", "/boot/efi", "/efi"] {
+            let place = format!("{mount}{path}");
+            if found.is_none() && self.files.read(&place)?.is_some() {
+                found = Some(place);
+            }
+        }
+        self.placed.insert(path.to_owned(), found.clone());
+        Ok(found)
+    }
+
+    /// Whether an entry starts another system, on another disk.
+    pub(super) fn is_elsewhere(&self, entry: &Entry) -> bool {
+        let is = |uuid: &String, one: &str| uuid.eq_ignore_ascii_case(one);
+        entry.searched.as_ref().is_some_and(|uuid| {
+            !self.facts.map.pairs.iter().any(|pair| is(uuid, &pair.mirror) || is(uuid, &pair.primary))
+        })
+    }
+
+    /// One image: what stands in it when all its archives are unpacked, and what its files are called.
+    pub(super) fn image(&mut self, file: &str, image: &[u8], early: &mut Early) {
+        let image = match initramfs::read(image) {
+            Ok(image) => image,
+            Err(error) => return self.find(file, None, 0, error.to_string()),
+        };
+        for (path, content) in image.files() {
+            let path = String::from_utf8_lossy(path).into_owned();
+            let in_name = self.spellings.find_bytes(path.as_bytes());
+            self.stale(file, Some(&format!("the name {path}")), in_name);
+            self.stale(file, Some(&path), self.spellings.remains_in_initramfs(&path, content.content));
+            if content.is_regular() && matches!(path.as_str(), "cryptroot/crypttab" | "etc/crypttab") {
+                let text = String::from_utf8_lossy(content.content).into_owned();
+                early.crypttabs.push((file.to_owned(), path, text));
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What the boot needs and nobody has. What names the primary is not reported here again: that was found already.
+
+use super::early::Early;
+use super::entries::{Entry, Says};
+use super::{Search, Text};
+use crate::layer::device_spec::DeviceSpec;
+use crate::layer::{crypttab, fstab};
+use std::collections::BTreeSet;
+use std::io;
+
+/// Nodes that no disk stands behind, or that a kernel makes by itself.
+const OF_NO_DISK: [&str; 7] =
+    ["/dev/zram", "/dev/ram", "/dev/nfs", "/dev/loop", "/dev/fuse", "/dev/sr", "/dev/cdrom"];
+
+impl Search<'_> {
+    pub(super) fn needs(&mut self, texts: &[Text], entries: &[Entry], early: &Early) -> io::Result<()> {
+        let words = entries.iter().flat_map(|entry| match &entry.says {
+            Says::Words(words) => words.as_slice(),
+            _ => &[],
+        });
+        let early_names = early.mappers(words);
+        let mut names = early_names.clone();
+        let text = |path: &str| {
+            let text = texts.iter().find(|text| text.path == path);
+            text.map(|text| String::from_utf8_lossy(&text.bytes).into_owned()).unwrap_or_default()
+        };
+        let containers = text("/etc/crypttab");
+        names.extend(crypttab::entries(&containers).into_iter().map(|entry| entry.name));
+        self.containers(&containers);
+        self.mounts(&text("/etc/fstab"), &names);
+        self.early_containers(early);
+        for entry in entries.iter().filter(|entry| !matches!(entry.says, Says::Image(_) | Says::Kernel(_))) {
+            self.entry(entry, &early_names);
+        }
+        for (file, words) in &early.lines {
+            self.command_line(file, Some(".cmdline"), 0, words, &early_names);
+        }
+        self.started(entries)
+    }
+
+    fn mounts(&mut self, text: &str, names: &BTreeSet<String>) {
+        for (line, entry) in numbered(text, fstab::entries) {
+            if !gives_way(&entry.options) && self.is_missing(&entry.device, names) {
+                let what = format!("{} for {}: nobody has it", tag(&entry.device), entry.target);
+                self.find("/etc/fstab", None, line, what);
+            }
+        }
+    }
+
+    fn containers(&mut self, text: &str) {
+        for (line, entry) in numbered(text, crypttab::entries) {
+            if !gives_way(&entry.options) && self.is_missing(&entry.device, &BTreeSet::new()) {
+                let what = format!("{} for {}: nobody has it", tag(&entry.device), entry.name);
+                self.find("/etc/crypttab", None, line, what);
+            }
+        }
+    }
+
+    fn early_containers(&mut self, early: &Early) {
+        for (file, inside, text) in &early.crypttabs {
+            for (line, entry) in numbered(text, crypttab::entries) {
+                if self.is_missing(&entry.device, &BTreeSet::new()) {
+                    let what = format!("{} for {}: nobody has it", tag(&entry.device), entry.name);
+                    self.find(file, Some(inside), line, what);
+                }
+                if let Some(key) = self.unwanted_key(&entry) {
+                    let what =
+                        format!("{} is to be opened with the key file {key}, not a passphrase", entry.name);
+                    self.find(file, Some(inside), line, what);
+                }
+            }
+        }
+    }
+
+    /// The key file that an entry wants for a container of the mirror. With a script it is a name, no file.
+    fn unwanted_key<'e>(&self, entry: &'e crypttab::Entry) -> Option<&'e String> {
+        let of_mirror = matches!(&entry.device, DeviceSpec::Uuid(uuid) if has(&self.facts.containers, uuid));
+        let scripted = entry.options.iter().any(|option| option.starts_with("keyscript="));
+        entry.key.as_ref().filter(|_| of_mirror && !scripted)
+    }
+
+    fn entry(&mut self, entry: &Entry, names: &BTreeSet<String>) {
+        match &entry.says {
+            Says::Words(words) => self.command_line(&entry.file, None, entry.line, words, names),
+            Says::Search(uuid) if self.is_missing(&DeviceSpec::Uuid(uuid.clone()), names) => {
+                let what = format!("UUID={uuid} is searched for: nobody has it");
+                self.find(&entry.file, None, entry.line, what);
+            }
+            _ => {}
+        }
+    }
+
+    fn command_line(
+        &mut self,
+        file: &str,
+        inside: Option<&str>,
+        line: usize,
+        words: &[String],
+        names: &BTreeSet<String>,
+    ) {
+        for word in words {
+            let named = word.split_once('=').filter(|(name, _)| matches!(*name, "root" | "resume"));
+            let Some((_, value)) = named.filter(|(_, value)| !value.starts_with('$') && *value != "none")
+            else {
+                continue;
+            };
+            if self.is_missing(&DeviceSpec::parse(value), names) {
+                self.find(file, inside, line, format!("{word}: nobody has it"));
+            }
+        }
+    }
+
+    /// Kernels and images that are not there.
+    fn started(&mut self, entries: &[Entry]) -> io::Result<()> {
+        for entry in entries {
+            let (Says::Kernel(path) | Says::Image(path)) = &entry.says else { continue };
+            if !self.is_elsewhere(entry) && self.place(path)?.is_none() {
+                self.find(&entry.file, None, entry.line, format!("{path} does not exist"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a device is there for nobody; `names` are those that containers get below /dev/mapper.
+    fn is_missing(&self, device: &DeviceSpec, names: &BTreeSet<String>) -> bool {
+        let facts = self.facts;
+        let there = match device {
+            DeviceSpec::Uuid(uuid) => has(&facts.uuids, uuid),
+            DeviceSpec::PartUuid(uuid) => has(&facts.part_uuids, uuid.split('/').next().unwrap_or(uuid)),
+            DeviceSpec::Label(label) => facts.labels.contains(label),
+            DeviceSpec::PartLabel(label) => facts.part_labels.contains(label),
+            DeviceSpec::Path(path) => self.has_path(path, names),
+            DeviceSpec::Other(_) => true,
+        };
+        !there && self.spellings.find(tag(device).as_bytes()).is_empty()
+    }
+
+    fn has_path(&self, path: &str, names: &BTreeSet<String>) -> bool {
+        let mapper = path.strip_prefix("/dev/mapper/").or(path.strip_prefix("/dev/disk/by-id/dm-name-"));
+        let volume = path.strip_prefix("/dev/").is_some_and(|volume| self.facts.volumes.contains(volume));
+        let is_mapped = |name: &str| {
+            names.contains(name) || self.facts.volumes.iter().any(|volume| mapper_name(volume) == name)
+        };
+        !path.starts_with("/dev/")
+            || mapper.is_some_and(is_mapped)
+            || volume
+            || self.facts.paths.contains(path)
+            || OF_NO_DISK.iter().any(|node| path.starts_with(node))
+    }
+}
+
+/// The entries of a table with their lines, from 1.
+fn numbered<E>(text: &str, entries: fn(&str) -> Vec<E>) -> impl Iterator<Item = (usize, E)> {
+    text.lines()
+        .enumerate()
+        .flat_map(move |(n, line)| entries(line).into_iter().map(move |entry| (n + 1, entry)))
+}
+
+/// Whether the boot goes on without it.
+fn gives_way(options: &[String]) -> bool {
+    options.iter().any(|option| matches!(option.as_str(), "nofail" | "noauto"))
+}
+
+fn has(set: &BTreeSet<String>, one: &str) -> bool {
+    set.iter().any(|other| other.eq_ignore_ascii_case(one))
+}
+
+/// The name that LVM gives `group/volume` below /dev/mapper: a hyphen inside of either is doubled.
+fn mapper_name(volume: &str) -> String {
+    volume.replace('-', "--").replacen('/', "-", 1)
+}
+
+/// As a file would write it.
+fn tag(device: &DeviceSpec) -> String {
+    match device {
+        DeviceSpec::Uuid(value) => format!("UUID={value}"),
+        DeviceSpec::Label(value) => format!("LABEL={value}"),
+        DeviceSpec::PartUuid(value) => format!("PARTUUID={value}"),
+        DeviceSpec::PartLabel(value) => format!("PARTLABEL={value}"),
+        DeviceSpec::Path(value) | DeviceSpec::Other(value) => value.clone(),
+    }
+}

@@ -1,0 +1,316 @@
+//! A mirror that stands alone, and each thing that can be wrong with it.
+
+use super::*;
+use crate::identity::Pair;
+use crate::layer::compression::tests::compressed;
+use crate::layer::{cpio, grub_core, pe};
+
+const OLD: &str = "0aaaaaaa-1111-4111-8111-111111111111";
+const NEW: &str = "0bbbbbbb-2222-4222-8222-222222222222";
+const OLD_LUKS: &str = "0ccccccc-3333-4333-8333-333333333333";
+const NEW_LUKS: &str = "0ddddddd-4444-4444-8444-444444444444";
+const OTHER_DISK: &str = "0eeeeeee-5555-4555-8555-555555555555";
+const NOBODY: &str = "0fffffff-6666-4666-8666-666666666666";
+
+#[derive(Clone)]
+struct System(BTreeMap<String, Vec<u8>>);
+
+impl Files for System {
+    fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.0.get(path).cloned())
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        let below = format!("{}/", dir.trim_end_matches('/'));
+        let names = self.0.keys().filter_map(|path| path.strip_prefix(&below)?.split('/').next());
+        Ok(names.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect())
+    }
+}
+
+impl System {
+    fn with(&self, path: &str, content: impl AsRef<[u8]>) -> Self {
+        let mut system = self.clone();
+        system.0.insert(path.to_owned(), content.as_ref().to_vec());
+        system
+    }
+
+    fn changed(&self, path: &str, from: &str, to: &str) -> Self {
+        let text = String::from_utf8(self.0[path].clone()).expect("a text");
+        assert!(text.contains(from), "{path} has no {from}");
+        self.with(path, text.replacen(from, to, 1))
+    }
+}
+
+fn archive(files: &[(&str, &str)]) -> Vec<u8> {
+    cpio::write(files.iter().map(|(path, text)| (path.as_bytes(), cpio::REGULAR | 0o644, text.as_bytes())))
+}
+
+/// The primary's image with the mirror's crypttab behind it.
+fn initramfs(crypttab: &str, extra: &[(&str, &str)]) -> Vec<u8> {
+    let primarys = format!("sda5_crypt UUID={OLD_LUKS} none luks\n");
+    let mut image =
+        compressed("gzip", &archive(&[("scripts/functions", ""), ("cryptroot/crypttab", &primarys)]));
+    image.resize(image.len().next_multiple_of(512) + 512, 0);
+    image.extend(archive(&[&[("cryptroot/crypttab", crypttab)], extra].concat()));
+    image
+}
+
+fn crypttab() -> String {
+    format!("sdb5_crypt UUID={NEW_LUKS} none luks\n")
+}
+
+const INITRD: &str = "/boot/initrd.img-6.1";
+
+/// BIOS, /boot on a plain partition, root on LVM on LUKS; another system on another disk.
+fn system() -> System {
+    let fstab = format!(
+        "/dev/mapper/mirror-root / ext4 defaults 0 1\nUUID={NEW} /boot ext3 defaults 0 2\n\
+         /dev/mirror/swap none swap sw 0 0\nLABEL=data /srv xfs defaults 0 0\nUUID={NOBODY} /old ext4 nofail 0 0\n\
+         tmpfs /tmp tmpfs defaults 0 0\nPARTUUID=0badcafe-01 /extra ext4 defaults 0 0\n"
+    );
+    let grub = format!(
+        "menuentry 'Debian' {{\n\tset root='hd0,msdos1'\n\tsearch --no-floppy --fs-uuid --set=root --hint-bios=hd0,msdos1 \
+         {NEW}\n\tlinux /vmlinuz-6.1 root=/dev/mapper/mirror-root ro resume=none quiet\n\tinitrd /initrd.img-6.1\n}}\n\
+         menuentry 'Another system' {{\n\tsearch --no-floppy --fs-uuid --set=root {OTHER_DISK}\n\
+         \tlinux /boot/vmlinuz-other root=UUID={OTHER_DISK} ro\n}}\n"
+    );
+    System(BTreeMap::new())
+        .with("/etc/fstab", fstab)
+        .with("/etc/crypttab", crypttab())
+        .with("/boot/grub/grub.cfg", grub)
+        .with("/boot/vmlinuz-6.1", "a kernel")
+        .with(INITRD, initramfs(&crypttab(), &[]))
+}
+
+fn facts() -> Facts {
+    let pair =
+        |kind, primary: &str, mirror: &str| Pair { kind, primary: primary.into(), mirror: mirror.into() };
+    let set = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect();
+    Facts {
+        map: IdentityMap {
+            pairs: vec![
+                pair(Kind::Table, "64c2e6a0", "5eedbeef"),
+                pair(Kind::Partition, "64c2e6a0-01", "5eedbeef-01"),
+                pair(Kind::Uuid, OLD, NEW),
+                pair(Kind::Uuid, OLD_LUKS, NEW_LUKS),
+                pair(Kind::Label, "boot", "boot-m"),
+                pair(Kind::Mapper, "sda5_crypt", "sdb5_crypt"),
+                pair(Kind::Group, "www", "mirror"),
+                pair(Kind::Volume, "www/root", "mirror/root"),
+                pair(Kind::Volume, "www/swap", "mirror/swap"),
+            ],
+        },
+        uuids: set(&[NEW, NEW_LUKS, OTHER_DISK]),
+        labels: set(&["boot-m", "data"]),
+        part_uuids: set(&["5eedbeef-01", "0BADCAFE-01"]),
+        volumes: set(&["mirror/root", "mirror/swap"]),
+        containers: set(&[NEW_LUKS]),
+        table: "5eedbeef".into(),
+        ..Facts::default()
+    }
+}
+
+fn found(system: &System, facts: &Facts) -> Vec<String> {
+    audit(system, facts).expect("it is readable").iter().map(ToString::to_string).collect()
+}
+
+/// What is wrong with a system: exactly one thing.
+fn one(system: &System) -> String {
+    let found = found(system, &facts());
+    assert_eq!(found.len(), 1, "{found:#?}");
+    found.into_iter().next().expect("there is one")
+}
+
+#[test]
+fn a_mirror_that_stands_alone_has_no_findings() {
+    assert_eq!(found(&system(), &facts()), [""; 0]);
+}
+
+#[test]
+fn a_stale_uuid_in_each_kind_of_text_is_found_once() {
+    let texts = [
+        ("/etc/default/grub", format!("GRUB_CMDLINE_LINUX=\"resume=UUID={OLD}\"\n")),
+        ("/etc/default/grub.d/local.cfg", format!("GRUB_CMDLINE_LINUX=\"resume=UUID={OLD}\"\n")),
+        ("/etc/kernel/cmdline", format!("root=UUID={OLD} ro\n")),
+        ("/etc/initramfs-tools/conf.d/resume", format!("RESUME=UUID={OLD}\n")),
+        ("/etc/dracut.conf.d/host.conf", format!("kernel_cmdline=\"rd.luks.uuid={OLD}\"\n")),
+        ("/etc/lvm/devices/system.devices", format!("IDTYPE=crypt_uuid IDNAME={OLD} PVID=none\n")),
+        ("/boot/grub/custom.cfg", format!("search --fs-uuid --set=root {OLD}\n")),
+        ("/boot/grub/grubenv", format!("# GRUB Environment Block\nkernelopts=root=UUID={OLD} ro\n####")),
+        ("/boot/loader/entries/debian.conf", format!("title x\noptions root=UUID={OLD} ro\n")),
+        ("/boot/firmware/cmdline.txt", format!("console=tty1 root=UUID={OLD} rootwait\n")),
+        ("/boot/extlinux/extlinux.conf", format!("LABEL x\n  APPEND root=UUID={OLD} ro\n")),
+        (
+            "/boot/efi/EFI/debian/grub.cfg",
+            format!("search.fs_uuid {OLD} root hd0,gpt2\nset prefix=($root)'/grub'\n"),
+        ),
+        ("/boot/efi/loader/entries/debian.conf", format!("title x\noptions root=UUID={OLD} ro\n")),
+    ];
+    for (path, text) in texts {
+        let finding = one(&system().with(path, text));
+        assert!(finding.starts_with(&format!("{path}, line ")), "{finding}");
+        assert!(finding.ends_with(&format!(": names the primary's UUID {OLD}")), "{finding}");
+    }
+}
+
+#[test]
+fn a_stale_name_in_what_the_mirror_has_already_is_found_with_its_line() {
+    let changes = [
+        ("/etc/fstab", NEW, OLD, "/etc/fstab, line 2: names the primary's UUID"),
+        ("/etc/fstab", "mirror-root", "www-root", "/etc/fstab, line 1: names the primary's logical volume"),
+        ("/etc/fstab", "LABEL=data", "LABEL=boot", "/etc/fstab, line 4: names the primary's label boot"),
+        ("/etc/crypttab", NEW_LUKS, OLD_LUKS, "/etc/crypttab, line 1: names the primary's UUID"),
+        ("/boot/grub/grub.cfg", NEW, OLD, "/boot/grub/grub.cfg, line 3: names the primary's UUID"),
+        (
+            "/boot/grub/grub.cfg",
+            "mirror-root",
+            "www-root",
+            "/boot/grub/grub.cfg, line 4: names the primary's",
+        ),
+        (
+            "/etc/fstab",
+            "PARTUUID=0badcafe",
+            "PARTUUID=64c2e6a0",
+            "/etc/fstab, line 7: names the primary's partition",
+        ),
+    ];
+    for (path, from, to, begins) in changes {
+        let finding = one(&system().changed(path, from, to));
+        assert!(finding.starts_with(begins), "{finding}");
+    }
+}
+
+#[test]
+fn a_stale_crypttab_in_an_initramfs_is_found_but_not_one_that_is_overridden() {
+    let stale = crypttab().replace(NEW_LUKS, OLD_LUKS);
+    let finding = one(&system().with(INITRD, initramfs(&stale, &[])));
+    let expected = format!("{INITRD} (cryptroot/crypttab), line 1: names the primary's UUID {OLD_LUKS}");
+    assert_eq!(finding, expected);
+    let resume = format!("RESUME=UUID={OLD}\n");
+    let finding = one(&system().with(INITRD, initramfs(&crypttab(), &[("conf/conf.d/resume", &resume)])));
+    assert_eq!(finding, format!("{INITRD} (conf/conf.d/resume), line 1: names the primary's UUID {OLD}"));
+    let program = format!("\0ELF {OLD}\0");
+    let finding = one(&system().with(INITRD, initramfs(&crypttab(), &[("usr/bin/x", &program)])));
+    assert_eq!(finding, format!("{INITRD} (usr/bin/x): names the primary's UUID {OLD}"));
+}
+
+#[test]
+fn an_identifier_in_the_name_of_a_file_in_an_initramfs_is_found() {
+    let name = format!("etc/wait/{OLD}.sh");
+    let finding = one(&system().with(INITRD, initramfs(&crypttab(), &[(&name, "")])));
+    assert_eq!(finding, format!("{INITRD} (the name {name}): names the primary's UUID {OLD}"));
+}
+
+#[test]
+fn an_initramfs_that_cannot_be_read_is_found_and_all_are_read_where_none_is_named() {
+    let finding = one(&system().with(INITRD, "junk"));
+    assert!(finding.starts_with(&format!("{INITRD}: the initramfs cannot be read at byte 0")), "{finding}");
+    let mut unnamed = system();
+    unnamed.0.remove("/boot/grub/grub.cfg");
+    let image = initramfs(&crypttab().replace(NEW_LUKS, OLD_LUKS), &[]);
+    assert!(
+        one(&unnamed.with("/boot/initramfs-5.img", image)).starts_with("/boot/initramfs-5.img (cryptroot")
+    );
+}
+
+#[test]
+fn programs_of_the_esp_are_searched_and_unified_kernels_opened() {
+    let config = format!("search.fs_uuid {OLD} root\n");
+    let grub = pe::tests::image(&[("mods", config.as_bytes())], 0);
+    let finding = one(&system().with("/boot/efi/EFI/debian/grubx64.efi", grub));
+    assert_eq!(finding, format!("/boot/efi/EFI/debian/grubx64.efi: names the primary's UUID {OLD}"));
+    let unified = |line: &str, image: &[u8]| {
+        let sections = [(".cmdline", line.as_bytes()), (".initrd", image), (".linux", b"".as_slice())];
+        system().with("/efi/EFI/Linux/x.efi", pe::tests::image(&sections, 8))
+    };
+    let good = initramfs(&crypttab(), &[]);
+    let finding = one(&unified(&format!("root=UUID={OLD} ro\0"), &good));
+    assert_eq!(finding, format!("/efi/EFI/Linux/x.efi (.cmdline), line 1: names the primary's UUID {OLD}"));
+    let stale = initramfs(&crypttab().replace(NEW_LUKS, OLD_LUKS), &[]);
+    assert!(one(&unified("ro", &stale)).starts_with("/efi/EFI/Linux/x.efi (cryptroot/crypttab)"));
+    assert!(one(&unified(&format!("root=UUID={NOBODY}"), &good)).ends_with(": nobody has it"));
+}
+
+#[test]
+fn grubs_core_and_the_partition_table_are_looked_at() {
+    let place = || "GRUB's core in the gap".to_owned();
+    let with = |core| Facts { cores: vec![(place(), core)], ..facts() };
+    assert_eq!(found(&system(), &with(grub_core::tests::core_searching(NEW))), [""; 0]);
+    let stale = found(&system(), &with(grub_core::tests::core_searching(OLD)));
+    assert_eq!(stale, [format!("GRUB's core in the gap: names the primary's UUID {OLD}")]);
+    assert_eq!(found(&system(), &with(vec![0; 4096])).len(), 1);
+    let cloned = found(&system(), &Facts { table: "64C2E6A0".into(), ..facts() });
+    assert_eq!(cloned, ["the partition table: is the primary's partition table 64C2E6A0"]);
+}
+
+#[test]
+fn what_is_needed_and_nobody_has_is_found() {
+    let nobody = format!("UUID={NOBODY}");
+    let boot = format!("UUID={NEW} /boot");
+    let changes = [
+        ("/etc/fstab", boot.as_str(), format!("{nobody} /boot"), "/etc/fstab, line 2: UUID="),
+        ("/etc/fstab", "LABEL=data", "LABEL=none".into(), "/etc/fstab, line 4: LABEL=none for /srv: nobody"),
+        (
+            "/etc/fstab",
+            "/dev/mirror/swap",
+            "/dev/mirror/none".into(),
+            "/etc/fstab, line 3: /dev/mirror/none for none",
+        ),
+        ("/etc/fstab", "0badcafe", "0badcaff".into(), "/etc/fstab, line 7: PARTUUID=0badcaff-01"),
+        ("/etc/crypttab", NEW_LUKS, NOBODY.into(), "/etc/crypttab, line 1: UUID="),
+        (
+            "/boot/grub/grub.cfg",
+            "mirror-root",
+            "mirror-none".into(),
+            "/boot/grub/grub.cfg, line 4: root=/dev/mapper/",
+        ),
+        (
+            "/boot/grub/grub.cfg",
+            "resume=none",
+            format!("resume={nobody}"),
+            "/boot/grub/grub.cfg, line 4: resume=",
+        ),
+        (
+            "/boot/grub/grub.cfg",
+            "/vmlinuz-6.1",
+            "/vmlinuz-6.2".into(),
+            "/boot/grub/grub.cfg, line 4: /vmlinuz-6.2 does",
+        ),
+        ("/boot/grub/grub.cfg", OTHER_DISK, NOBODY.into(), "/boot/grub/grub.cfg, line 8: UUID="),
+    ];
+    for (path, from, to, begins) in changes {
+        let finding = one(&system().changed(path, from, &to));
+        assert!(finding.starts_with(begins), "{finding}");
+    }
+    let mut without = system();
+    without.0.remove(INITRD);
+    assert!(one(&without).ends_with("line 5: /initrd.img-6.1 does not exist"));
+}
+
+#[test]
+fn a_container_that_the_initramfs_cannot_open_is_found() {
+    let image = |text: &str| system().with(INITRD, initramfs(text, &[]));
+    let finding = one(&image(&crypttab().replace(NEW_LUKS, NOBODY)));
+    assert_eq!(
+        finding,
+        format!("{INITRD} (cryptroot/crypttab), line 1: UUID={NOBODY} for sdb5_crypt: nobody has it")
+    );
+    let finding = one(&image(&crypttab().replace("none", "/cryptroot/keyfiles/sdb5_crypt.key")));
+    assert!(finding.contains("key file /cryptroot/keyfiles/sdb5_crypt.key"), "{finding}");
+    let keyctl =
+        crypttab().replace("none luks", "shared luks,keyscript=/lib/cryptsetup/scripts/decrypt_keyctl");
+    assert_eq!(found(&image(&keyctl), &facts()), [""; 0]);
+}
+
+#[test]
+fn a_root_that_only_the_initramfs_opens_needs_its_name_there() {
+    let plain = |line: &str| system().changed("/boot/grub/grub.cfg", "root=/dev/mapper/mirror-root", line);
+    assert_eq!(found(&plain("root=/dev/mapper/sdb5_crypt"), &facts()), [""; 0]);
+    let renamed = plain("root=/dev/mapper/sdb5_crypt")
+        .with(INITRD, initramfs(&crypttab().replace("sdb5_crypt", "other"), &[]));
+    assert!(one(&renamed).ends_with("root=/dev/mapper/sdb5_crypt: nobody has it"));
+    let dracut = format!("rd.luks.name={NEW_LUKS}=opened root=/dev/mapper/opened");
+    assert_eq!(found(&plain(&dracut), &facts()), [""; 0]);
+    let dracut = format!("rd.luks.uuid=luks-{NEW_LUKS} root=/dev/mapper/luks-{NEW_LUKS}");
+    assert_eq!(found(&plain(&dracut), &facts()), [""; 0]);
+}

@@ -1,0 +1,68 @@
+//! `audit`: does anything on the mirror still need the primary?
+
+use crate::boot::audit::{self, Facts};
+use crate::boot::{self, Tree};
+use crate::cli::AuditArgs;
+use crate::config::{Config, Mirror, below};
+use crate::exit_code::Exit;
+use crate::mirror::{self, Access, Opened, open_source};
+use crate::record::Finding;
+use crate::refusal::stated;
+use crate::render;
+use crate::sys::lock::Holder;
+use crate::sys::mount;
+use anyhow::{Context, Result};
+use std::path::Path;
+
+/// What is true however an audit ends.
+const UNTOUCHED: &str = "nothing was written to the mirror";
+
+/// Audits the mirror of the primary mounted at `root`; writes nothing.
+///
+/// # Errors
+/// A `Refusal` if the mirror cannot be looked at; a `Failure` if it cannot be read.
+pub fn audit(root: &Path, config_file: Option<&Path>, args: &AuditArgs) -> Result<Exit> {
+    let config = Config::read(root, config_file)?;
+    let mirror = config.mirror(args.name.as_deref())?;
+    mirror::check_role(root, mirror)?;
+    let runtime_dir = below(root, &config.runtime_dir);
+    let now = jiff::Timestamp::now().as_second();
+    let holder = Holder { pid: std::process::id(), since: now, what: "diskmirror audit".into() };
+    let _held = match mirror::lock(&runtime_dir, mirror, &holder)? {
+        Ok(held) => held,
+        Err(holder) => {
+            eprintln!("error: {}", mirror::busy(holder, now));
+            return Ok(Exit::Locked);
+        }
+    };
+    let findings = look(root, mirror, &runtime_dir)
+        .map_err(|error| stated(error, "the mirror cannot be audited", UNTOUCHED))?;
+    match args.json {
+        true => println!("{}", render::audit::json(&findings)),
+        false => print!("{}", render::audit::text(&mirror.disk.title(), &findings)),
+    }
+    Ok(if findings.is_empty() { Exit::Done } else { Exit::Differences })
+}
+
+/// Opens the mirror for reading, searches it, closes it.
+fn look(root: &Path, mirror: &Mirror, runtime_dir: &Path) -> Result<Vec<Finding>> {
+    mount::enter_private_namespace().context("cannot have a mount namespace of its own: is this root?")?;
+    mirror::sweep(mirror)?;
+    let opened = mirror::find(mirror)?.open(mirror, root, true)?;
+    let findings = searched(root, mirror, runtime_dir, &opened)?;
+    opened.close()?;
+    Ok(findings)
+}
+
+fn searched(root: &Path, mirror: &Mirror, runtime_dir: &Path, opened: &Opened<'_>) -> Result<Vec<Finding>> {
+    let sources = mirror.volumes.iter().filter_map(|volume| open_source(root, volume).ok());
+    let devices: Vec<_> = sources.map(|source| source.device).collect();
+    let identities = boot::identities(root, &opened.disk)?;
+    let mounted = opened.mount(mirror, runtime_dir, Access::ReadOnly, &devices)?;
+    let tree = Tree::of_mirror(mirror, &mounted)?;
+    let findings =
+        audit::audit(&tree, &Facts::of(&identities)?).context("cannot read the mirror's boot files")?;
+    drop(tree);
+    mounted.into_iter().rev().try_for_each(mirror::Mounted::unmount)?;
+    Ok(findings)
+}
