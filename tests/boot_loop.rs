@@ -247,6 +247,8 @@ fn while_boot_is_not_mounted_the_mirror_keeps_the_boot_files_that_it_has() {
     };
     let before = files(&server);
     fs::write(server.root().join("home/alice/new"), "new").expect("written");
+    let changed = fs::read_to_string(server.root().join("etc/fstab")).expect("a text") + "\n# changed\n";
+    fs::write(server.root().join("etc/fstab"), changed).expect("written");
     server.unmount(&server.root().join("boot"));
     let told = problems(&server);
     assert!(
@@ -255,6 +257,12 @@ fn while_boot_is_not_mounted_the_mirror_keeps_the_boot_files_that_it_has() {
     );
     assert_eq!(files(&server), before);
     assert!(on_mirror(&server, 2, |root| root.join("home/alice/new").exists()), "the rest is refreshed");
+
+    tool("mount", &[&server.primary.part(1), &path(&server.root().join("boot"))]);
+    run_done(&server);
+    let (fstab, uuid) = (files(&server).0, blkid(&server.mirror.part(2), "UUID"));
+    assert!(fstab.contains("# changed") && fstab.contains(&uuid), "{fstab}");
+    tool("umount", &[&path(&server.root().join("boot"))]);
 }
 
 fn audit(server: &Server) -> (i32, BTreeSet<String>) {

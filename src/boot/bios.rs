@@ -163,7 +163,7 @@ fn names_somebody(core: &grub_core::Core, map: &IdentityMap) -> Option<String> {
         return Some(format!("GRUB's core image looks for its files by itself: {}", line.trim()));
     }
     let core = &core.bytes;
-    let by_number = [b"(hd".as_slice(), b"(ahci", b"(ata", b"(mduuid", b"(lvm", b"(crypto"];
+    let by_number = [b"(hd".as_slice(), b"(ahci", b"(ata", b"(md/", b"(mduuid", b"(lvm", b"(crypto"];
     let is_there = |what: &&&[u8]| core.windows(what.len()).any(|window| window == **what);
     let named = by_number.iter().find(is_there)?;
     Some(format!("GRUB's core image names a disk as {}…", String::from_utf8_lossy(named)))

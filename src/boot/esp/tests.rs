@@ -141,7 +141,7 @@ fn a_fallback_loader_that_the_primary_has_is_the_mirrors_too() {
 fn a_fallback_loader_keeps_the_spelling_that_it_has() {
     let spelled = FALLBACK_PATH.to_lowercase();
     let esps = esps(&[(&spelled, &grub("x"))]);
-    assert_eq!(esps.installed().into_keys().collect::<Vec<_>>(), [spelled.clone()]);
+    assert_eq!(esps.installed().into_keys().collect::<Vec<_>>(), std::slice::from_ref(&spelled));
     assert_eq!(esps.decided().own(), [format!("/boot/efi/EFI/{spelled}")]);
 }
 

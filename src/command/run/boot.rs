@@ -106,5 +106,7 @@ fn in_one_line(error: &anyhow::Error) -> String {
         (_, Some(failure)) => (&failure.what, &failure.why),
         _ => return format!("{error:#}"),
     };
+    // What tools say may have many lines.
+    let why: Vec<&str> = why.iter().flat_map(|why| why.lines()).map(str::trim).collect();
     if why.is_empty() { what.clone() } else { format!("{what}: {}", why.join("; ")) }
 }
