@@ -50,7 +50,9 @@ impl Boot {
     /// Does what the engine does not, on the refreshed mirror. What fails is a problem, and the run goes on.
     pub fn install(&mut self, job: &Job, mounted: &[Mounted]) {
         let Some(preparation) = &self.preparation else { return };
+        let place = job.runtime_dir.join(&job.mirror.name).join("rebuild");
         let installed = Tree::of_mirror(job.mirror, mounted).map_err(Into::into).and_then(|mirror| {
+            self.record.problems.extend(preparation.rebuild(&mirror, &place));
             preparation.install(&mirror, &boot_directory(job), job.root == Path::new("/"))
         });
         if let Err(error) = installed {
