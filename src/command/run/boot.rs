@@ -50,13 +50,22 @@ impl Boot {
     /// Does what the engine does not, on the refreshed mirror. What fails is a problem, and the run goes on.
     pub fn install(&mut self, job: &Job, mounted: &[Mounted]) {
         let Some(preparation) = &self.preparation else { return };
-        let place = job.runtime_dir.join(&job.mirror.name).join("rebuild");
         let installed = Tree::of_mirror(job.mirror, mounted).map_err(Into::into).and_then(|mirror| {
-            self.record.problems.extend(preparation.rebuild(&mirror, &place));
             preparation.install(&mirror, &boot_directory(job), job.root == Path::new("/"))
         });
         if let Err(error) = installed {
             self.record.problems.push(in_one_line(&error));
+        }
+    }
+
+    /// Rebuilds what has to be, when the mirror holds neither less nor more than the primary: what has been deleted there may
+    /// have been in the way.
+    pub fn rebuild(&mut self, job: &Job, mounted: &[Mounted]) {
+        let Some(preparation) = &self.preparation else { return };
+        let place = job.runtime_dir.join(&job.mirror.name).join("rebuild");
+        match Tree::of_mirror(job.mirror, mounted) {
+            Ok(mirror) => self.record.problems.extend(preparation.rebuild(&mirror, &place)),
+            Err(error) => self.record.problems.push(format!("nothing could be rebuilt: {error}")),
         }
     }
 
