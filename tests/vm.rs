@@ -11,6 +11,8 @@ mod initramfs;
 mod lab;
 #[path = "vm/mirror.rs"]
 mod mirror;
+#[path = "vm/rebuild.rs"]
+mod rebuild;
 
 use std::path::Path;
 

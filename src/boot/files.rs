@@ -31,7 +31,8 @@ pub struct At {
 }
 
 impl At {
-    fn split(&self) -> (&str, &str) {
+    /// The directory and the name in it.
+    pub fn split(&self) -> (&str, &str) {
         self.path.rsplit_once('/').unwrap_or(("", &self.path))
     }
 }
@@ -55,6 +56,11 @@ impl Tree {
     /// The root directory of a file system.
     pub fn root(&self, volume: usize) -> &OwnedFd {
         &self.volumes[volume].1
+    }
+
+    /// Every file system: its mount point and its root directory.
+    pub fn volumes(&self) -> impl Iterator<Item = (&str, &OwnedFd)> {
+        self.volumes.iter().map(|(mount, root)| (mount.as_str(), root))
     }
 
     /// The file system that `path` belongs to by its mount points alone, and the path below it.
@@ -143,16 +149,22 @@ impl Tree {
     /// # Errors
     /// The system's.
     pub fn read_at(&self, at: &At) -> io::Result<Option<Vec<u8>>> {
+        let Some(mut file) = self.open_at(at)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    /// The regular file at a place, open for reading; none if there is none.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn open_at(&self, at: &At) -> io::Result<Option<File>> {
         let (dir, name) = at.split();
         let opened =
             open_dir(self.root(at.volume), dir.as_bytes()).and_then(|dir| open_read(&dir, name.as_bytes()));
         let Some(handle) = absent_is_none(opened)? else { return Ok(None) };
-        if handle.stat()?.kind != Kind::File {
-            return Ok(None);
-        }
-        let mut bytes = Vec::new();
-        File::from(handle.fd).read_to_end(&mut bytes)?;
-        Ok(Some(bytes))
+        Ok((handle.stat()?.kind == Kind::File).then(|| File::from(handle.fd)))
     }
 
     /// The names in a directory, links on the way followed, sorted; none at all if there is no such directory. Names that are

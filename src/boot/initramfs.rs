@@ -26,8 +26,10 @@ struct Known {
     stamp: String,
     /// What is put behind it; nothing if it names nobody.
     suffix: Vec<u8>,
-    /// Why the mirror may not boot with it.
+    /// Why the mirror may not boot with it, and nothing can be done.
     problems: Vec<String>,
+    /// Why nothing that is put behind it makes it boot the mirror.
+    unfit: Vec<String>,
 }
 
 /// What was found in all images, by path, and for which identifiers and drivers.
@@ -52,12 +54,25 @@ pub struct Images<'a> {
 /// What one image shall be on the mirror.
 #[derive(Debug)]
 pub struct Image {
+    /// Its path.
+    pub path: String,
     /// Where it lies.
     pub at: At,
-    /// What the mirror shall hold; none where that is what the primary holds.
-    pub want: Option<Want>,
+    /// What the primary's is now.
+    pub stat: Stat,
+    /// What is put behind it; nothing if it names nobody.
+    pub suffix: Vec<u8>,
+    /// Why nothing that is put behind it makes it boot the mirror: it has to be rebuilt.
+    pub unfit: Vec<String>,
     /// Why the mirror may not boot with it, a line each.
     pub problems: Vec<String>,
+}
+
+impl Image {
+    /// What the mirror shall hold; none where that is what the primary holds.
+    pub fn want(&self) -> Option<Want> {
+        (!self.suffix.is_empty()).then(|| Want::source_then(self.stat.size, self.suffix.clone()))
+    }
 }
 
 impl Images<'_> {
@@ -75,8 +90,8 @@ impl Images<'_> {
                 Some(known) => known.clone(),
                 None => self.examine(&path, &at, stamp)?,
             };
-            let want = (!known.suffix.is_empty()).then(|| Want::source_then(stat.size, known.suffix.clone()));
-            images.push(Image { at, want, problems: known.problems.clone() });
+            let Known { suffix, problems, unfit, .. } = known.clone();
+            images.push(Image { path: path.clone(), at, stat, suffix, problems, unfit });
             now.known.insert(path, known);
         }
         if keep && now != before {
@@ -85,7 +100,8 @@ impl Images<'_> {
         Ok(images)
     }
 
-    fn wanted_for(&self) -> String {
+    /// A digest of the identifiers and the drivers.
+    pub fn wanted_for(&self) -> String {
         let text = serde_json::to_string(&(self.map, self.drivers)).unwrap_or_default();
         blake3::hash(text.as_bytes()).to_hex().to_string()
     }
@@ -99,38 +115,31 @@ impl Images<'_> {
 
     fn examine(&self, path: &str, at: &At, stamp: String) -> io::Result<Known> {
         let bytes = self.source.read_at(at)?.unwrap_or_default();
-        let (suffix, problems) = match initramfs::read(&bytes) {
+        let (suffix, problems, unfit) = match initramfs::read(&bytes) {
             Ok(image) => {
                 let overrides = overrides(&image, self.map);
                 let suffix = if overrides.is_empty() { Vec::new() } else { image.suffix(&overrides) };
-                (suffix, self.problems(path, &image))
+                (suffix, Vec::new(), unfit(&image, self.map, self.drivers))
             }
-            Err(error) => (Vec::new(), vec![format!("{path}: {error}")]),
+            // What made it is not known either.
+            Err(error) => (Vec::new(), vec![format!("{path}: {error}")], Vec::new()),
         };
-        Ok(Known { stamp, suffix, problems })
-    }
-
-    /// What no file behind the image can mend.
-    fn problems(&self, path: &str, image: &Initramfs<'_>) -> Vec<String> {
-        let names = image
-            .paths()
-            .into_iter()
-            .map(String::from_utf8_lossy)
-            .filter(|name| names_primary(name, self.map));
-        let names = names.map(|name| {
-            format!(
-                "{path}: it names the primary in a file's name ({name}): make it anew without host-only mode"
-            )
-        });
-        let missing = self.drivers.iter().filter(|driver| !image.has_driver(driver)).map(|driver| {
-            format!("{path}: it lacks the driver {driver} that the mirror's disk needs: MODULES=most, or add the driver")
-        });
-        names.chain(missing).collect()
+        Ok(Known { stamp, suffix, problems, unfit })
     }
 }
 
+/// What no file behind the image can mend, a line each.
+pub(super) fn unfit(image: &Initramfs<'_>, map: &IdentityMap, drivers: &[String]) -> Vec<String> {
+    let names = image.paths().into_iter().map(String::from_utf8_lossy);
+    let names = names.filter(|name| names_primary(name, map));
+    let names = names.map(|name| format!("it names the primary in a file's name ({name})"));
+    let missing = drivers.iter().filter(|driver| !image.has_driver(driver));
+    let missing = missing.map(|driver| format!("it lacks the driver {driver} that the mirror's disk needs"));
+    names.chain(missing).collect()
+}
+
 /// The rewritten files, in place of those that name the primary.
-fn overrides(image: &Initramfs<'_>, map: &IdentityMap) -> Vec<Override> {
+pub(super) fn overrides(image: &Initramfs<'_>, map: &IdentityMap) -> Vec<Override> {
     let spellings = retarget::Spellings::of(map);
     let rewritten = |(path, file): (&[u8], initramfs::File<'_>)| {
         let path = std::str::from_utf8(path).ok().filter(|_| file.is_regular())?;

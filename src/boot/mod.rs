@@ -7,11 +7,13 @@
 pub mod audit;
 mod audited;
 pub mod bios;
+mod chroot;
 pub mod esp;
 mod facts;
 pub mod files;
 pub mod identify;
 pub mod initramfs;
+mod rebuild;
 
 pub use files::Tree;
 pub use identify::{Identities, identities};
@@ -29,8 +31,10 @@ use bios::{Bios, Code, Installed};
 use esp::Esp;
 use files::At;
 use initramfs::Images;
+use rebuild::{Rebuild, Rebuilt};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The map, below /.diskmirror of the mirror's root.
@@ -51,6 +55,8 @@ pub struct Preparation {
     pub problems: Vec<String>,
     bios: Bios,
     esp: Option<Esp>,
+    rebuilds: Vec<Rebuild>,
+    drivers: Vec<String>,
 }
 
 /// What was last done for the boot, kept with the mirror.
@@ -62,6 +68,9 @@ pub struct BootState {
     /// By the audit.
     #[serde(default)]
     pub audited: String,
+    /// The initramfs images that were rebuilt, by path.
+    #[serde(default)]
+    pub rebuilt: BTreeMap<String, Rebuilt>,
 }
 
 /// What a preparation is made from.
@@ -88,9 +97,16 @@ pub fn prepare(job: &Job<'_>, identities: Identities) -> Result<Preparation> {
     let disk = Path::new(&identities.survey.mirror.disk.path);
     let drivers = Node::find(disk).map(|node| node.drivers()).unwrap_or_default();
     let images = Images { source: job.source, map: &identities.map, drivers: &drivers, memory: job.memory };
+    let mut rebuilds = Vec::new();
     for image in images.look(job.keep).context("cannot read the primary's initramfs images")? {
+        match image.unfit.is_empty() {
+            true => wanted.insert(&image.at, image.want()),
+            false => {
+                own.push(image.path.clone());
+                rebuilds.push(Rebuild::new(job.source, &image, &images.wanted_for())?);
+            }
+        }
         problems.extend(image.problems);
-        wanted.insert(&image.at, image.want);
     }
     let esp = esp::decide(job.source, &identities)?;
     let bios = bios::decide(&identities.survey, &identities.map)?;
@@ -106,7 +122,8 @@ pub fn prepare(job: &Job<'_>, identities: Identities) -> Result<Preparation> {
     if !starts && !is_raspberry(job.source)? {
         problems.push(no_loader(&identities.survey, esp.as_ref(), &bios));
     }
-    Ok(Preparation { identities, wanted: wanted.volumes, own, problems, bios: bios.bios, esp })
+    let (wanted, bios) = (wanted.volumes, bios.bios);
+    Ok(Preparation { identities, wanted, own, problems, bios, esp, rebuilds, drivers })
 }
 
 /// That nothing which starts the mirror is known, in the words of what there is.
@@ -198,6 +215,25 @@ impl<'a> Wants<'a> {
 }
 
 impl Preparation {
+    /// Rebuilds the images that have to be, where anything that they depend on has changed. `place` is where the mirror is
+    /// shown as a system while a generator runs in it. Says why the mirror may not boot with one, a line each.
+    pub fn rebuild(&self, mirror: &Tree, place: &Path) -> Vec<String> {
+        let before = state(mirror);
+        let (mut now, mut problems) = (BootState { rebuilt: BTreeMap::new(), ..before.clone() }, Vec::new());
+        let job = rebuild::Job { mirror, place, map: &self.identities.map, drivers: &self.drivers };
+        for rebuild in &self.rebuilds {
+            let (rebuilt, problem) = job.bring(rebuild, before.rebuilt.get(rebuild.path()));
+            now.rebuilt.extend(rebuilt.map(|rebuilt| (rebuild.path().to_owned(), rebuilt)));
+            problems.extend(problem);
+        }
+        if now != before
+            && let Err(error) = keep_state(mirror, &now)
+        {
+            problems.push(format!("{error:#}"));
+        }
+        problems
+    }
+
     /// Does what the engine does not: loaders, the firmware's entry, the map. `mirror` is the refreshed mirror, mounted
     /// writable; `boot_directory` is its /boot, for tools that want a path. What fails keeps nothing else from being done;
     /// all that failed is returned.

@@ -1,6 +1,6 @@
 //! Mounts: private copies of trees, a namespace of our own, and block devices mounted by descriptor.
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
     UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change,
@@ -9,7 +9,7 @@ use rustix::mount::{
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A private copy of the mount that shows the directory open as `dir`, from there downwards, without what is mounted
 /// on top of it. Reading through it sets no access times.
@@ -22,7 +22,8 @@ pub fn clone_tree(dir: impl AsFd) -> io::Result<OwnedFd> {
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let clone = open_tree(dir, "", flags)?;
-    match keep_access_times(clone.as_fd()) {
+    // From now on reading through this mount sets no access time: what is only read stays as it is, to the byte.
+    match change(clone.as_fd(), libc::MOUNT_ATTR_NOATIME, libc::MOUNT_ATTR__ATIME) {
         // Kernels before 5.12: a read may set an access time there, as anybody's does.
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {}
         other => other?,
@@ -30,14 +31,51 @@ pub fn clone_tree(dir: impl AsFd) -> io::Result<OwnedFd> {
     Ok(clone)
 }
 
-/// From now on reading through this mount sets no access time: what is only read stays as it is, to the byte.
-fn keep_access_times(mount: BorrowedFd<'_>) -> io::Result<()> {
-    let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_NOATIME,
-        attr_clr: libc::MOUNT_ATTR__ATIME,
-        propagation: 0,
-        userns_fd: 0,
-    };
+/// As `clone_tree`, but programs in it may be started, and what is in it can be changed only if `writable`.
+///
+/// # Errors
+/// The system's; `ENOSYS` on kernels before 5.12.
+pub fn clone_executable(dir: impl AsFd, writable: bool) -> io::Result<OwnedFd> {
+    let clone = clone_tree(dir)?;
+    let set = if writable { 0 } else { libc::MOUNT_ATTR_RDONLY };
+    change(clone.as_fd(), set, libc::MOUNT_ATTR_NOEXEC)?;
+    Ok(clone)
+}
+
+/// An empty file system in memory, mounted nowhere yet.
+///
+/// # Errors
+/// The system's.
+pub fn in_memory() -> io::Result<OwnedFd> {
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&context, "mode", "0755")?;
+    fsconfig_create(&context)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+}
+
+/// Opens (with `O_PATH`) what is at `path` for somebody whose root directory is `root`: no link leads out of it.
+///
+/// # Errors
+/// The system's.
+pub fn open_inside(root: impl AsFd, path: &str) -> io::Result<OwnedFd> {
+    Ok(openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT)?)
+}
+
+/// Shows the mount `mount` on top of what is open as `target`, and says which path that is.
+///
+/// # Errors
+/// The system's.
+pub fn show(mount: impl AsFd, target: impl AsFd) -> io::Result<PathBuf> {
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", target.as_fd().as_raw_fd()))?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, "", target, "", flags)?;
+    Ok(path)
+}
+
+/// Sets and clears attributes (`MOUNT_ATTR_*` of mount_setattr(2)) of one mount.
+fn change(mount: BorrowedFd<'_>, set: u64, clear: u64) -> io::Result<()> {
+    let attributes = libc::mount_attr { attr_set: set, attr_clr: clear, propagation: 0, userns_fd: 0 };
     // SAFETY: the descriptor is open, the path is an empty C string, and the structure lives through the call, which
     // is told its true size.
     let done = unsafe {

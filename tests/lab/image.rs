@@ -89,6 +89,15 @@ pub fn server(layout: Layout) -> Result<Image> {
     Ok(Image { disk: server.join("disk"), firmware, accelerator: accelerator(&kernel), kernel })
 }
 
+/// The root directory of the system that all servers hold, on the host: without an initramfs. Never to be written.
+///
+/// # Errors
+/// If it cannot be built.
+pub fn root() -> Result<PathBuf> {
+    let suite = suite(&fs::read_to_string("/etc/os-release").unwrap_or_default());
+    Ok(system(&suite)?.join("root"))
+}
+
 /// A newer kernel and its initramfs for that server, to be unpacked at its root: `boot/vmlinuz-N-99-amd64` and so on. An
 /// initramfs of these leaves /run/lab-kernel-update behind.
 ///

@@ -56,6 +56,17 @@ impl Boot {
         self.record.problems.extend(failed.iter().map(in_one_line));
     }
 
+    /// Rebuilds what has to be, when the mirror holds neither less nor more than the primary: what has been deleted there may
+    /// have been in the way.
+    pub fn rebuild(&mut self, job: &Job, mounted: &[Mounted]) {
+        let Some(preparation) = &self.preparation else { return };
+        let place = job.runtime_dir.join(&job.mirror.name).join("rebuild");
+        match Tree::of_mirror(job.mirror, mounted) {
+            Ok(mirror) => self.record.problems.extend(preparation.rebuild(&mirror, &place)),
+            Err(error) => self.record.problems.push(format!("nothing could be rebuilt: {error}")),
+        }
+    }
+
     /// Looks whether anything on the refreshed mirror still needs the primary.
     pub fn audit(&mut self, job: &Job, mounted: &[Mounted]) {
         let Some(preparation) = &self.preparation else { return };

@@ -238,7 +238,8 @@ fn too_many(job: &Job, work: &Work<'_>, many: &TooManyDeletions) -> Refusal {
     ))
 }
 
-/// Writes: marks dirty, additions everywhere, flush, loaders, flush, deletions everywhere, flush, marks clean.
+/// Writes: marks dirty, additions everywhere, flush, loaders, flush, deletions everywhere, images rebuilt, flush, marks
+/// clean.
 ///
 /// # Errors
 /// A `Failure` that says what is true of the mirror now.
@@ -275,6 +276,7 @@ fn write_all(
     for (work, one) in works.iter_mut().zip(&*mounted) {
         work.delete(job, one)?;
     }
+    boot.rebuild(job, mounted);
     boot.audit(job, mounted);
     flush(mounted)?;
     for (work, one) in works.iter().zip(mounted) {
