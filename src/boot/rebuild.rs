@@ -83,7 +83,7 @@ impl Rebuild {
     pub fn new(source: &Tree, image: &Image, wanted_for: &str) -> Result<Self> {
         let Image { path, at, stat, suffix, unfit, .. } = image;
         let source = source.open_at(at)?.with_context(|| format!("{path} has gone"))?;
-        let (inputs, stat) = (format!("{wanted_for} {}", stamp(stat)), stat.clone());
+        let (inputs, stat) = (format!("{wanted_for} {}", stamp(stat)), *stat);
         let (path, at, suffix, why) = (path.clone(), at.clone(), suffix.clone(), unfit.clone());
         Ok(Rebuild { path, at, source, stat, suffix, why, inputs })
     }
@@ -404,7 +404,7 @@ mod tests {
 
     fn map() -> IdentityMap {
         let pair = Pair { kind: Kind::Uuid, primary: PRIMARY.into(), mirror: MIRROR.into() };
-        IdentityMap { pairs: vec![pair], ..IdentityMap::default() }
+        IdentityMap { pairs: vec![pair] }
     }
 
     fn image(files: &[(&str, &str)]) -> Vec<u8> {

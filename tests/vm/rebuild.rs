@@ -38,6 +38,7 @@ fn an_image_that_names_the_primary_in_a_files_name_is_rebuilt_and_an_older_one_s
     let mut lab = Lab::new();
     fs::write(lab.settings("conf.d/broken"), BROKEN).expect("written");
     let first = lab.server.init(&[]);
+    lab.mirrors_root = blkid(&lab.server.mirror.part(2), "UUID");
     // 5: the audit finds the name in it.
     lab.says_that_it_failed(&first, 5);
     assert!(lab.image().bytes.starts_with(&lab.primarys), "the primary's image is better than none");
@@ -72,6 +73,7 @@ struct Lab {
     name: String,
     primarys: Vec<u8>,
     uuids: Vec<String>,
+    mirrors_root: String,
 }
 
 /// What lies on the mirror.
@@ -96,7 +98,7 @@ impl Lab {
         let name = format!("initrd.img-{}", version.to_string_lossy());
         let primarys = host_only_image(&uuids[1]);
         fs::write(server.root().join("boot").join(&name), &primarys).expect("written");
-        Lab { server, name, primarys, uuids }
+        Lab { server, name, primarys, uuids, mirrors_root: String::new() }
     }
 
     fn settings(&self, name: &str) -> PathBuf {
@@ -145,6 +147,12 @@ impl Lab {
         let read = initramfs::read(&image.bytes).expect("it is readable");
         assert_eq!(read.generator(), initramfs::Generator::InitramfsTools);
         assert!(read.has_driver("usb_storage"), "it was made with the MODULES=list of the settings");
+        let early = read.archives.iter().flat_map(|archive| {
+            let found = archive.entries.iter().filter(|entry| entry.path.ends_with(b"cryptroot/crypttab"));
+            found.map(|entry| String::from_utf8_lossy(archive.content(entry)).into_owned())
+        });
+        let by_the_hook = crypttab(&self.mirrors_root).replace("discard", "discard,initramfs");
+        assert_eq!(early.collect::<Vec<_>>(), [by_the_hook, crypttab(&self.mirrors_root)]);
         for (path, file) in read.files() {
             let path = String::from_utf8_lossy(path);
             for uuid in self.uuids.iter().map(String::as_bytes) {
@@ -162,11 +170,22 @@ impl Lab {
     }
 }
 
+/// A container that is open nowhere: no hook finds out by itself that it is needed early.
+fn crypttab(uuid: &str) -> String {
+    format!("root_crypt UUID={uuid} none luks,discard\n")
+}
+
 /// As dracut's host-only mode makes it: what it waits for is the name of a file.
 fn host_only_image(uuid: &str) -> Vec<u8> {
     let hook = format!(
         "usr/lib/dracut/hooks/initqueue/finished/devexists-\\x2fdev\\x2fdisk\\x2fby-uuid\\x2f{uuid}.sh"
     );
-    let files = [("init", "#!/bin/sh\n"), ("scripts/functions", "\n"), (&hook, "true\n")];
+    let crypttab = crypttab(uuid);
+    let files = [
+        ("init", "#!/bin/sh\n"),
+        ("scripts/functions", "\n"),
+        (&hook, "true\n"),
+        ("cryptroot/crypttab", &crypttab),
+    ];
     cpio::write(files.iter().map(|(path, text)| (path.as_bytes(), cpio::REGULAR | 0o644, text.as_bytes())))
 }
