@@ -261,14 +261,15 @@ fn an_esp_is_mirrored_as_any_other(server: &mut Server) {
          u() { blkid -p -o value -s UUID $1; }
          printf 'UUID=%s / ext4 defaults 0 1\\nUUID=%s /boot/efi vfat umask=0077 0 1\\nUUID=%s /home xfs defaults 0 2\\n' \
              $(u ${p}p2) $(u ${p}p1) $(u ${p}p3) >root/etc/fstab
-         mkdir -p root/boot/efi/EFI/BOOT && echo loader >root/boot/efi/EFI/BOOT/BOOTX64.EFI
+         mkdir -p root/boot/efi/EFI/BOOT
+         cp /usr/lib/grub/x86_64-efi/monolithic/grubx64.efi root/boot/efi/EFI/BOOT/BOOTX64.EFI
          echo Grub >root/boot/efi/EFI/grub.cfg && touch root/home/alice",
     );
     let init =
         "cd /run/plain && diskmirror --root root init --mirror $(cat m) --erase $(cat m) --yes --no-schedule";
     server.ok(init);
     server.ok(
-        "cd /run/plain/root/boot/efi/EFI && echo newer >BOOT/BOOTX64.EFI && rm grub.cfg && echo x >added.cfg",
+        "cd /run/plain/root/boot/efi/EFI && printf newer >>BOOT/BOOTX64.EFI && rm grub.cfg && echo x >added.cfg",
     );
     let run = "cd /run/plain && diskmirror --root root run --json";
     let changed: serde_json::Value = serde_json::from_str(&server.ok(run)).expect("one object");
