@@ -128,8 +128,7 @@ pub fn answer(facts: &Facts) -> Answer {
     alone(&mut answer);
     deferred(&mut answer, facts);
     if !facts.is_scheduled {
-        answer.line("schedule", "none: diskmirror schedule install");
-        answer.remarks.push("no schedule is installed".into());
+        answer.remarks.push("no schedule is installed: diskmirror schedule install".into());
     }
     answer
 }

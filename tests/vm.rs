@@ -4,6 +4,8 @@
 
 #[path = "vm/alone.rs"]
 mod alone;
+#[path = "vm/boot_test.rs"]
+mod boot_test;
 #[path = "vm/initramfs.rs"]
 mod initramfs;
 mod lab;

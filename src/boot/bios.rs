@@ -5,8 +5,9 @@
 //! grub-install makes one for the mirror. Either way what lies there is compared at each run with what should.
 
 use super::files::Tree;
+use super::identify::Identities;
 use crate::boot_block;
-use crate::identity::IdentityMap;
+use crate::identity::{IdentityMap, Kind};
 use crate::layer::boot_block::{BOOT_BLOCK_BYTES, BOOT_CODE, has_code, is_signed};
 use crate::layer::grub_core;
 use crate::layout::{Content, Layout, Survey, Table, TableKind};
@@ -46,8 +47,19 @@ const CODE: Stretch = Stretch { offset: BOOT_CODE.start as u64, length: BOOT_COD
 pub struct Decision {
     /// How the mirror gets its loader.
     pub bios: Bios,
-    /// Whether a loader was found that is known to work so.
-    pub is_known: bool,
+    /// What the primary's boot code is.
+    pub code: Code,
+}
+
+/// What the boot code of a disk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// There is none.
+    None,
+    /// Of a loader that is not known: what else it needs on the disk, nobody here can tell.
+    Unknown,
+    /// GRUB's, and leads to its core image.
+    Grub,
 }
 
 /// Decides how the mirror gets its loader. Reads the primary's disk.
@@ -63,21 +75,21 @@ pub fn decide(survey: &Survey, map: &IdentityMap) -> Result<Decision> {
     let block: [u8; BOOT_BLOCK_BYTES] =
         read(0, BOOT_BLOCK_BYTES as u64)?.try_into().expect("as many bytes as were asked for");
     if !is_signed(&block) || !has_code(&block) {
-        return Ok(Decision { bios: Bios::None, is_known: false });
+        return Ok(Decision { bios: Bios::None, code: Code::None });
     }
     let table = survey.primary.table().context("the primary has no partition table")?;
     let Some(core) = core_place(&survey.primary, table, &block) else {
         // Boot code speaks in sectors.
         let alike = survey.primary.disk.logical_sector == survey.mirror.disk.logical_sector;
         let bios = if alike { Bios::Copy(vec![CODE]) } else { Bios::None };
-        return Ok(Decision { bios, is_known: false });
+        return Ok(Decision { bios, code: Code::Unknown });
     };
     let bytes = read(core.offset, core.length)?;
     let bios = match why_not_copied(survey, table, core, &bytes, map) {
         None => Bios::Copy(vec![core, CODE]),
         Some(why) => Bios::Install(why),
     };
-    Ok(Decision { bios, is_known: true })
+    Ok(Decision { bios, code: Code::Grub })
 }
 
 /// GRUB's core image as it lies on a disk, with the words for where; nothing where the boot code is not GRUB's.
@@ -132,16 +144,26 @@ fn why_not_copied(
     }
     match grub_core::unpack(bytes) {
         Err(error) => Some(format!("GRUB's core image cannot be read: {error}")),
-        Ok(unpacked) => names_somebody(&unpacked.bytes, map),
+        Ok(unpacked) => names_somebody(&unpacked, map),
     }
 }
 
-/// What of the primary a core image names: an identifier, or a disk by its place among the firmware's.
-fn names_somebody(core: &[u8], map: &IdentityMap) -> Option<String> {
-    if let Some(found) = retarget::find_bytes(core, map).into_iter().next() {
+/// Commands of a core's embedded configuration that look for a disk: by UUID, by label, by a file.
+const SEARCHES: [&str; 5] =
+    ["search ", "search.fs_uuid ", "search.fs_label ", "search.file ", "cryptomount "];
+
+/// What a core image names: an identifier of the primary, whatever it searches for, or a disk by its place among the
+/// firmware's.
+fn names_somebody(core: &grub_core::Core, map: &IdentityMap) -> Option<String> {
+    if let Some(found) = retarget::find_bytes(&core.bytes, map).into_iter().next() {
         return Some(format!("GRUB's core image names {}", found.primary));
     }
-    let by_number = [b"(hd".as_slice(), b"(ahci", b"(ata", b"(mduuid", b"(lvm", b"(crypto"];
+    let searches = |line: &&str| SEARCHES.iter().any(|search| line.trim_start().starts_with(search));
+    if let Some(line) = core.texts().find(searches) {
+        return Some(format!("GRUB's core image looks for its files by itself: {}", line.trim()));
+    }
+    let core = &core.bytes;
+    let by_number = [b"(hd".as_slice(), b"(ahci", b"(ata", b"(md/", b"(mduuid", b"(lvm", b"(crypto"];
     let is_there = |what: &&&[u8]| core.windows(what.len()).any(|window| window == **what);
     let named = by_number.iter().find(is_there)?;
     Some(format!("GRUB's core image names a disk as {}…", String::from_utf8_lossy(named)))
@@ -170,45 +192,73 @@ pub struct Installed {
     result: String,
 }
 
-/// Puts the loader on the mirror's disk where it is not there yet; says what is there now, and whether anything was written.
+/// Where GRUB's modules for BIOS lie: on Debian and its kin, on Fedora and its kin. What grub-install put there fits the
+/// core that it made, and no other.
+const MODULES: [&str; 2] = ["/boot/grub/i386-pc", "/boot/grub2/i386-pc"];
+/// Its translations, which grub-install makes anew as well.
+const TRANSLATIONS: [&str; 2] = ["/boot/grub/locale", "/boot/grub2/locale"];
+
+/// The directories that the engine leaves alone where grub-install makes the mirror's loader: paths of the system.
+pub fn own() -> impl Iterator<Item = String> {
+    MODULES.into_iter().chain(TRANSLATIONS).map(str::to_owned)
+}
+
+/// Puts the loader on the mirror's disk where it is not there yet; says what is there now. `boot_directory` is the mirror's
+/// /boot.
 ///
 /// # Errors
 /// A `Failure` of reading, writing or of grub-install.
 pub fn install(
     bios: &Bios,
-    survey: &Survey,
+    identities: &Identities,
     mirror: &Tree,
     boot_directory: &Path,
     before: &Installed,
-) -> Result<(Installed, bool)> {
+) -> Result<Installed> {
+    let survey = &identities.survey;
     let (from, to) = (Path::new(&survey.primary.disk.path), Path::new(&survey.mirror.disk.path));
     match bios {
-        Bios::None => Ok((Installed::default(), false)),
+        Bios::None => Ok(Installed::default()),
         Bios::Copy(stretches) => {
-            let mut wrote = false;
             for stretch in stretches {
-                wrote |= boot_block::bring(from, to, stretch.offset, stretch.length)?;
+                boot_block::bring(from, to, stretch.offset, stretch.length)?;
             }
-            Ok((Installed::default(), wrote))
+            Ok(Installed::default())
         }
-        Bios::Install(_) => {
-            let inputs = inputs(survey, mirror)?;
-            let now = Installed { result: loader_digest(&survey.mirror)?, inputs };
+        Bios::Install(why) => {
+            let inputs = inputs(survey, &identities.map)?;
+            let now = Installed { result: result(&survey.mirror, mirror)?, inputs };
             if now == *before {
-                return Ok((now, false));
+                return Ok(now);
             }
-            grub_install(to, boot_directory)?;
-            Ok((Installed { result: loader_digest(&survey.mirror)?, ..now }, true))
+            grub_install(to, boot_directory, why)?;
+            Ok(Installed { result: result(&survey.mirror, mirror)?, ..now })
         }
     }
 }
 
-/// A digest of what grub-install depends on: the loader that the primary has, the mirror's identifiers, its modules.
-fn inputs(survey: &Survey, mirror: &Tree) -> Result<String> {
+/// A digest of what grub-install depends on: the loader that the primary has, which changes with the package, and the
+/// mirror's identifiers.
+fn inputs(survey: &Survey, map: &IdentityMap) -> Result<String> {
     let mut digest = blake3::Hasher::new();
     digest.update(loader_digest(&survey.primary)?.as_bytes());
-    digest.update(serde_json::to_string(&survey.mirror.content)?.as_bytes());
-    digest.update(&mirror.read("/boot/grub/i386-pc/moddep.lst")?.unwrap_or_default());
+    // The names that the kernel gives to disks move.
+    for pair in map.pairs.iter().filter(|pair| !matches!(pair.kind, Kind::Node | Kind::Disk)) {
+        digest.update(pair.mirror.as_bytes()).update(b"\n");
+    }
+    Ok(digest.finalize().to_hex().to_string())
+}
+
+/// A digest of what grub-install left: the loader, and which modules, by name and size.
+fn result(layout: &Layout, mirror: &Tree) -> Result<String> {
+    let mut digest = blake3::Hasher::new();
+    digest.update(loader_digest(layout)?.as_bytes());
+    for dir in MODULES {
+        for name in mirror.list(dir)? {
+            let size = mirror.stat(&format!("{dir}/{name}"))?.map_or(0, |stat| stat.size);
+            digest.update(format!("{dir}/{name} {size}\n").as_bytes());
+        }
+    }
     Ok(digest.finalize().to_hex().to_string())
 }
 
@@ -241,23 +291,25 @@ pub fn loader_digest(layout: &Layout) -> Result<String> {
 /// Debian and its kin, Fedora and its kin.
 const GRUB_INSTALL: [&str; 2] = ["grub-install", "grub2-install"];
 
-fn grub_install(disk: &Path, boot_directory: &Path) -> Result<()> {
+fn grub_install(disk: &Path, boot_directory: &Path, because: &str) -> Result<()> {
     let state = "the mirror's files are refreshed; its boot loader is the one it had";
-    let what = format!("cannot install GRUB on {}", disk.display());
+    let failure = || {
+        let what = format!("cannot install GRUB on {}", disk.display());
+        Failure::new(what, state).why(format!("the primary's loader cannot be copied: {because}"))
+    };
     let Some(program) = GRUB_INSTALL.into_iter().find(|program| command::is_installed(program)) else {
-        return Err(Failure::new(what, state)
-            .why("grub-install is not installed, and the primary's loader cannot be copied")
-            .remedy("apt-get install grub-pc-bin   # or: dnf install grub2-pc")
+        return Err(failure()
+            .why("grub-install is not installed: apt-get install grub2-common grub-pc-bin, or dnf install grub2-pc")
             .into());
     };
     let directory = format!("--boot-directory={}", boot_directory.display());
-    let args = ["--target=i386-pc", &directory, &disk.to_string_lossy()];
+    // Fonts and themes are files like any others: the mirror has the primary's.
+    let args = ["--target=i386-pc", &directory, "--fonts=", "--themes=", &disk.to_string_lossy()];
     let said = command::run(program, &args, b"").with_context(|| format!("cannot run {program}"))?;
     match said.ok() {
         true => Ok(()),
-        false => Err(Failure::new(what, state)
-            .why(format!("{program} ended with {}", said.status))
-            .why(said.stderr)
-            .into()),
+        false => {
+            Err(failure().why(format!("{program} ended with {}: {}", said.status, said.stderr.trim())).into())
+        }
     }
 }

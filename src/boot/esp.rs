@@ -77,10 +77,15 @@ pub fn decide(source: &Tree, identities: &Identities) -> Result<Option<Esp>> {
     look().map(Some).with_context(|| format!("cannot read the EFI system partition at {mount}"))
 }
 
+/// The partitions of the primary that firmware takes for EFI system partitions.
+pub fn system_partitions(survey: &Survey) -> impl Iterator<Item = &Partition> {
+    let is_esp = |p: &&Partition| ESP_TYPES.contains(&p.type_id.to_lowercase().as_str());
+    survey.primary.table().into_iter().flat_map(|table| &table.partitions).filter(is_esp)
+}
+
 /// The number of the primary's EFI system partition, and where it is mounted.
 fn system_partition(survey: &Survey) -> Option<(u32, String)> {
-    let is_esp = |p: &&Partition| ESP_TYPES.contains(&p.type_id.to_lowercase().as_str());
-    survey.primary.table()?.partitions.iter().filter(is_esp).find_map(|partition| match &partition.content {
+    system_partitions(survey).find_map(|partition| match &partition.content {
         Content::Filesystem(fs) => Some((partition.number, fs.target()?.to_owned())),
         _ => None,
     })
@@ -134,8 +139,8 @@ impl Esp {
         let Image { path, bytes } = image;
         if pe::parse(bytes).is_some_and(|image| image.is_unified_kernel()) {
             return self.problems.push(format!(
-                "{path} is a unified kernel image: its command line is sealed in it, and names the primary. Boot a kernel and an \
-                 initramfs by GRUB or by systemd-boot entries instead"
+                "{path} is a unified kernel image: its command line is sealed in it and cannot be made to name the mirror. Boot a \
+                 kernel and an initramfs by GRUB or by systemd-boot entries instead"
             ));
         }
         match rewritten(bytes, map) {
@@ -147,14 +152,12 @@ impl Esp {
 
     /// The fallback loader, and what it needs beside it.
     fn fall_back(&mut self, source: &Tree, images: &[Image], map: &IdentityMap) -> io::Result<()> {
+        // A crash leaves empty files on FAT: what is no program is nobody's loader.
+        let programs = || images.iter().filter(|image| pe::parse(&image.bytes).is_some());
         let existing =
-            images.iter().find(|i| i.is_in(&self.directory) && i.name().eq_ignore_ascii_case(FALLBACK));
-        let by_name = |name: &&str| images.iter().find(|image| image.name().eq_ignore_ascii_case(name));
-        let Some(loader) = existing.or_else(|| LOADERS.iter().find_map(by_name)) else {
-            self.problems
-                .push(format!("no loader was found in {}: firmware finds nothing to start", self.directory));
-            return Ok(());
-        };
+            programs().find(|i| i.is_in(&self.directory) && i.name().eq_ignore_ascii_case(FALLBACK));
+        let by_name = |name: &&str| programs().find(|image| image.name().eq_ignore_ascii_case(name));
+        let Some(loader) = existing.or_else(|| LOADERS.iter().find_map(by_name)) else { return Ok(()) };
         self.left_out =
             source.list(&self.directory)?.into_iter().filter(|name| is_fallback_writer(name)).collect();
         if pe::parse(&loader.bytes).is_some_and(|image| image.program() == pe::Program::Shim) {
@@ -189,27 +192,38 @@ impl Esp {
         rewritten(&image.bytes, map).ok().flatten().unwrap_or_else(|| image.bytes.clone())
     }
 
+    /// Whether there is anything that firmware would start.
+    pub fn has_loader(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// The directory of the fallback loader: a path of the system.
+    pub fn directory(&self) -> &str {
+        &self.directory
+    }
+
     /// The files that the engine leaves alone: paths of the system.
     pub fn own(&self) -> Vec<String> {
         let files = self.files.iter().map(|(name, _)| name);
         files.chain(&self.left_out).map(|name| format!("{}/{name}", self.directory)).collect()
     }
 
-    /// Writes the fallback loader and what it needs, where that is not there yet.
+    /// Writes the fallback loader and what it needs, where that is not there yet; takes away what must not lie beside it.
     ///
     /// # Errors
     /// The system's, with what is true of the loader.
     pub fn install(&self, mirror: &Tree) -> Result<()> {
+        let place = |name: &str| mirror.place(&format!("{}/{name}", self.directory));
+        let failed = |name: &str, error: io::Error| {
+            let what = format!("cannot change the mirror's {}/{name}", self.directory);
+            let state = "the mirror's files are refreshed; its boot loader may be the one it had";
+            Failure::new(what, state).why(error.to_string())
+        };
         for (name, bytes) in &self.files {
-            let path = format!("{}/{name}", self.directory);
-            let at = mirror.place(&path);
-            bring(mirror, &at, bytes).map_err(|error| {
-                Failure::new(
-                    format!("cannot write the mirror's {path}"),
-                    "the mirror's files are refreshed; its boot loader may be the one it had",
-                )
-                .why(error.to_string())
-            })?;
+            bring(mirror, &place(name), bytes).map_err(|error| failed(name, error))?;
+        }
+        for name in &self.left_out {
+            take_away(mirror, &place(name)).map_err(|error| failed(name, error))?;
         }
         Ok(())
     }
@@ -223,7 +237,7 @@ impl Esp {
         let mirror =
             survey.mirror.table().and_then(|table| table.partitions.iter().find(|p| p.number == self.number));
         let Some(guid) = mirror.and_then(|partition| partition.uuid.as_deref()) else { return Ok(()) };
-        if !variables_are_writable() || !command::is_installed("efibootmgr") {
+        if !self.has_loader() || !variables_are_writable() || !command::is_installed("efibootmgr") {
             return Ok(());
         }
         let mut todo = entries()?.todo(guid);
@@ -246,10 +260,16 @@ fn rewritten(bytes: &[u8], map: &IdentityMap) -> Result<Option<Vec<u8>>, String>
         return Ok(None);
     }
     let mut new = bytes.to_vec();
-    for pair in map.of(Kind::Uuid).filter(|pair| pair.primary.len() == pair.mirror.len()) {
-        let image = pe::parse(&new).ok_or("names the primary, and is no program of UEFI")?;
-        let replaced = image.replaced(pair.primary.as_bytes(), pair.mirror.as_bytes());
-        (new, _) = replaced.map_err(|error| format!("names the primary, and {error}"))?;
+    let kinds = [Kind::Uuid, Kind::GroupUuid, Kind::VolumeUuid];
+    let pairs = kinds.into_iter().flat_map(|kind| map.of(kind));
+    for pair in pairs.filter(|pair| pair.primary.len() == pair.mirror.len()) {
+        let (from, to) = (&pair.primary, &pair.mirror);
+        // cryptomount is given a container's UUID without dashes.
+        for (from, to) in [(from.clone(), to.clone()), (from.replace('-', ""), to.replace('-', ""))] {
+            let image = pe::parse(&new).ok_or("names the primary, and is no program of UEFI")?;
+            let replaced = image.replaced(from.as_bytes(), to.as_bytes());
+            (new, _) = replaced.map_err(|error| format!("names the primary, and {error}"))?;
+        }
     }
     match retarget::find_bytes(&new, map).into_iter().next() {
         Some(found) => Err(format!("names the primary's {}, which cannot be replaced in it", found.primary)),
@@ -278,6 +298,15 @@ fn bring(mirror: &Tree, at: &At, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     dir::rename(&parent, new.as_bytes(), &parent, name.as_bytes())?;
     dir::sync_volume(&parent)
+}
+
+/// Takes the file at `at` away, if it is there.
+fn take_away(mirror: &Tree, at: &At) -> io::Result<()> {
+    if mirror.stat_at(at)?.is_none() {
+        return Ok(());
+    }
+    let (dir, name) = at.path.rsplit_once('/').unwrap_or(("", &at.path));
+    dir::unlink(&dir::open_dir(mirror.root(at.volume), dir.as_bytes())?, name.as_bytes())
 }
 
 /// Opens a directory of a file system of the mirror, made with all above it if it is not there.
@@ -317,3 +346,6 @@ fn efibootmgr(invocation: &Invocation) -> Result<String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

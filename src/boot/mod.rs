@@ -21,18 +21,20 @@ pub use identify::{Identities, identities};
 
 use crate::config::{CONFIG_PATH, Config, Mirror};
 use crate::identity::IdentityMap;
+use crate::layout::Survey;
 use crate::mirror::kept;
 use crate::record::Finding;
 use crate::retarget;
 use crate::sys::disk::Node;
 use crate::tree::{RelPath, Want, Wanted};
 use anyhow::{Context, Result};
-use bios::{Bios, Installed};
+use bios::{Bios, Code, Installed};
 use esp::Esp;
 use files::At;
 use initramfs::Images;
 use rebuild::{Rebuild, Rebuilt};
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -114,22 +116,37 @@ pub fn prepare(job: &Job<'_>, identities: Identities) -> Result<Preparation> {
     }
     own.extend(esp.iter().flat_map(Esp::own));
     if let Bios::Install(_) = &bios.bios {
-        own.extend(["/boot/grub/i386-pc/core.img", "/boot/grub/i386-pc/load.cfg"].map(str::to_owned));
+        own.extend(bios::own());
     }
     problems.extend(esp.iter().flat_map(|esp| esp.problems.clone()));
-    if esp.is_none() && !bios.is_known && !is_raspberry(job.source)? {
-        problems.push(no_loader(&bios.bios));
+    let starts = bios.code == Code::Grub || esp.as_ref().is_some_and(Esp::has_loader);
+    if !starts && !is_raspberry(job.source)? {
+        problems.push(no_loader(&identities.survey, esp.as_ref(), &bios));
     }
     let (wanted, bios) = (wanted.volumes, bios.bios);
     Ok(Preparation { identities, wanted, own, problems, bios, esp, rebuilds, drivers })
 }
 
-fn no_loader(bios: &Bios) -> String {
-    match bios {
-        Bios::None => "no boot loader was found on the primary: what would start the mirror is not known".into(),
-        _ => "the primary's boot code is of no loader that is known; it was copied as it is: diskmirror boot-test shows \
-              whether it starts the mirror"
-            .into(),
+/// That nothing which starts the mirror is known, in the words of what there is.
+fn no_loader(survey: &Survey, esp: Option<&Esp>, bios: &bios::Decision) -> String {
+    let code = match (bios.code, &bios.bios) {
+        (Code::None, _) => {
+            "no boot loader was found on the primary: what would start the mirror is not known"
+        }
+        (_, Bios::Copy(_)) => {
+            "the primary's boot code is of no loader that is known; it was copied as it is: diskmirror boot-test shows \
+             whether it starts the mirror"
+        }
+        _ => {
+            "the primary's boot code is of no loader that is known, and was not copied: the disks' sectors differ in size"
+        }
+    };
+    match (esp, esp::system_partitions(survey).next()) {
+        (Some(esp), _) => format!("{code}; in {} is no program that UEFI firmware starts", esp.directory()),
+        (None, Some(partition)) => {
+            format!("{code}; the EFI system partition {} is not mounted, and not looked into", partition.path)
+        }
+        (None, None) => code.to_owned(),
     }
 }
 
@@ -139,11 +156,18 @@ fn is_raspberry(source: &Tree) -> Result<bool> {
     Ok(there("/boot/firmware/config.txt")? || there("/boot/config.txt")? && there("/boot/cmdline.txt")?)
 }
 
-/// What of the mirror's files is left as it is while nobody knows what they should hold: all that a preparation decides on.
-pub fn undecided(source: &Tree) -> Vec<String> {
-    let images = initramfs::images_of(source).unwrap_or_default().into_iter().map(|(path, ..)| path);
-    let texts = retarget::candidates(&|dir| source.list(dir).unwrap_or_default());
-    images.chain(texts).chain([format!("/{CONFIG_PATH}")]).collect()
+/// What of the mirror's files is left as it is while nobody knows what they should hold, as patterns: all that a
+/// preparation decides on, and what of /boot belongs to it. A new kernel must not come without its initramfs, nor the old
+/// one go while the mirror's loader names it.
+pub fn undecided() -> Vec<String> {
+    let whole = ["/boot/*", "/boot/efi/*", "/boot/firmware/*", "/efi/*"];
+    let config = format!("/{CONFIG_PATH}");
+    whole
+        .into_iter()
+        .chain(retarget::PLACES.iter().copied())
+        .chain([config.as_str()])
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The wanted files, by file system.
@@ -166,7 +190,18 @@ impl<'a> Wants<'a> {
     /// The texts that name disks; this program's own configuration, turned.
     fn texts(&mut self, map: &IdentityMap) -> std::io::Result<()> {
         let source = self.job.source;
-        for path in retarget::candidates(&|dir| source.list(dir).unwrap_or_default()) {
+        let unread = RefCell::new(None);
+        let list = |dir: &str| {
+            source.list(dir).unwrap_or_else(|error| {
+                *unread.borrow_mut() = Some(error);
+                Vec::new()
+            })
+        };
+        let paths = retarget::candidates(&list);
+        if let Some(error) = unread.take() {
+            return Err(error);
+        }
+        for path in paths {
             let at = source.place(&path);
             let Some(text) = source.read_at(&at)? else { continue };
             self.insert(&at, retarget::rewrite(&path, &text, map).map(Want::bytes));
@@ -201,26 +236,35 @@ impl Preparation {
     }
 
     /// Does what the engine does not: loaders, the firmware's entry, the map. `mirror` is the refreshed mirror, mounted
-    /// writable; `boot_directory` is its /boot, for tools that want a path.
-    ///
-    /// # Errors
-    /// A `Failure`; the mirror's files are refreshed, its loader may be the one it had.
-    pub fn install(&self, mirror: &Tree, boot_directory: &Path, firmware_is_ours: bool) -> Result<()> {
-        let before = state(mirror);
-        let mut now = before.clone();
-        (now.bios, _) =
-            bios::install(&self.bios, &self.identities.survey, mirror, boot_directory, &before.bios)?;
-        if let Some(esp) = &self.esp {
-            esp.install(mirror)?;
-            if firmware_is_ours {
-                esp.enter(&self.identities.survey)?;
-            }
-        }
+    /// writable; `boot_directory` is its /boot, for tools that want a path. What fails keeps nothing else from being done;
+    /// all that failed is returned.
+    pub fn install(
+        &self,
+        mirror: &Tree,
+        boot_directory: &Path,
+        firmware_is_ours: bool,
+    ) -> Vec<anyhow::Error> {
+        let (before, mut failed) = (state(mirror), Vec::new());
+        let installed = bios::install(&self.bios, &self.identities, mirror, boot_directory, &before.bios);
+        let bios = installed.map_err(|error| failed.push(error)).unwrap_or_else(|()| before.bios.clone());
+        failed.extend(self.firmware(mirror, firmware_is_ours).err());
+        let now = BootState { bios, ..before.clone() };
+        failed.extend(self.keep(mirror, &before, &now).err());
+        failed
+    }
+
+    fn firmware(&self, mirror: &Tree, is_ours: bool) -> Result<()> {
+        let Some(esp) = &self.esp else { return Ok(()) };
+        esp.install(mirror)?;
+        if is_ours { esp.enter(&self.identities.survey) } else { Ok(()) }
+    }
+
+    fn keep(&self, mirror: &Tree, before: &BootState, now: &BootState) -> Result<()> {
         let map = serde_json::to_string_pretty(&self.identities.map)?;
         if kept::read(mirror.root(0), IDENTITY_FILE)?.as_deref() != Some(&map) {
             kept::write(mirror.root(0), IDENTITY_FILE, &map)?;
         }
-        if now != before { keep_state(mirror, &now) } else { Ok(()) }
+        if now != before { keep_state(mirror, now) } else { Ok(()) }
     }
 }
 

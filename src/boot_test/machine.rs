@@ -28,6 +28,7 @@ const FIRMWARE_LOG: &str = "firmware.log";
 const QEMU_LOG: &str = "qemu.log";
 const VARIABLES: &str = "variables.fd";
 const PICTURE: &str = "screen";
+const TEXT_SCREEN: &str = "screen.text";
 /// How long QEMU may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(50);
@@ -71,9 +72,9 @@ impl Machine {
         }
         let mut arguments = accelerator.arguments().map(String::from).to_vec();
         arguments.extend(self::arguments(disk, &overlay.path, firmware, memory));
-        // setpriv(1): it ends with us, even if we are killed.
-        let with_us = ["--pdeathsig", "KILL", "--", PROGRAM].map(String::from);
-        let child = command::prepared("setpriv", &[&with_us[..], &arguments].concat())
+        // The server's own work comes first. setpriv(1): it ends with us, even if we are killed.
+        let with_us = ["-n", "10", "setpriv", "--pdeathsig", "KILL", "--", PROGRAM].map(String::from);
+        let child = command::prepared("nice", &[&with_us[..], &arguments].concat())
             .current_dir(dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -113,6 +114,14 @@ impl Machine {
         let ticks = after_name.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
         let per_second = rustix::param::clock_ticks_per_second().max(1);
         Duration::from_millis(ticks.sum::<u64>() * 1000 / per_second)
+    }
+
+    /// What a screen in text mode shows; nothing that makes sense in another mode.
+    pub fn screen_text(&mut self) -> String {
+        if self.qmp.save_text_screen(TEXT_SCREEN).is_err() {
+            return String::new();
+        }
+        signs::text_screen(&fs::read(self.dir.join(TEXT_SCREEN)).unwrap_or_default())
     }
 
     /// A picture of the screen and its kind: PNG, or PPM from a QEMU older than 7.1.

@@ -44,6 +44,8 @@ const LIMIT_TCG: Duration = Duration::from_secs(900);
 const TICK: Duration = Duration::from_millis(500);
 /// A processor that does less than this share of the time only waits.
 const BUSY_SHARE: f64 = 0.25;
+/// A machine that has been still for so long has its screen read.
+const SCREEN_STILL: Duration = Duration::from_secs(4);
 /// Lines of the console that a record keeps.
 const LAST_LINES: usize = 12;
 
@@ -135,7 +137,9 @@ pub fn boot_test(order: &Order<'_>) -> Result<Outcome> {
     let watch = Watch::new(disk.containers.len() as u32, patience);
     let watched = watched(&mut machine, watch, &temporary, &overlay, begun);
     let kept = keep(&mut machine, &temporary, &order.keep_dir)?;
-    let (verdict, sign) = watched?;
+    // A signal to the whole group ends QEMU before us.
+    let (verdict, sign) =
+        watched.map_err(|error| if signal::stop_requested() { stopped() } else { error })?;
     Ok(Outcome {
         verdict,
         sign,
@@ -178,8 +182,10 @@ fn watched(
         let (serial, silent) = machine.console.read();
         let firmware = machine.firmware_log();
         let (disk_still, all_still) = (stillness.disk.elapsed(), stillness.all.elapsed());
-        let seen =
-            Seen { at, serial: &serial, silent, firmware: &firmware, read_bytes, disk_still, all_still };
+        let is_still = all_still >= SCREEN_STILL;
+        let screen = if is_still { machine.screen_text() } else { String::new() };
+        let (serial, firmware, screen) = (serial.as_str(), firmware.as_str(), screen.as_str());
+        let seen = Seen { at, serial, silent, firmware, screen, read_bytes, disk_still, all_still };
         match watch.look(&seen) {
             Act::Wait => {}
             Act::TypeSerial => machine.console.type_line(passphrase)?,
@@ -194,8 +200,7 @@ fn watched(
 
 fn stop_if_asked(overlay: &Overlay) -> Result<()> {
     if signal::stop_requested() {
-        let failure = Failure::new("the boot test was stopped by a signal", UNTOUCHED);
-        return Err(failure.remedy("diskmirror boot-test").into());
+        return Err(stopped());
     }
     if overlay.is_full() {
         return Err(Failure::new("the boot test was ended: the virtual machine writes too much", UNTOUCHED)
@@ -204,6 +209,10 @@ fn stop_if_asked(overlay: &Overlay) -> Result<()> {
             .into());
     }
     Ok(())
+}
+
+fn stopped() -> anyhow::Error {
+    Failure::new("the boot test was stopped by a signal", UNTOUCHED).remedy("diskmirror boot-test").into()
 }
 
 /// Since when a machine has stood still.

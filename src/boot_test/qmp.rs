@@ -14,6 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a key is held, in milliseconds, and how long until the next one is sent: keyboards have no large buffers.
 const HOLD_MS: u64 = 30;
 const KEY_PAUSE: Duration = Duration::from_millis(80);
+/// Where a VGA in text mode has its 25 lines, and how long they are.
+const TEXT_SCREEN: u64 = 0xb8000;
+const TEXT_SCREEN_BYTES: u64 = 80 * 25 * 2;
 
 /// A connection that has left the greeting behind.
 pub struct Qmp {
@@ -83,6 +86,15 @@ impl Qmp {
             std::thread::sleep(KEY_PAUSE);
         }
         Ok(())
+    }
+
+    /// Writes what a screen in text mode shows to `file`: a byte for the character and one for its colours, 80 to a line.
+    ///
+    /// # Errors
+    /// As `execute`.
+    pub fn save_text_screen(&mut self, file: &str) -> Result<()> {
+        let screen = json!({"val": TEXT_SCREEN, "size": TEXT_SCREEN_BYTES, "filename": file});
+        self.execute("pmemsave", screen).map(drop)
     }
 
     /// Bytes read from the disk, and all requests to it so far.

@@ -107,6 +107,15 @@ pub fn plain(bytes: &[u8]) -> String {
     out
 }
 
+/// The lines of a VGA's text memory: a character and its colours in turn, 80 to a line.
+pub fn text_screen(memory: &[u8]) -> String {
+    let line = |cells: &[u8]| {
+        let shown = cells.chunks(2).map(|cell| if (b' '..=b'~').contains(&cell[0]) { cell[0] } else { b' ' });
+        shown.map(char::from).collect::<String>().trim_end().to_owned()
+    };
+    memory.chunks(160).map(line).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
 /// ECMA-48: after `ESC [` parameters up to a final byte from `@` to `~`; after `ESC ]` up to BEL; else one character.
 fn skip_escape(rest: &mut impl Iterator<Item = u8>) {
     match rest.next() {
@@ -199,6 +208,16 @@ mod tests {
         let text = "a\nPlease unlock disk x: \nserver login: ";
         let (at, sign) = first(text, true).expect("there is one");
         assert_eq!((sign, &text[at..]), (Sign::Prompt, "server login: "));
+    }
+
+    #[test]
+    fn a_text_screen_is_read_line_by_line() {
+        let mut memory = [0u8; 4000];
+        "Debian 12".bytes().enumerate().for_each(|(n, byte)| memory[2 * n] = byte);
+        "server login: x".bytes().enumerate().for_each(|(n, byte)| memory[320 + 2 * n] = byte);
+        let text = text_screen(&memory);
+        assert_eq!(text, "Debian 12\nserver login: x");
+        assert!(matches!(first(&text, true), Some((_, Sign::Booted(_)))));
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Seen<'a> {
     pub silent: Duration,
     /// The firmware's own log.
     pub firmware: &'a str,
+    /// What a screen in text mode shows; empty while the machine is at work.
+    pub screen: &'a str,
     /// Bytes read from the disk so far.
     pub read_bytes: u64,
     /// How long the disk has not been asked for anything.
@@ -182,6 +184,9 @@ impl Watch {
         if seen.all_still < wait && seen.disk_still < wait * 6 {
             return Act::Wait;
         }
+        if let Some(act) = shown(seen.screen) {
+            return act;
+        }
         let types = self.containers > 0 && self.prompts == 0;
         if types && self.keys <= self.presses && self.keys < ROUNDS {
             return self.type_keys(seen);
@@ -224,6 +229,17 @@ impl Watch {
     }
 }
 
+/// What a screen that stands still decides. A prompt there is answered as any other: blindly.
+fn shown(screen: &str) -> Option<Act> {
+    let (verdict, line) = match signs::first(screen, true)?.1 {
+        Sign::Booted(line) => (Verdict::Booted, line),
+        Sign::Emergency(line) => (Verdict::Emergency, line),
+        Sign::NoLoader(line) => (Verdict::NoLoader, line),
+        Sign::Prompt => return None,
+    };
+    Some(Act::Decide(verdict, line))
+}
+
 const NOBODY_ASKED: &str =
     "no prompt on the serial console, and nothing happened when the passphrase was typed";
 
@@ -243,6 +259,7 @@ mod tests {
             serial,
             silent: secs(2),
             firmware: "",
+            screen: "",
             read_bytes: read_mib << 20,
             disk_still: secs(still),
             all_still: secs(still),
@@ -286,6 +303,17 @@ mod tests {
         assert_eq!(watch.look(&seen(31, "", 41, 10)), Act::Wait, "it is given time");
         assert_eq!(watch.look(&seen(60, "", 140, 10)), Act::PressPower);
         assert_eq!(watch.event(Event::PoweredOff).map(|(verdict, _)| verdict), Some(Verdict::Booted));
+    }
+
+    #[test]
+    fn where_the_screen_is_in_text_mode_it_is_read_when_it_stands_still() {
+        for (line, expected) in [("server login:", Verdict::Booted), ("(initramfs)", Verdict::Emergency)] {
+            let mut watch = Watch::new(1, PATIENCE);
+            let screen = Seen { screen: "Please unlock disk a:", ..seen(30, "", 40, 10) };
+            assert_eq!(watch.look(&screen), Act::TypeKeys);
+            let screen = Seen { screen: line, ..seen(60, "", 140, 10) };
+            assert_eq!(verdict(&watch.look(&screen)), Some(expected));
+        }
     }
 
     #[test]

@@ -215,10 +215,9 @@ mod tests {
   opens    key file used 2 h ago
   alone    0 references to the primary
   deferred nothing
-  schedule none: diskmirror schedule install
   why      the data is 2 h old, and the limit is 30 min
            it may not boot: no boot loader is known
-  note     no schedule is installed
+  note     no schedule is installed: diskmirror schedule install
   do       diskmirror run
 "
         );

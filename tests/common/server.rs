@@ -237,7 +237,7 @@ impl Server {
         }
         fstab += "tmpfs /run tmpfs defaults 0 0"; // No newline at the end.
         let root = self.root();
-        for dir in ["etc", "var/lib", "home/alice", "home/bob", "tmp"] {
+        for dir in ["etc", "boot", "var/lib", "home/alice", "home/bob", "tmp"] {
             fs::create_dir_all(root.join(dir)).expect("a directory");
         }
         // Runs write there while they copy; /run is a tmpfs everywhere.

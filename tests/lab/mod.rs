@@ -7,7 +7,7 @@
 mod agent;
 pub mod console;
 pub mod image;
-mod machine;
+pub mod machine;
 mod qmp;
 pub mod rack;
 pub mod server;

@@ -276,9 +276,10 @@ fn an_esp_is_mirrored_as_any_other(server: &mut Server) {
         let volumes = report["volumes"].as_array().expect("a list").clone();
         volumes.into_iter().find(|v| v["mount"] == "/boot/efi").expect("the ESP is mirrored")
     };
+    // The fallback loader is written last, by what sees to loaders; that it is there is compared below.
     assert_eq!(
         (&esp(&changed)["files_copied"], &esp(&changed)["errors"]),
-        (&2.into(), &0.into()),
+        (&1.into(), &0.into()),
         "{changed}"
     );
     let again: serde_json::Value = serde_json::from_str(&server.ok(run)).expect("one object");

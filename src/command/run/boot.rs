@@ -35,11 +35,10 @@ impl Boot {
                 Boot { preparation: None, record: BootRecord { problems, findings: Vec::new() } }
             }
         };
-        let own = match &boot.preparation {
-            Some(preparation) => preparation.own.clone(),
-            None => source(works).map(|tree| boot::undecided(&tree)).unwrap_or_default(),
+        let own: Vec<String> = match &boot.preparation {
+            Some(preparation) => preparation.own.iter().map(|path| globset::escape(path)).collect(),
+            None => boot::undecided(),
         };
-        let own: Vec<String> = own.iter().map(|path| globset::escape(path)).collect();
         let mut wanted = boot.preparation.iter().flat_map(|preparation| preparation.wanted.clone());
         for work in works {
             work.for_boot(wanted.next().unwrap_or_default(), &own)?;
@@ -50,12 +49,11 @@ impl Boot {
     /// Does what the engine does not, on the refreshed mirror. What fails is a problem, and the run goes on.
     pub fn install(&mut self, job: &Job, mounted: &[Mounted]) {
         let Some(preparation) = &self.preparation else { return };
-        let installed = Tree::of_mirror(job.mirror, mounted).map_err(Into::into).and_then(|mirror| {
-            preparation.install(&mirror, &boot_directory(job), job.root == Path::new("/"))
-        });
-        if let Err(error) = installed {
-            self.record.problems.push(in_one_line(&error));
-        }
+        let failed = match Tree::of_mirror(job.mirror, mounted) {
+            Ok(mirror) => preparation.install(&mirror, &boot_directory(job), job.root == Path::new("/")),
+            Err(error) => vec![error.into()],
+        };
+        self.record.problems.extend(failed.iter().map(in_one_line));
     }
 
     /// Rebuilds what has to be, when the mirror holds neither less nor more than the primary: what has been deleted there may
@@ -119,5 +117,7 @@ fn in_one_line(error: &anyhow::Error) -> String {
         (_, Some(failure)) => (&failure.what, &failure.why),
         _ => return format!("{error:#}"),
     };
+    // What tools say may have many lines.
+    let why: Vec<&str> = why.iter().flat_map(|why| why.lines()).map(str::trim).collect();
     if why.is_empty() { what.clone() } else { format!("{what}: {}", why.join("; ")) }
 }
