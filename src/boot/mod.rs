@@ -11,6 +11,7 @@ mod chroot;
 pub mod esp;
 mod facts;
 pub mod files;
+mod generator;
 pub mod identify;
 pub mod initramfs;
 mod rebuild;

@@ -6,12 +6,13 @@
 
 use super::chroot::Chroot;
 use super::files::{At, Tree};
+use super::generator::{self, IMAGE, choose, modules_of, programs, version_of};
 use super::initramfs::{Image, overrides, stamp, unfit};
 use crate::identity::IdentityMap;
 use crate::layer::initramfs::{self, Generator, Initramfs, Override};
+use crate::sys::dir;
 use crate::sys::stat::Stat;
-use crate::sys::{dir, mount};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -31,10 +32,6 @@ const SETTINGS: [(&str, u32); 6] = [
 
 /// The generator's own place on the mirror, below /.diskmirror: it needs room for all that is in an image, twice.
 const SCRATCH: &str = "rebuild";
-
-/// Read last of all settings of initramfs-tools. The mirror resumes from what it names itself, never from swap space that is
-/// found in use: that is the primary's.
-const MOST: &str = "MODULES=most\n[ \"${RESUME:-auto}\" != auto ] || RESUME=none\n";
 
 /// Seconds after which an image that could not be made is tried again: whatever was in the way, a full disk say, may be
 /// gone, and trying costs what making it does.
@@ -212,12 +209,12 @@ impl Job<'_> {
     }
 
     /// Runs the generator, and gives what it made.
-    fn generate(&self, generator: Generator, version: &str, settings: &[Override]) -> Result<Vec<u8>> {
+    fn generate(&self, made_by: Generator, version: &str, settings: &[Override]) -> Result<Vec<u8>> {
         let scratch = self.scratch().context("cannot make room for the generator on the mirror")?;
         let mut chroot = Chroot::make(self.mirror, self.place)?;
-        let said = generate_in(&mut chroot, &scratch, generator, version, settings);
+        let said = generator::generate(&mut chroot, &scratch, made_by, version, settings);
         chroot.close()?;
-        let at = At { volume: 0, path: format!(".diskmirror/{SCRATCH}/image") };
+        let at = At { volume: 0, path: format!(".diskmirror/{SCRATCH}/{IMAGE}") };
         let made = said.and_then(|()| self.mirror.read_at(&at)?.context("it has made no image"));
         drop(scratch);
         self.forget_scratch().context("cannot remove what the generator has left on the mirror")?;
@@ -270,40 +267,6 @@ impl Job<'_> {
     }
 }
 
-fn generate_in(
-    chroot: &mut Chroot,
-    scratch: &OwnedFd,
-    generator: Generator,
-    version: &str,
-    settings: &[Override],
-) -> Result<()> {
-    chroot.show(mount::clone_executable(scratch, true)?, "/var/tmp")?;
-    if let Some(crypttab) = needed_early(settings)
-        && chroot.has("/etc/crypttab")
-    {
-        chroot.replace("/etc/crypttab", crypttab.as_bytes())?;
-    }
-    if generator == Generator::Dracut {
-        let program = ["dracut", "--force", "--no-hostonly", "--no-hostonly-cmdline", "--kver", version];
-        return succeed(chroot, &[&program[..], &["/var/tmp/image"]].concat());
-    }
-    succeed(chroot, &["cp", "-a", "/etc/initramfs-tools", "/tmp/confdir"])?;
-    succeed(chroot, &["mkdir", "-p", "/tmp/confdir/conf.d"])?;
-    chroot.write("/tmp/confdir/conf.d", "zzzz-diskmirror", MOST.as_bytes())?;
-    succeed(chroot, &["mkinitramfs", "-d", "/tmp/confdir", "-o", "/var/tmp/image", version])
-}
-
-/// Starts a program, which must succeed; else the last of what it said is the reason.
-fn succeed(chroot: &Chroot, program: &[&str]) -> Result<()> {
-    let said = chroot.run(program)?;
-    if said.ok() {
-        return Ok(());
-    }
-    let said_last: Vec<&str> = said.stderr.lines().filter(|line| !line.trim().is_empty()).collect();
-    let from = said_last.len().saturating_sub(3);
-    bail!("{} ended with {}: {}", program[0], said.status, said_last[from..].join("; "))
-}
-
 /// What an image says about how the root is found, as the mirror has it: a generator that looks at the running system from
 /// within a chroot may not find that out.
 fn settings(source: &Initramfs<'_>, map: &IdentityMap) -> Vec<Override> {
@@ -311,14 +274,6 @@ fn settings(source: &Initramfs<'_>, map: &IdentityMap) -> Vec<Override> {
         matches!(path, "cryptroot/crypttab" | "etc/crypttab") || path.starts_with("etc/cmdline.d/")
     };
     overrides(source, map).into_iter().filter(|file| is_setting(&file.path)).collect()
-}
-
-/// A crypttab for the generator of initramfs-tools: whatever the image opens has to be opened early.
-fn needed_early(settings: &[Override]) -> Option<String> {
-    let crypttab = settings.iter().find(|file| file.path == "cryptroot/crypttab")?;
-    let text = std::str::from_utf8(&crypttab.content).ok()?;
-    let entries = text.lines().filter(|line| line.split_whitespace().count() == 4);
-    Some(entries.map(|line| format!("{},initramfs\n", line.trim_end())).collect())
 }
 
 /// What is put behind a new image: its own files that name the primary, rewritten, and the old one's settings.
@@ -329,64 +284,11 @@ fn suffix(image: &Initramfs<'_>, map: &IdentityMap, settings: Vec<Override>) -> 
     if all.is_empty() { Vec::new() } else { image.suffix(&all) }
 }
 
-/// The generator to take: that which made the image, or any other that is there.
-fn choose(made_by: Generator, is_there: impl Fn(Generator) -> bool) -> Option<Generator> {
-    let all = [made_by, Generator::InitramfsTools, Generator::Dracut];
-    all.into_iter().find(|generator| is_there(*generator))
-}
-
-fn programs(generator: Generator) -> &'static [&'static str] {
-    match generator {
-        Generator::InitramfsTools => &["/usr/sbin/mkinitramfs"],
-        Generator::Dracut => &["/usr/bin/dracut", "/usr/sbin/dracut", "/sbin/dracut"],
-        Generator::Unknown => &[],
-    }
-}
-
-/// The kernel's version that an image's path tells: `initrd.img-V`, `initramfs-V.img`, or `V/initrd`.
-fn version_of(path: &str) -> Option<&str> {
-    let (directory, name) = path.rsplit_once('/')?;
-    let version = match name {
-        "initrd" | "initrd.img" => directory.rsplit('/').next()?,
-        _ => ["initrd.img-", "initramfs-", "initrd-"].iter().find_map(|start| name.strip_prefix(start))?,
-    };
-    let version = version.strip_suffix(".img").unwrap_or(version);
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._+~-".contains(c);
-    (version.starts_with(|c: char| c.is_ascii_digit()) && version.chars().all(is_plain)).then_some(version)
-}
-
-fn modules_of(version: &str) -> String {
-    format!("/lib/modules/{version}/modules.dep")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::identity::{Kind, Pair};
     use crate::layer::cpio;
-
-    #[test]
-    fn the_kernels_version_is_in_the_images_name() {
-        let debian = "6.1.0-56-amd64";
-        assert_eq!(version_of(&format!("/boot/initrd.img-{debian}")), Some(debian));
-        assert_eq!(version_of("/boot/initramfs-6.12.9-200.fc41.x86_64.img"), Some("6.12.9-200.fc41.x86_64"));
-        assert_eq!(version_of("/efi/3f1e/6.12.9-200.fc41.x86_64/initrd"), Some("6.12.9-200.fc41.x86_64"));
-        for none in
-            ["/boot/initrd.img", "/boot/initramfs-linux.img", "/boot/initrd-$(reboot)", "/boot/initrd-../6"]
-        {
-            assert_eq!(version_of(none), None, "{none}");
-        }
-    }
-
-    #[test]
-    fn the_generator_that_made_an_image_comes_first_and_only_one_that_is_there() {
-        use Generator::{Dracut, InitramfsTools, Unknown};
-        let chosen = |made_by, there: &[Generator]| choose(made_by, |generator| there.contains(&generator));
-        assert_eq!(chosen(Dracut, &[InitramfsTools, Dracut]), Some(Dracut));
-        assert_eq!(chosen(Dracut, &[InitramfsTools]), Some(InitramfsTools));
-        assert_eq!(chosen(Unknown, &[Dracut]), Some(Dracut));
-        assert_eq!(chosen(InitramfsTools, &[]), None);
-    }
 
     #[test]
     fn an_image_is_made_again_when_anything_has_changed_and_a_failure_is_tried_again_a_day_later() {
@@ -419,8 +321,7 @@ mod tests {
         let bytes = image(&[("cryptroot/crypttab", &crypttab), ("conf/conf.d/resume", PRIMARY)]);
         let source = initramfs::read(&bytes).expect("an image");
         let settings = settings(&source, &map());
-        let early = needed_early(&settings).expect("there is a crypttab");
-        assert_eq!(early, format!("root_crypt UUID={MIRROR} none luks,initramfs\n"));
+        assert_eq!(settings.len(), 1, "{settings:?}");
 
         let fstab = format!("UUID={PRIMARY} / ext4 defaults 0 1\n");
         let mut new = image(&[("cryptroot/crypttab", ""), ("etc/fstab", &fstab)]);
