@@ -4,7 +4,7 @@
 #[path = "common/server.rs"]
 mod server;
 
-use server::{Disk, Fs, PLAIN, Said, Server, Shape, root_or_skip, skipped, tool};
+use server::{Disk, Fs, MIB, PLAIN, Said, Server, Shape, root_or_skip, skipped, tool};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -73,10 +73,12 @@ fn a_mirror_that_is_swapped_to_is_refused() {
     if !root_or_skip("a_mirror_that_is_swapped_to_is_refused") {
         return;
     }
-    let server = Server::new(PLAIN);
+    let mut server = Server::new(PLAIN);
     server.mirror.partition(ONE_LINUX);
     let node = server.mirror.part(1);
-    tool("mkswap", &["-q", &node]);
+    // Ten pages, the least that can be: on a busy machine the kernel swaps to all but the first.
+    tool("mkswap", &["-q", &node, "40"]);
+    server.mirror.swapped_to = MIB + (4 << 10)..MIB + (40 << 10);
     tool("swapon", &[&node]);
     let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         server.plan_and_init_refuse(&[

@@ -22,18 +22,20 @@ const EXIT_CODE: i32 = WRITTEN << 1 | 1;
 /// A boot sector that enters 64-bit mode, writes `K` to the debug console (port 0xe9), and ends the machine by writing
 /// 0x10 to port 0xf4. In assembler, at 0x7c00:
 ///
-///     cli; xor ax,ax; mov ds,ax; mov es,ax; cld
-///     mov di,0x1000; mov cx,0x1800; rep stosw               ; three empty page tables
-///     mov word [0x1000],0x2003; mov word [0x2000],0x3003    ; level 4, level 3
-///     mov byte [0x3000],0x83                                ; level 2: one page of 2 MiB
-///     o32 lgdt [gdtptr]
-///     mov eax,cr4; or al,0x20; mov cr4,eax                  ; PAE
-///     mov eax,0x1000; mov cr3,eax
-///     mov ecx,0xc0000080; rdmsr; or ax,0x100; wrmsr         ; EFER.LME
-///     mov eax,cr0; or eax,0x80000001; mov cr0,eax           ; paging, protection
-///     jmp 8:long
-///     long: mov al,'K'; out 0xe9,al; mov al,0x10; out 0xf4,al; hlt
-///     gdt: dq 0, 0x00209a0000000000; gdtptr: dw 15; dd gdt
+/// ```text
+/// cli; xor ax,ax; mov ds,ax; mov es,ax; cld
+/// mov di,0x1000; mov cx,0x1800; rep stosw               ; three empty page tables
+/// mov word [0x1000],0x2003; mov word [0x2000],0x3003    ; level 4, level 3
+/// mov byte [0x3000],0x83                                ; level 2: one page of 2 MiB
+/// o32 lgdt [gdtptr]
+/// mov eax,cr4; or al,0x20; mov cr4,eax                  ; PAE
+/// mov eax,0x1000; mov cr3,eax
+/// mov ecx,0xc0000080; rdmsr; or ax,0x100; wrmsr         ; EFER.LME
+/// mov eax,cr0; or eax,0x80000001; mov cr0,eax           ; paging, protection
+/// jmp 8:long
+/// long: mov al,'K'; out 0xe9,al; mov al,0x10; out 0xf4,al; hlt
+/// gdt: dq 0, 0x00209a0000000000; gdtptr: dw 15; dd gdt
+/// ```
 const BOOT_SECTOR: [u8; 126] = [
     0xfa, 0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, 0xfc, 0xbf, 0x00, 0x10, 0xb9, 0x00, 0x18, 0xf3, 0xab, 0xc7,
     0x06, 0x00, 0x10, 0x03, 0x20, 0xc7, 0x06, 0x00, 0x20, 0x03, 0x30, 0xc6, 0x06, 0x00, 0x30, 0x83, 0x66,

@@ -11,7 +11,8 @@ mod raw;
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -82,6 +83,8 @@ fn quietly(program: &str, args: &[&str]) -> bool {
 pub struct Disk {
     pub node: String,
     pub image: PathBuf,
+    /// Bytes that the kernel may write to at any time: of a swap area that is in use. No digest covers them.
+    pub swapped_to: Range<u64>,
 }
 
 impl Disk {
@@ -97,7 +100,7 @@ impl Disk {
         let node = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         // The kernel keeps partitions that partx told it of when a loop device goes to its next user.
         quietly("partx", &["-d", &node]);
-        Disk { node, image }
+        Disk { node, image, swapped_to: 0..0 }
     }
 
     /// Partitions it; this kernel may know no partition tables, so partx says where they are.
@@ -110,11 +113,15 @@ impl Disk {
         format!("{}p{number}", self.node)
     }
 
-    /// A digest of every byte, as the medium holds them.
+    /// A digest of every byte, as the medium holds them, but those that the kernel swaps to.
     pub fn hash(&self) -> String {
         tool("sync", &[]);
         let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(File::open(&self.image).expect("the image")).expect("it can be read");
+        let mut image = File::open(&self.image).expect("the image");
+        let first = (&mut image).take(self.swapped_to.start);
+        hasher.update_reader(first).expect("it can be read");
+        image.seek(SeekFrom::Start(self.swapped_to.end)).expect("it is as long");
+        hasher.update_reader(image).expect("it can be read");
         hasher.finalize().to_hex().to_string()
     }
 
