@@ -60,7 +60,12 @@ pub enum Code {
     Unknown,
     /// GRUB's, and leads to its core image.
     Grub,
+    /// GRUB's, and of no use on the mirror: its sectors have another size than those that a BIOS reads.
+    NotForMirror,
 }
+
+/// Bytes in a sector as a BIOS reads it (INT 13h), and as GRUB for BIOS counts.
+const BIOS_SECTOR: u32 = 512;
 
 /// Decides how the mirror gets its loader. Reads the primary's disk.
 ///
@@ -84,6 +89,9 @@ pub fn decide(survey: &Survey, map: &IdentityMap) -> Result<Decision> {
         let bios = if alike { Bios::Copy(vec![CODE]) } else { Bios::None };
         return Ok(Decision { bios, code: Code::Unknown });
     };
+    if survey.mirror.disk.logical_sector != BIOS_SECTOR {
+        return Ok(Decision { bios: Bios::None, code: Code::NotForMirror });
+    }
     let bytes = read(core.offset, core.length)?;
     let bios = match why_not_copied(survey, table, core, &bytes, map) {
         None => Bios::Copy(vec![core, CODE]),
@@ -112,8 +120,10 @@ pub fn cores(layout: &Layout) -> Result<Vec<(String, Vec<u8>)>> {
 
 /// Where GRUB's core image lies on a disk; none if the boot code is not GRUB's, or leads nowhere.
 fn core_place(layout: &Layout, table: &Table, block: &[u8; BOOT_BLOCK_BYTES]) -> Option<Stretch> {
-    let sector = u64::from(layout.disk.logical_sector);
-    let offset = grub_core::core_sector(block)?.checked_mul(sector)?;
+    if layout.disk.logical_sector != BIOS_SECTOR {
+        return None;
+    }
+    let offset = grub_core::core_sector(block)?.checked_mul(u64::from(BIOS_SECTOR))?;
     match table.kind {
         TableKind::Dos => {
             let first = table.partitions.iter().map(|partition| partition.start.0).min()?;
@@ -135,10 +145,6 @@ fn why_not_copied(
     bytes: &[u8],
     map: &IdentityMap,
 ) -> Option<String> {
-    let (from, to) = (&survey.primary.disk, &survey.mirror.disk);
-    if from.logical_sector != to.logical_sector {
-        return Some("the disks' sectors differ in size".into());
-    }
     if !has_room(&survey.mirror, table.kind, core) {
         return Some("the mirror's partitions lie elsewhere".into());
     }

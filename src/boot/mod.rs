@@ -130,6 +130,10 @@ pub fn prepare(job: &Job<'_>, identities: Identities) -> Result<Preparation> {
 /// That nothing which starts the mirror is known, in the words of what there is.
 fn no_loader(survey: &Survey, esp: Option<&Esp>, bios: &bios::Decision) -> String {
     let code = match (bios.code, &bios.bios) {
+        (Code::NotForMirror, _) => {
+            "a BIOS starts from sectors of 512 bytes only, and the mirror's have 4096: it would boot under UEFI, which the \
+             primary is not prepared for"
+        }
         (Code::None, _) => {
             "no boot loader was found on the primary: what would start the mirror is not known"
         }
