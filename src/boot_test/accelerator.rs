@@ -65,6 +65,15 @@ impl Accelerator {
         }
     }
 
+    /// How many processors the machine gets. Translated ones wait for each other, and on a busy host the kernel takes that
+    /// for a lockup.
+    pub fn processors(self) -> usize {
+        match self {
+            Accelerator::Kvm => std::thread::available_parallelism().map_or(1, |count| count.get().min(2)),
+            Accelerator::Tcg => 1,
+        }
+    }
+
     /// QEMU's options. Without KVM the plainest processor boots quickest.
     pub fn arguments(self) -> [&'static str; 4] {
         match self {

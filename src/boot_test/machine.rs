@@ -71,6 +71,7 @@ impl Machine {
             fs::copy(vars, dir.join(VARIABLES)).context("cannot copy the firmware's variables")?;
         }
         let mut arguments = accelerator.arguments().map(String::from).to_vec();
+        arguments.extend(["-smp".to_owned(), accelerator.processors().to_string()]);
         arguments.extend(self::arguments(disk, &overlay.path, firmware, memory));
         // The server's own work comes first. setpriv(1): it ends with us, even if we are killed.
         let with_us = ["-n", "10", "setpriv", "--pdeathsig", "KILL", "--", PROGRAM].map(String::from);
@@ -165,11 +166,9 @@ fn memory_mib(meminfo: &str) -> Result<u64, Refusal> {
 }
 
 fn arguments(disk: &Disk, overlay: &Path, firmware: &Firmware, memory_mib: u64) -> Vec<String> {
-    let processors = std::thread::available_parallelism().map_or(1, |count| count.get().min(2));
     let mut all: Vec<String> = Vec::new();
     let mut add = |option: &str, value: String| all.extend([option.to_owned(), value]);
     add("-machine", "q35".into());
-    add("-smp", processors.to_string());
     add("-m", memory_mib.to_string());
     add("-display", "none".into());
     add("-device", "VGA".into());
