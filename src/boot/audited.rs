@@ -5,12 +5,11 @@ use super::files::Tree;
 use super::{bios, initramfs};
 use crate::layout::Layout;
 use crate::retarget;
-use crate::sys::stat::{Kind, Stat};
+use crate::sys::stat::Stat;
 use anyhow::Result;
-use std::io;
 
-/// Directories whose files a boot reads, with all below to this depth.
-const PLACES: [(&str, u32); 3] = [("/boot", 4), ("/efi", 4), ("/boot/efi", 4)];
+/// Directories whose files a boot reads, with all to this depth below.
+const PLACES: [(&str, u32); 3] = [("/boot", 3), ("/efi", 3), ("/boot/efi", 3)];
 
 /// A digest of everything on the mirror that a boot uses: of the loader what it holds, of files their inodes, sizes and
 /// times. Whatever a run writes is a new inode or has a new ctime.
@@ -25,21 +24,10 @@ pub fn digest(mirror: &Tree, layout: &Layout, map: &str) -> Result<String> {
             enter(&mut digest, &path, &stat);
         }
     }
-    PLACES.into_iter().try_for_each(|(dir, depth)| below(&mut digest, mirror, dir, depth))?;
-    Ok(digest.finalize().to_hex().to_string())
-}
-
-fn below(digest: &mut blake3::Hasher, mirror: &Tree, dir: &str, depth: u32) -> io::Result<()> {
-    for name in mirror.list(dir)? {
-        let path = format!("{dir}/{name}");
-        let Some(stat) = mirror.stat_at(&mirror.place(&path))? else { continue };
-        match stat.kind {
-            Kind::Dir if depth > 1 => below(digest, mirror, &path, depth - 1)?,
-            Kind::Dir => {}
-            _ => enter(digest, &path, &stat),
-        }
+    for (dir, depth) in PLACES {
+        mirror.below(dir, depth)?.iter().for_each(|(path, _, stat)| enter(&mut digest, path, stat));
     }
-    Ok(())
+    Ok(digest.finalize().to_hex().to_string())
 }
 
 fn enter(digest: &mut blake3::Hasher, path: &str, stat: &Stat) {

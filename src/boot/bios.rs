@@ -6,9 +6,9 @@
 
 use super::files::Tree;
 use super::identify::Identities;
-use crate::boot_block;
+use crate::boot_block::{self, read_boot_block};
 use crate::identity::{IdentityMap, Kind};
-use crate::layer::boot_block::{BOOT_BLOCK_BYTES, BOOT_CODE, has_code, is_signed};
+use crate::layer::boot_block::{BOOT_BLOCK_BYTES, BOOT_CODE, BootBlock, has_code, is_signed};
 use crate::layer::grub_core;
 use crate::layout::{Content, Layout, Survey, Table, TableKind};
 use crate::refusal::Failure;
@@ -25,7 +25,7 @@ const MOST_GAP: u64 = 1 << 20;
 /// How the mirror gets its loader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Bios {
-    /// The primary's disk has no boot code.
+    /// Not at all: the primary has no boot code, or none of use on the mirror.
     None,
     /// These stretches of the primary, each at the same offset of the mirror: core first, boot code last.
     Copy(Vec<Stretch>),
@@ -38,6 +38,12 @@ pub enum Bios {
 pub struct Stretch {
     offset: u64,
     length: u64,
+}
+
+impl Stretch {
+    fn read(self, device: &BlockDevice) -> std::io::Result<Vec<u8>> {
+        device.read_span(self.offset, self.length as usize)
+    }
 }
 
 const CODE: Stretch = Stretch { offset: BOOT_CODE.start as u64, length: BOOT_CODE.end as u64 };
@@ -73,12 +79,8 @@ const BIOS_SECTOR: u32 = 512;
 /// Those of reading it.
 pub fn decide(survey: &Survey, map: &IdentityMap) -> Result<Decision> {
     let disk = Path::new(&survey.primary.disk.path);
-    let device = BlockDevice::open_read(disk).with_context(|| format!("cannot open {}", disk.display()))?;
-    let read = |offset, length: u64| {
-        device.read_span(offset, length as usize).with_context(|| format!("cannot read {}", disk.display()))
-    };
-    let block: [u8; BOOT_BLOCK_BYTES] =
-        read(0, BOOT_BLOCK_BYTES as u64)?.try_into().expect("as many bytes as were asked for");
+    let cannot_read = || format!("cannot read {}", disk.display());
+    let block = read_boot_block(disk).with_context(cannot_read)?;
     if !is_signed(&block) || !has_code(&block) {
         return Ok(Decision { bios: Bios::None, code: Code::None });
     }
@@ -92,7 +94,8 @@ pub fn decide(survey: &Survey, map: &IdentityMap) -> Result<Decision> {
     if survey.mirror.disk.logical_sector != BIOS_SECTOR {
         return Ok(Decision { bios: Bios::None, code: Code::NotForMirror });
     }
-    let bytes = read(core.offset, core.length)?;
+    let bytes =
+        BlockDevice::open_read(disk).and_then(|device| core.read(&device)).with_context(cannot_read)?;
     let bios = match why_not_copied(survey, table, core, &bytes, map) {
         None => Bios::Copy(vec![core, CODE]),
         Some(why) => Bios::Install(why),
@@ -107,19 +110,17 @@ pub fn decide(survey: &Survey, map: &IdentityMap) -> Result<Decision> {
 pub fn cores(layout: &Layout) -> Result<Vec<(String, Vec<u8>)>> {
     let disk = Path::new(&layout.disk.path);
     let read = || -> std::io::Result<Option<Vec<u8>>> {
-        let device = BlockDevice::open_read(disk)?;
-        let block: [u8; BOOT_BLOCK_BYTES] =
-            device.read_span(0, BOOT_BLOCK_BYTES)?.try_into().expect("as many bytes as were asked for");
-        let place =
-            layout.table().filter(|_| is_signed(&block)).and_then(|table| core_place(layout, table, &block));
-        place.map(|core| device.read_span(core.offset, core.length as usize)).transpose()
+        let block = read_boot_block(disk)?;
+        let table = layout.table().filter(|_| is_signed(&block));
+        let Some(core) = table.and_then(|table| core_place(layout, table, &block)) else { return Ok(None) };
+        core.read(&BlockDevice::open_read(disk)?).map(Some)
     };
     let core = read().with_context(|| format!("cannot read {}", disk.display()))?;
     Ok(core.into_iter().map(|bytes| (format!("GRUB's core image on {}", disk.display()), bytes)).collect())
 }
 
 /// Where GRUB's core image lies on a disk; none if the boot code is not GRUB's, or leads nowhere.
-fn core_place(layout: &Layout, table: &Table, block: &[u8; BOOT_BLOCK_BYTES]) -> Option<Stretch> {
+fn core_place(layout: &Layout, table: &Table, block: &BootBlock) -> Option<Stretch> {
     if layout.disk.logical_sector != BIOS_SECTOR {
         return None;
     }
@@ -289,7 +290,7 @@ pub fn loader_digest(layout: &Layout) -> Result<String> {
         }
     };
     for stretch in [CODE, core] {
-        digest.update(&device.read_span(stretch.offset, stretch.length as usize)?);
+        digest.update(&stretch.read(&device)?);
     }
     Ok(digest.finalize().to_hex().to_string())
 }

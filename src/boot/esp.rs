@@ -8,6 +8,7 @@
 use super::files::{At, Tree};
 use super::identify::Identities;
 use crate::identity::{IdentityMap, Kind};
+use crate::layer::partition_table::is_efi_system;
 use crate::layer::{efi_entries, pe};
 use crate::layout::{Content, Partition, Survey};
 use crate::refusal::Failure;
@@ -36,9 +37,6 @@ const LOADERS: [&str; 3] = ["shimx64.efi", "grubx64.efi", "systemd-bootx64.efi"]
 const SECOND_STAGE: &str = "grubaa64.efi";
 #[cfg(not(target_arch = "aarch64"))]
 const SECOND_STAGE: &str = "grubx64.efi";
-
-/// The partition types of an EFI system partition: on GPT, on MBR.
-const ESP_TYPES: [&str; 2] = ["c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "ef"];
 
 /// The EFI system partition of the mirror.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,8 +77,8 @@ pub fn decide(source: &Tree, identities: &Identities) -> Result<Option<Esp>> {
 
 /// The partitions of the primary that firmware takes for EFI system partitions.
 pub fn system_partitions(survey: &Survey) -> impl Iterator<Item = &Partition> {
-    let is_esp = |p: &&Partition| ESP_TYPES.contains(&p.type_id.to_lowercase().as_str());
-    survey.primary.table().into_iter().flat_map(|table| &table.partitions).filter(is_esp)
+    let partitions = survey.primary.table().into_iter().flat_map(|table| &table.partitions);
+    partitions.filter(|partition| is_efi_system(&partition.type_id))
 }
 
 /// The number of the primary's EFI system partition, and where it is mounted.

@@ -35,11 +35,9 @@ impl Facts {
 
     fn mirror(&mut self, layout: &Layout) {
         if let Some(table) = layout.table() {
-            self.table = table.id.trim_start_matches("0x").to_lowercase();
+            self.table = table.pt_uuid();
             for partition in &table.partitions {
-                let by_number = || format!("{}-{:02x}", self.table, partition.number);
-                self.part_uuids
-                    .insert(partition.uuid.as_ref().map_or_else(by_number, |uuid| uuid.to_lowercase()));
+                self.part_uuids.insert(table.part_uuid(partition));
                 self.part_labels.extend(partition.name.clone());
             }
         }

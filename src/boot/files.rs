@@ -187,6 +187,24 @@ impl Tree {
         Ok(names)
     }
 
+    /// Everything that is no directory in `dir` and down to `depth` levels below, each by its path, links not followed.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn below(&self, dir: &str, depth: u32) -> io::Result<Vec<(String, At, Stat)>> {
+        let mut found = Vec::new();
+        for name in self.list(dir)? {
+            let path = format!("{dir}/{name}");
+            let at = self.place(&path);
+            match self.stat_at(&at)? {
+                Some(stat) if stat.kind != Kind::Dir => found.push((path, at, stat)),
+                Some(_) if depth > 0 => found.extend(self.below(&path, depth - 1)?),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
     fn link_at(&self, at: &At) -> io::Result<String> {
         let (dir, name) = at.split();
         let dir = open_dir(self.root(at.volume), dir.as_bytes())?;

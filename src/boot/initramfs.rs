@@ -4,7 +4,7 @@
 //! the image's inode, size and times and the identifiers are the same.
 
 use super::files::{At, Tree};
-use crate::identity::{IdentityMap, Kind};
+use crate::identity::IdentityMap;
 use crate::layer::initramfs::{self, Initramfs, Override};
 use crate::retarget;
 use crate::sys::stat::{Kind as FileKind, Stat};
@@ -15,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Where images lie, in the system's own words, and how deep below.
-const PLACES: [(&str, u32); 3] = [("/boot", 3), ("/efi", 3), ("/boot/efi", 3)];
+const PLACES: [(&str, u32); 3] = [("/boot", 2), ("/efi", 2), ("/boot/efi", 2)];
 /// What their names begin with.
 const NAMES: [&str; 2] = ["initrd", "initramfs"];
 
@@ -130,8 +130,10 @@ impl Images<'_> {
 
 /// What no file behind the image can mend, a line each.
 pub(super) fn unfit(image: &Initramfs<'_>, map: &IdentityMap, drivers: &[String]) -> Vec<String> {
-    let names = image.paths().into_iter().map(String::from_utf8_lossy);
-    let names = names.filter(|name| names_primary(name, map));
+    // As the audit looks at them.
+    let spellings = retarget::Spellings::of(map);
+    let names = image.paths().into_iter().filter(|name| !spellings.find_bytes(name).is_empty());
+    let names = names.map(String::from_utf8_lossy);
     let names = names.map(|name| format!("it names the primary in a file's name ({name})"));
     let missing = drivers.iter().filter(|driver| !image.has_driver(driver));
     let missing = missing.map(|driver| format!("it lacks the driver {driver} that the mirror's disk needs"));
@@ -149,45 +151,19 @@ pub(super) fn overrides(image: &Initramfs<'_>, map: &IdentityMap) -> Vec<Overrid
     image.files().into_iter().filter_map(rewritten).collect()
 }
 
-/// Whether a file's name carries an identifier of the primary, in whatever escapes.
-fn names_primary(name: &str, map: &IdentityMap) -> bool {
-    let whole = [Kind::Uuid, Kind::GroupUuid, Kind::VolumeUuid, Kind::PhysicalUuid];
-    let carried = |pair: &crate::identity::Pair| match pair.kind {
-        kind if whole.contains(&kind) => name.contains(&pair.primary),
-        Kind::Volume => {
-            let mapper = pair.primary.replace('-', "--").replacen('/', "-", 1);
-            [format!("mapper\\x2f{mapper}"), format!("mapper-{}", mapper.replace('-', "\\x2d"))]
-                .iter()
-                .any(|spelled| name.contains(spelled.as_str()))
-        }
-        _ => false,
-    };
-    map.pairs.iter().any(carried)
-}
-
 /// Every image: regular files by name, links passed over, for what they lead to is found itself.
-pub fn images_of(tree: &Tree) -> io::Result<Vec<(String, At, Stat)>> {
+fn images_of(tree: &Tree) -> io::Result<Vec<(String, At, Stat)>> {
     let mut found = BTreeMap::new();
     for (place, depth) in PLACES {
-        below(tree, place, depth, &mut found)?;
+        let images = tree.below(place, depth)?.into_iter().filter(|(path, _, stat)| is_image(path, stat));
+        found.extend(images.map(|(path, at, stat)| (path, (at, stat))));
     }
     Ok(found.into_iter().map(|(path, (at, stat))| (path, at, stat)).collect())
 }
 
-fn below(tree: &Tree, dir: &str, depth: u32, found: &mut BTreeMap<String, (At, Stat)>) -> io::Result<()> {
-    for name in tree.list(dir)? {
-        let path = format!("{}/{name}", dir.trim_end_matches('/'));
-        let at = tree.place(&path);
-        let Some(stat) = tree.stat_at(&at)? else { continue };
-        match stat.kind {
-            FileKind::Dir if depth > 1 => below(tree, &path, depth - 1, found)?,
-            FileKind::File if NAMES.iter().any(|start| name.starts_with(start)) => {
-                found.insert(path, (at, stat));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+fn is_image(path: &str, stat: &Stat) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    stat.kind == FileKind::File && NAMES.iter().any(|start| name.starts_with(start))
 }
 
 /// What changes with every change of a file: its inode, size and times.

@@ -39,7 +39,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The map, below /.diskmirror of the mirror's root.
-pub const IDENTITY_FILE: &str = "identity.json";
+const IDENTITY_FILE: &str = "identity.json";
 /// What was last done for the boot, likewise.
 const STATE_FILE: &str = "boot.json";
 
@@ -62,16 +62,16 @@ pub struct Preparation {
 
 /// What was last done for the boot, kept with the mirror.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BootState {
+struct BootState {
     /// By grub-install.
     #[serde(default)]
-    pub bios: Installed,
+    bios: Installed,
     /// By the audit.
     #[serde(default)]
-    pub audited: String,
+    audited: String,
     /// The initramfs images that were rebuilt, by path.
     #[serde(default)]
-    pub rebuilt: BTreeMap<String, Rebuilt>,
+    rebuilt: BTreeMap<String, Rebuilt>,
 }
 
 /// What a preparation is made from.
@@ -270,9 +270,7 @@ impl Preparation {
         }
         if now != before { keep_state(mirror, now) } else { Ok(()) }
     }
-}
 
-impl Preparation {
     /// What on the refreshed mirror still needs the primary, or is missing. Looked for only if anything that a boot uses has
     /// changed since nothing was found.
     ///
@@ -295,15 +293,12 @@ impl Preparation {
 }
 
 /// What was last done for the boot; nothing where that cannot be read.
-pub fn state(mirror: &Tree) -> BootState {
+fn state(mirror: &Tree) -> BootState {
     let text = kept::read(mirror.root(0), STATE_FILE).ok().flatten().unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_default()
 }
 
 /// Keeps what was done for the boot.
-///
-/// # Errors
-/// The system's.
-pub fn keep_state(mirror: &Tree, state: &BootState) -> Result<()> {
+fn keep_state(mirror: &Tree, state: &BootState) -> Result<()> {
     kept::write(mirror.root(0), STATE_FILE, &serde_json::to_string(state)?)
 }

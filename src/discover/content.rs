@@ -57,9 +57,8 @@ impl<'a> Place<'a> {
     }
 
     fn partition(device: &'a BlockDevice, table: &Table, partition: &Partition) -> Self {
-        let by_number = || format!("{}-{:02x}", table.id.trim_start_matches("0x"), partition.number);
         Place {
-            part_uuid: Some(partition.uuid.clone().unwrap_or_else(by_number)),
+            part_uuid: Some(table.part_uuid(partition)),
             part_label: partition.name.clone(),
             ..Place::bare(device)
         }

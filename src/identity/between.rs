@@ -5,7 +5,7 @@
 
 use super::disk_name::best_disk_name;
 use super::map::{IdentityMap, Kind, Pair};
-use crate::layout::{Content, FsKind, Layout, LogicalVolume, Luks, Partition, Table, TableKind, VolumeGroup};
+use crate::layout::{Content, FsKind, Layout, LogicalVolume, Luks, Table, VolumeGroup};
 
 /// A link below /dev, such as `/dev/disk/by-id/ata-…-part1`, and the node it leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,20 +41,6 @@ impl IdentityMap {
         pairs.sort();
         pairs.dedup();
         Ok(IdentityMap { pairs })
-    }
-}
-
-/// The spelling of blkid's PTUUID: small letters, no `0x`.
-fn table_id(table: &Table) -> String {
-    table.id.trim_start_matches("0x").to_lowercase()
-}
-
-/// What `PARTUUID=` names: a GPT's GUID, or an MBR's signature and the number in two hexadecimal digits (the
-/// kernel's block/partitions/msdos.c).
-fn part_uuid(table: &Table, partition: &Partition) -> String {
-    match (table.kind, &partition.uuid) {
-        (TableKind::Gpt, Some(uuid)) => uuid.to_lowercase(),
-        _ => format!("{}-{:02x}", table_id(table), partition.number),
     }
 }
 
@@ -111,14 +97,14 @@ impl Walk<'_> {
         if old.kind != new.kind {
             return Err(Mismatch(format!("{mirror} has another kind of partition table than the primary")));
         }
-        self.pair(Kind::Table, &table_id(old), &table_id(new));
+        self.pair(Kind::Table, &old.pt_uuid(), &new.pt_uuid());
         for partition in &old.partitions {
             let Some(twin) = new.partitions.iter().find(|p| p.number == partition.number) else {
                 let text =
                     format!("{mirror} has no partition {} as {} is one", partition.number, partition.path);
                 return Err(Mismatch(text));
             };
-            let (from, to) = (part_uuid(old, partition), part_uuid(new, twin));
+            let (from, to) = (old.part_uuid(partition), new.part_uuid(twin));
             self.pair(Kind::Partition, &from, &to);
             self.label(Kind::PartitionName, partition.name.as_ref(), twin.name.as_ref());
             let name = device(&twin.content, &format!("PARTUUID={to}"));

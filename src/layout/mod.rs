@@ -130,6 +130,22 @@ pub struct Table {
     pub partitions: Vec<Partition>,
 }
 
+impl Table {
+    /// Its identifier as blkid's PTUUID has it: small letters, no `0x`.
+    pub fn pt_uuid(&self) -> String {
+        self.id.trim_start_matches("0x").to_lowercase()
+    }
+
+    /// What `PARTUUID=` names: a GPT's GUID, or an MBR's signature and the number in two hexadecimal digits (the kernel's
+    /// block/partitions/msdos.c).
+    pub fn part_uuid(&self, partition: &Partition) -> String {
+        match (self.kind, &partition.uuid) {
+            (TableKind::Gpt, Some(uuid)) => uuid.to_lowercase(),
+            _ => format!("{}-{:02x}", self.pt_uuid(), partition.number),
+        }
+    }
+}
+
 /// The two kinds of partition table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

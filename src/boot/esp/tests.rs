@@ -58,7 +58,7 @@ fn layout(path: &str, mount: Option<&str>) -> Layout {
         path: disk.partition_path(1),
         start: Bytes(1 << 20),
         size: Bytes(1 << 29),
-        type_id: ESP_TYPES[0].to_uppercase(),
+        type_id: "C12A7328-F81F-11D2-BA4B-00A0C93EC93B".into(),
         uuid: Some("0c0c0c0c-0000-4000-8000-000000000001".into()),
         name: None,
         attributes: None,
