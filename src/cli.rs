@@ -240,6 +240,10 @@ pub struct SyncArgs {
     /// End with one JSON object on stdout.
     #[arg(long)]
     pub json: bool,
+    /// Keep SRC's metadata of this sync in FILE (and FILE.delta): what has not changed by the next one costs one look at
+    /// SRC, and none at DST. Nobody else may write to DST meanwhile. FILE lies outside of both.
+    #[arg(long, value_name = "FILE")]
+    pub catalog: Option<PathBuf>,
     /// Leave what matches out, on both sides. `/tmp/*` is anchored at SRC; `*.o` matches anywhere;
     /// `*` does not match a slash, `**` does.
     #[arg(long, value_name = "GLOB")]

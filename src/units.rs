@@ -150,6 +150,36 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
+/// How often something is done, in seconds: written as a number with `s`, `m`, `h`, `d` or `w`. 0 is every time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Every(pub u64);
+
+const SPANS: [(u64, char); 5] = [(604_800, 'w'), (86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
+
+impl std::str::FromStr for Every {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("{text:?} is no span of time: a number with s, m, h, d or w, as \"12h\" or \"1d\"");
+        if text == "0" {
+            return Ok(Every(0));
+        }
+        let span = SPANS.iter().find(|(_, unit)| text.ends_with(*unit)).ok_or_else(wrong)?;
+        let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+        number.checked_mul(span.0).map(Every).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for Every {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match SPANS.iter().find(|(secs, _)| self.0 > 0 && self.0.is_multiple_of(*secs)) {
+            Some((secs, unit)) => write!(f, "{}{unit}", self.0 / secs),
+            None => f.write_str("0"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,5 +211,18 @@ mod tests {
     fn rounding_keeps_to_the_unit() {
         assert_eq!(Bytes(MIB + 1).round_up(MIB), Bytes(2 * MIB));
         assert_eq!(Bytes(2 * MIB - 1).round_down(MIB), Bytes(MIB));
+    }
+
+    #[test]
+    fn a_span_of_time_is_read_as_it_is_written() {
+        for (text, secs) in
+            [("0", 0), ("90s", 90), ("15m", 900), ("6h", 21_600), ("1d", 86_400), ("2w", 1_209_600)]
+        {
+            assert_eq!(text.parse(), Ok(Every(secs)));
+            assert_eq!(Every(secs).to_string(), text);
+        }
+        for text in ["", "d", "1", "1.5h", "-1d", "1 d", "daily", "99999999999999999w"] {
+            assert!(text.parse::<Every>().is_err(), "{text}");
+        }
     }
 }

@@ -7,11 +7,14 @@ use crate::record::VolumeRecord;
 use crate::refusal::{Failure, Refusal};
 use crate::render;
 use crate::sys::dir::{is_within, open_root, read_names};
-use crate::tree::{self, Counts, Error, Excludes, Leftover, Options, View};
+use crate::sys::stat::stat_fd;
+use crate::tree::{self, Counts, Error, Excludes, Leftover, Options, RelPath, Remembered, View};
 use anyhow::Context;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+const NOTHING_WRITTEN: &str = "nothing was written";
 
 /// Makes the content of DST that of SRC.
 ///
@@ -20,11 +23,18 @@ use std::time::{Duration, Instant};
 pub fn run(args: &SyncArgs, monitor: &dyn Monitor) -> anyhow::Result<Exit> {
     let begun = Instant::now();
     let (source, mirror) = enter(&args.source, &args.destination)?;
-    let options = options(args, &mirror)?;
+    let mut options = options(args, &mirror)?;
+    let catalog = args.catalog.as_deref().map(|path| beside(path, &source, &mirror)).transpose()?;
+    if let Some(path) = &catalog {
+        remember(path, args, &mut options, &source, &mirror, monitor)?;
+    }
     let counts = if args.dry_run {
         dry_run(args, &source, &mirror, &options, monitor).context("comparing; nothing was written")?
     } else {
-        make_equal(&source, &mirror, &options, monitor).map_err(|error| failure(args, &error))?
+        let counts =
+            make_equal(&source, &mirror, &options, monitor).map_err(|error| failure(args, &error))?;
+        keep_memory(&options, &source, &mirror, monitor);
+        counts
     };
     if args.json || !args.dry_run {
         tell(&counts, begun.elapsed(), args.json)?;
@@ -108,13 +118,75 @@ fn make_equal(
 ) -> Result<Counts, Error> {
     let empty = |view: &View| read_names(view.root()).0.is_empty();
     if empty(mirror) && !empty(source) {
+        tree::begin_writing(options).map_err(cannot_remember)?;
         return tree::stream(source, mirror, options, monitor);
     }
     let changes = tree::scan(source, mirror, options, monitor)?;
+    if !changes.is_empty() {
+        tree::begin_writing(options).map_err(cannot_remember)?;
+    }
     let mut counts = tree::apply_additions(&changes, source, mirror, options, monitor)?;
     counts += tree::apply_deletions(&changes, source, mirror, options, monitor)?;
     counts += changes.into_counts();
     Ok(counts)
+}
+
+fn cannot_remember(error: io::Error) -> Error {
+    Error::Io { doing: "writing the catalog of", path: RelPath::root(), error }
+}
+
+/// The catalog's path, after proving that it is in neither tree.
+fn beside(path: &Path, source: &View, mirror: &View) -> anyhow::Result<PathBuf> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let refuse = |why: String| {
+        Refusal::new(format!("refusing to sync: {} cannot be the catalog", path.display()), NOTHING_WRITTEN)
+            .why(why)
+            .remedy("name a file in a directory that exists, outside of SRC and DST")
+    };
+    let opened = open_root(dir).map_err(|error| refuse(format!("{}: {error}", dir.display())))?;
+    for view in [source, mirror] {
+        if is_within(&opened, view.root())? {
+            return Err(refuse("it would lie in one of the two trees".into()).into());
+        }
+    }
+    if path.is_dir() {
+        return Err(refuse("it is a directory".into()).into());
+    }
+    Ok(path.to_owned())
+}
+
+/// Opens the catalog; one that cannot be read costs a full comparison.
+fn remember(
+    path: &Path,
+    args: &SyncArgs,
+    options: &mut Options,
+    source: &View,
+    mirror: &View,
+    monitor: &dyn Monitor,
+) -> anyhow::Result<()> {
+    let state = root_state(mirror)?;
+    let remembered =
+        Remembered { path, state: &state, settled: true, record: !args.dry_run, whole_every_secs: None };
+    match tree::remember(options, source, mirror, &remembered) {
+        Ok(note) => note.iter().for_each(|note| monitor.note(note)),
+        Err(error) => monitor.note(&format!("no catalog is used: {}: {error}", path.display())),
+    }
+    Ok(())
+}
+
+/// Keeps what was found for the next sync; a catalog that cannot be written costs a full comparison then.
+fn keep_memory(options: &Options, source: &View, mirror: &View, monitor: &dyn Monitor) {
+    let kept = root_state(mirror).and_then(|state| tree::commit_memory(options, source, mirror, &state));
+    match kept {
+        Ok(note) => note.iter().for_each(|note| monitor.note(note)),
+        Err(error) => monitor.note(&format!("the catalog cannot be written: {error}")),
+    }
+}
+
+/// What every sync that writes, and whoever else changes DST at its root, changes: the root's own ctime.
+fn root_state(mirror: &View) -> io::Result<String> {
+    let ctime = stat_fd(mirror.root())?.ctime;
+    Ok(format!("{}.{:09}", ctime.secs, ctime.nanos))
 }
 
 fn failure(args: &SyncArgs, error: &Error) -> Failure {

@@ -8,6 +8,7 @@ mod write;
 
 use crate::layout::FsKind;
 use crate::refusal::Refusal;
+use crate::units::Every;
 use file::{Complaint, pointed_at, read_trusted};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -70,6 +71,18 @@ pub struct Mirror {
     /// What is left out besides the defaults.
     #[serde(default, rename = "exclude")]
     pub excludes: Vec<String>,
+    /// How often a run looks at both sides whole, whatever its catalog says.
+    #[serde(default = "daily", deserialize_with = "every")]
+    pub full_every: Every,
+}
+
+/// How often, if nobody says otherwise.
+pub fn daily() -> Every {
+    Every(24 * 60 * 60)
+}
+
+fn every<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Every, D::Error> {
+    String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
 }
 
 /// What a disk is recognised by. All that is named must agree.
@@ -309,6 +322,7 @@ impl Mirror {
             volume_groups: Vec::new(),
             volumes: self.volumes.iter().map(turned).collect(),
             excludes: self.excludes.clone(),
+            full_every: self.full_every,
         }
     }
 
@@ -374,6 +388,7 @@ mod tests {
                     volume("/boot", FsKind::Ext3, "a2", "b2"),
                 ],
                 excludes: vec!["/srv/\"odd\"/*".into()],
+                full_every: Every(6 * 60 * 60),
             }],
         }
     }
@@ -426,6 +441,7 @@ mod tests {
             ("mount = \"/boot\"", "mount = \"/../boot\"", "not an absolute path"),
             ("name = \"mirror\"", "name = \"../x\"", "cannot be part of a path"),
             ("key_file = \"/etc/diskmirror/keys/aa.key\"", "", "missing field `key_file`"),
+            ("full_every = \"6h\"", "full_every = \"daily\"", "no span of time"),
             ("unlock = \"crypttab\"", "unlock = \"crypttab\"\nkey_file = \"/k\"", "no meaning"),
         ] {
             let shown = complaint(from, to);

@@ -46,6 +46,12 @@ pub struct Mark {
     /// When the mirror was first seen to run as the server itself, likewise: what it holds may be newer than the primary.
     #[serde(default)]
     pub serving_since: Option<i64>,
+    /// The state of the mirror that a catalog has to be of to be believed; none if it has none.
+    #[serde(default)]
+    pub catalog: Option<String>,
+    /// When the run that wrote it began to look at the primary, in seconds since 1970.
+    #[serde(default)]
+    pub looked_at: Option<i64>,
 }
 
 /// What is known of the mirror's content before a run.
@@ -71,6 +77,8 @@ impl Mark {
             clean_at: None,
             dirty_since: None,
             serving_since: None,
+            catalog: None,
+            looked_at: None,
         }
     }
 

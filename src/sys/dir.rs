@@ -173,19 +173,55 @@ pub struct Named {
 /// The names in an open directory, in the directory's own order, without `.` and `..`; and the error that ended
 /// the reading early, if one did.
 pub fn read_names(dir: impl AsFd) -> (Vec<Named>, Option<io::Error>) {
-    let mut room: Vec<u8> = Vec::with_capacity(LISTING_BYTES);
-    let mut entries = RawDir::new(dir, room.spare_capacity_mut());
-    let mut names = Vec::new();
-    while let Some(entry) = entries.next() {
-        match entry {
-            Ok(entry) => match entry.file_name().to_bytes() {
-                b"." | b".." => {}
-                name => names.push(Named { name: name.into(), ino: entry.ino() }),
-            },
-            Err(error) => return (names, Some(error.into())),
+    let mut names = Names::default();
+    let error = names.read(dir);
+    (names.iter().map(|(ino, name)| Named { name: name.into(), ino }).collect(), error)
+}
+
+/// The names of one directory after another, in room that is used again.
+#[derive(Debug, Default)]
+pub struct Names {
+    room: Vec<u8>,
+    text: Vec<u8>,
+    /// Inode, and where the name stands.
+    entries: Vec<(u64, u32, u32)>,
+}
+
+impl Names {
+    /// Reads an open directory, in its own order, without `.` and `..`; gives back the error that ended it early.
+    pub fn read(&mut self, dir: impl AsFd) -> Option<io::Error> {
+        self.text.clear();
+        self.entries.clear();
+        self.room.reserve(LISTING_BYTES);
+        let mut entries = RawDir::new(dir, self.room.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            match entry {
+                Ok(entry) => match entry.file_name().to_bytes() {
+                    b"." | b".." => {}
+                    name => {
+                        self.entries.push((entry.ino(), self.text.len() as u32, name.len() as u32));
+                        self.text.extend(name);
+                    }
+                },
+                Err(error) => return Some(error.into()),
+            }
         }
+        None
     }
-    (names, None)
+    /// Sorts them by inode, then by name: the order of the disk.
+    pub fn sort(&mut self) {
+        let name = |at: &(u64, u32, u32)| &self.text[at.1 as usize..][..at.2 as usize];
+        self.entries.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| name(a).cmp(name(b))));
+    }
+    /// Inodes and names.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (u64, &[u8])> {
+        self.entries.iter().map(|(ino, at, length)| (*ino, &self.text[*at as usize..][..*length as usize]))
+    }
+    /// One of them.
+    pub fn name(&self, number: usize) -> &[u8] {
+        let (_, at, length) = self.entries[number];
+        &self.text[at as usize..][..length as usize]
+    }
 }
 
 /// Makes the directory `name` in `dir`; only its owner may enter it yet.

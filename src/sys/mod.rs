@@ -2,6 +2,7 @@
 //! and `unsafe` lives nowhere else.
 
 pub mod block;
+pub mod clock;
 pub mod command;
 pub mod dir;
 pub mod disk;
@@ -12,4 +13,5 @@ pub mod node;
 pub mod secret;
 pub mod signal;
 pub mod stat;
+pub mod volume;
 pub mod xattr;

@@ -3,7 +3,7 @@
 
 use super::change::{Action, Change};
 use super::fault::{Error, Fault, Sided};
-use super::links::LinkTo;
+use super::links::{LinkTo, Links};
 use super::make::{Made, make, open_source};
 use super::metadata::{Wanted, lock};
 use super::pass::Pass;
@@ -143,11 +143,11 @@ pub(super) fn finish_open_dir(pass: &Pass<'_>, source: &Handle, mirror: &Handle)
 }
 
 /// Gives names to inodes that are in place, and finishes the directories that gained them.
-pub(super) fn link_all(pass: &Pass<'_>, workspace: &Workspace, links: &[LinkTo]) -> Result<(), Error> {
+pub(super) fn link_all(pass: &Pass<'_>, workspace: &Workspace, links: &Links) -> Result<(), Error> {
     let mut touched = BTreeSet::new();
-    for one in links {
+    for one in links.iter() {
         pass.go_on()?;
-        let linked = link_one(pass, workspace, one);
+        let linked = link_one(pass, workspace, &one);
         if pass.enter(|| one.dir.join(&one.name), linked)?.is_some() {
             pass.count(|counts| counts.hardlinks += 1);
         }

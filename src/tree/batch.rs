@@ -157,7 +157,7 @@ fn make_dirs(
     let Some(mirror) = pass.enter(|| change.path.clone(), opened)? else { return Ok(()) };
     for one in change.changes.iter().filter(|one| is_dir_to_make(one)) {
         let made = make_dir(pass, workspace, path, &mirror, one);
-        pass.enter(|| change.path.join(&one.name), made)?;
+        pass.enter_made(change.path.join(&one.name), made)?;
     }
     Ok(())
 }

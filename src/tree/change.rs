@@ -81,6 +81,8 @@ pub struct Change {
     pub ino: u64,
     /// Size in bytes when it was listed.
     pub size: u64,
+    /// Where in the next catalog the hash of its content belongs; 0 is nowhere.
+    pub slot: u64,
     /// Its name in the directory.
     pub name: Box<[u8]>,
 }
@@ -117,6 +119,7 @@ impl DirChange {
             out.extend(change.aspects.0.to_le_bytes());
             out.extend(change.ino.to_le_bytes());
             out.extend(change.size.to_le_bytes());
+            out.extend(change.slot.to_le_bytes());
             put_bytes(out, &change.name);
         }
     }
@@ -140,6 +143,7 @@ fn decode_change(from: &mut &[u8]) -> Option<Change> {
         aspects: Aspects(u16::from_le_bytes(take(from)?)),
         ino: u64::from_le_bytes(take(from)?),
         size: u64::from_le_bytes(take(from)?),
+        slot: u64::from_le_bytes(take(from)?),
         name: take_bytes(from)?.into(),
     })
 }
@@ -185,6 +189,7 @@ mod tests {
             aspects: Aspects::CONTENT | Aspects::MTIME,
             ino: 1 << 40,
             size: 7,
+            slot: 9,
             name: (*name).into(),
         };
         DirChange {

@@ -1,18 +1,20 @@
 //! The comparison core's second half: one directory of both trees, entry by entry.
 
-use super::attrs::{compare, compare_stats};
+use super::attrs::compare;
+use super::catalog::{Head, Slots, path_hash};
 use super::change::{Action, Aspects, Change, DirChange};
-use super::content;
+use super::difference::Sides;
 use super::fault::{Error, Fault, Sided};
-use super::links::LinkName;
+use super::links::{LinkNames, MirrorInode, Needs};
 use super::listing::{Entry, Listing};
+use super::look::{Look, Looking, Memory, Room, Sheet, draft, key};
 use super::merge::{Pair, merge};
 use super::pass::{Pass, at_root};
 use super::relpath::RelPath;
 use super::tally::Tally;
-use super::wanted::{InDir, Want};
-use crate::sys::dir::{Handle, open_path, open_read, read_symlink};
 use crate::sys::stat::{Kind, Stat};
+use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 
 /// A directory to compare.
@@ -20,61 +22,78 @@ use std::sync::Arc;
 pub(super) struct Task {
     /// Its path on both sides.
     pub path: RelPath,
-    /// Whether the mirror has it already.
-    pub on_mirror: bool,
+    /// What is known of the mirror's.
+    pub known: Known,
+}
+
+/// What is known of the mirror's side of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// The mirror does not have it.
+    Nothing,
+    /// It has to be asked.
+    Mirror,
+    /// It is what the catalog says, if that says anything.
+    Catalog,
 }
 
 /// What the comparison of one directory found.
 #[derive(Default)]
 pub(super) struct Found {
     pub tally: Tally,
-    pub links: Vec<LinkName>,
+    pub links: LinkNames,
     pub below: Vec<Task>,
     pub changes: Vec<Change>,
     deferred: u64,
     lost: u64,
 }
 
-/// One directory's two sides while they are compared.
-struct Sides<'a> {
-    pass: &'a Pass<'a>,
-    path: Arc<RelPath>,
-    source: Handle,
-    mirror: Option<Handle>,
-    /// Whether the source's names are all known: else nothing may be deleted.
-    whole: bool,
-    /// Entries whose content shall not be the source's.
-    wanted: Option<&'a InDir>,
-    found: Found,
-}
-
 /// Compares one directory. A directory of the source that cannot be opened yields nothing: the mirror's is left as it is.
-pub(super) fn compare_dir(pass: &Pass<'_>, task: &Task) -> Result<Option<(DirChange, Found)>, Error> {
-    let opened = pass.source_dir(&task.path).on_source("opening directory");
+pub(super) fn compare_dir(
+    pass: &Pass<'_>,
+    task: &Task,
+    room: &mut Room,
+) -> Result<Option<(DirChange, Found)>, Error> {
+    let opened = pass.source_dir(&task.path).and_then(|source| Ok((source.stat()?, source)));
+    let opened = opened.on_source("opening directory");
     if opened.is_err() && task.path.is_root() {
         return Err(root_error(opened));
     }
-    let Some(source) = pass.enter(|| task.path.clone(), opened)? else {
-        let mut found = Found::default();
-        found.tally.unread(task.path.clone());
-        return Ok(Some((
-            DirChange { path: task.path.clone(), own: Aspects::NONE, changes: Vec::new() },
-            found,
-        )));
+    let Some((stat, source)) = pass.enter(|| task.path.clone(), opened)? else {
+        return Ok(Some(unread(&task.path)));
     };
-    let mirror = if task.on_mirror {
-        let opened = pass.mirror_dir(&task.path).on_mirror("opening the mirror's directory");
-        let Some(handle) = pass.enter(|| task.path.clone(), opened)? else { return Ok(None) };
-        Some(handle)
-    } else {
-        None
-    };
+    let memory = Memory::of(pass, task.known == Known::Catalog, &stat, &mut room.block);
+    let wanted = pass.options.wanted.in_dir(&task.path);
+    let look = Looking { pass, dir: &source.fd, path: &task.path, wanted }.look(&memory, &mut room.sheet);
     let path = Arc::new(task.path.clone());
-    let wanted = pass.options.wanted.in_dir(&path);
-    let mut sides = Sides { pass, path, source, mirror, whole: true, wanted, found: Found::default() };
-    sides.entries()?;
-    let own = sides.own()?;
-    sides.close(own)
+    let mut comparing =
+        Comparing { pass, path, whole: true, settled: true, audited: None, found: Found::default() };
+    if memory.holds(&look)
+        && let (Some(catalog), Some(block)) = (memory.catalog, &memory.block)
+    {
+        catalog.keep(block);
+        if memory.believes {
+            comparing.pass_by(&memory, &look);
+            return Ok(Some(comparing.close(Aspects::NONE)));
+        }
+    }
+    let mirror = match task.known {
+        Known::Nothing => None,
+        Known::Mirror | Known::Catalog => {
+            let opened = pass.mirror_dir(&task.path).on_mirror("opening the mirror's directory");
+            let Some(handle) = pass.enter(|| task.path.clone(), opened)? else { return Ok(None) };
+            Some(handle)
+        }
+    };
+    let sides = Sides { pass, source, mirror, wanted };
+    comparing.whole_dir(&memory, look, &sides, &stat, &mut room.sheet).map(Some)
+}
+
+/// A directory of the source of which nothing is known: nothing below it is deleted.
+fn unread(path: &RelPath) -> (DirChange, Found) {
+    let mut found = Found::default();
+    found.tally.unread(path.clone());
+    (DirChange { path: path.clone(), own: Aspects::NONE, changes: Vec::new() }, found)
 }
 
 /// In what the mirror's root directory itself differs: to be asked before a workspace is made in it, which gives it a
@@ -88,74 +107,170 @@ pub(super) fn root_aspects(pass: &Pass<'_>) -> Result<Aspects, Error> {
     compared.map_err(at_root("examining"))
 }
 
-fn root_error(opened: Result<Handle, Fault>) -> Error {
+fn root_error<T>(opened: Result<T, Fault>) -> Error {
     let error = match opened {
         Err(Fault::Source(_, error) | Fault::Mirror(_, error)) => error,
-        _ => std::io::ErrorKind::NotFound.into(),
+        _ => io::ErrorKind::NotFound.into(),
     };
     Error::Io { doing: "opening directory", path: RelPath::root(), error }
 }
 
-impl Sides<'_> {
+/// One directory while it is compared.
+struct Comparing<'a> {
+    pass: &'a Pass<'a>,
+    path: Arc<RelPath>,
+    /// Whether the names of both sides are all known: else nothing may be deleted.
+    whole: bool,
+    /// Whether the next run may believe what is recorded of it.
+    settled: bool,
+    /// Names that the catalog knows and the source does not have any more, where what it hid is an alarm.
+    audited: Option<BTreeSet<Box<[u8]>>>,
+    found: Found,
+}
+
+impl Comparing<'_> {
+    /// Both sides, entry by entry; then the directory itself; and what the next run shall know of it.
+    fn whole_dir(
+        mut self,
+        memory: &Memory<'_>,
+        mut look: Look,
+        sides: &Sides<'_>,
+        stat: &Stat,
+        sheet: &mut Sheet,
+    ) -> Result<(DirChange, Found), Error> {
+        let recorded = memory.catalog.filter(|_| !memory.holds(&look));
+        if recorded.is_some() {
+            draft(sheet, memory, &mut look.entries, sides.wanted);
+        }
+        if memory.audits {
+            self.audited = Some(look.gone.iter().cloned().collect());
+        }
+        self.pass_by(memory, &look);
+        self.entries(memory, look, sides)?;
+        let own = self.own(memory, sides, stat)?;
+        if let Some(catalog) = recorded {
+            let head = Head {
+                key: key(stat),
+                ctime: stat.ctime,
+                looked_at: catalog.looked_at(),
+                path_hash: path_hash(&self.path),
+                unsettled: !self.settled,
+                rows: 0,
+                files: 0,
+                length: 0,
+            };
+            self.give_slots(catalog.record(&sheet.draft, head, &mut sheet.bytes));
+        }
+        Ok(self.close(own))
+    }
     fn at(&self, name: &[u8]) -> RelPath {
         self.path.join(name)
     }
-    fn entries(&mut self) -> Result<(), Error> {
-        let excludes = &self.pass.options.excludes;
-        let source = self.entered(Listing::read(&self.source.fd, &self.path, excludes), Fault::Source)?;
-        let mirror = match &self.mirror {
-            Some(mirror) => self.entered(Listing::read(&mirror.fd, &self.path, excludes), Fault::Mirror)?,
-            None => Vec::new(),
-        };
-        self.found.tally.entries_scanned += source.len() as u64;
-        self.found.tally.mirror_entries += mirror.len() as u64;
-        for pair in merge(&source, &mirror) {
+    /// Counts what is proven, and goes on below it.
+    fn pass_by(&mut self, memory: &Memory<'_>, look: &Look) {
+        self.found.tally.entries_scanned += look.passed;
+        self.found.tally.mirror_entries += memory.mirror_entries().unwrap_or(0);
+        let below = look.proven_dirs.iter().map(|name| Task { path: self.at(name), known: Known::Catalog });
+        self.found.below = below.collect();
+        for (ino, name) in &look.proven_links {
+            self.found.links.add(&self.path, name, *ino, MirrorInode::Unseen, None);
+        }
+    }
+    fn entries(&mut self, memory: &Memory<'_>, look: Look, sides: &Sides<'_>) -> Result<(), Error> {
+        let Look { mut entries, gone, unread, vanished, cut_short, .. } = look;
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        self.found.tally.entries_scanned += entries.len() as u64;
+        self.enter(
+            Listing { entries: Vec::new(), vanished, unread, cut_short, left_out: false },
+            Fault::Source,
+        )?;
+        let mirror = self.mirror_entries(memory, &entries, &gone, sides)?;
+        for pair in merge(&entries, &mirror) {
             self.pass.go_on()?;
             match pair {
-                Pair::New(new) => self.new_entry(new, None, Aspects::ABSENT),
+                Pair::New(new) => self.only_on_source(new)?,
                 Pair::Gone(gone) => self.gone(gone)?,
-                Pair::Both(a, b) => self.both(a, b)?,
+                Pair::Both(a, b) => self.both(sides, a, b)?,
             }
         }
         Ok(())
     }
+    /// The mirror's entries: all, or those that the catalog does not prove.
+    fn mirror_entries(
+        &mut self,
+        memory: &Memory<'_>,
+        entries: &[Entry],
+        gone: &[Box<[u8]>],
+        sides: &Sides<'_>,
+    ) -> Result<Vec<Entry>, Error> {
+        let Some(mirror) = &sides.mirror else { return Ok(Vec::new()) };
+        if memory.believes {
+            let names: BTreeSet<&[u8]> =
+                entries.iter().map(|entry| &*entry.name).chain(gone.iter().map(|name| &**name)).collect();
+            let listing = Listing::of_names(&mirror.fd, names.into_iter());
+            return self.enter(Listing { vanished: 0, ..listing }, Fault::Mirror);
+        }
+        let listing = Listing::read(&mirror.fd, &self.path, &self.pass.options.excludes);
+        self.found.tally.mirror_entries += listing.entries.len() as u64;
+        self.enter(listing, Fault::Mirror)
+    }
     /// Counts what a listing could not read, and gives its entries.
-    fn entered(
+    fn enter(
         &mut self,
         listing: Listing,
-        side: fn(&'static str, std::io::Error) -> Fault,
+        side: fn(&'static str, io::Error) -> Fault,
     ) -> Result<Vec<Entry>, Error> {
         for (name, error) in listing.unread {
-            self.pass.fault(self.at(&name), side("examining", error))?;
+            self.fault(&name, side("examining", error))?;
         }
         self.pass.count(|counts| counts.vanished += listing.vanished);
         if let Some(error) = listing.cut_short {
             self.whole = false;
+            self.pass.forget(&self.path);
             self.found.tally.unread((*self.path).clone());
             self.pass.fault((*self.path).clone(), side("reading directory", error))?;
         }
         Ok(listing.entries)
     }
-    fn both(&mut self, source: &Entry, mirror: &Entry) -> Result<(), Error> {
+    fn fault(&mut self, name: &[u8], fault: Fault) -> Result<(), Error> {
+        self.settled = false;
+        self.pass.fault(self.at(name), fault)
+    }
+    /// Says that the mirror is not what the catalog says, if that was to be found out.
+    fn alarm_if(&mut self, hidden: bool, name: &[u8]) -> Result<(), Error> {
+        if hidden && self.audited.is_some() { self.fault(name, Fault::Hidden) } else { Ok(()) }
+    }
+    fn both(&mut self, sides: &Sides<'_>, source: &Entry, mirror: &Entry) -> Result<(), Error> {
         let (Some(a), Some(b)) = (&source.stat, &mirror.stat) else { return Ok(()) };
         if a.kind != b.kind {
+            self.alarm_if(source.proven, &source.name)?;
             return self.other_type(source, mirror, b);
         }
         if a.kind == Kind::Dir {
             if self.pass.source.holds(a) && self.pass.mirror.holds(b) {
-                self.found.below.push(Task { path: self.at(&source.name), on_mirror: true });
+                let known = if source.proven { Known::Catalog } else { Known::Mirror };
+                self.found.below.push(Task { path: self.at(&source.name), known });
             }
             return Ok(());
         }
-        let compared = self.aspects(&source.name, a, b);
-        let Some(aspects) = self.pass.enter(|| self.path.join(&source.name), compared)? else {
-            return Ok(());
+        let aspects = match sides.aspects(source, a, b) {
+            Ok(aspects) => aspects,
+            Err(fault) => return self.fault(&source.name, fault),
         };
+        self.alarm_if(source.proven && !aspects.is_empty(), &source.name)?;
+        let size = self.pass.size(&self.path, &source.name, a);
         if a.nlink > 1 || b.nlink > 1 {
-            self.found.links.push(self.link_name(source, a, Some(b), aspects));
+            let needs = Needs { kind: a.kind, size, over: Some(b.kind), aspects, slot: source.slot };
+            let needs = (!aspects.is_empty()).then_some(needs);
+            self.found.links.add(&self.path, &source.name, a.ino, MirrorInode::Is(b.ino), needs);
         } else if !aspects.is_empty() {
-            self.change(source, a, Some(b.kind), aspects);
+            self.change(source, a, size, Some(b.kind), aspects);
         }
+        Ok(())
+    }
+    fn only_on_source(&mut self, source: &Entry) -> Result<(), Error> {
+        self.alarm_if(source.proven, &source.name)?;
+        self.new_entry(source, None, Aspects::ABSENT);
         Ok(())
     }
     fn other_type(&mut self, source: &Entry, mirror: &Entry, b: &Stat) -> Result<(), Error> {
@@ -163,46 +278,40 @@ impl Sides<'_> {
             let mut lost = Tally::default();
             let below = super::subtree::survey(self.pass, &self.at(&mirror.name), &mut lost)?;
             if below.left_out {
-                let kept = std::io::Error::other("something that is left out stands in its place");
-                return self.pass.fault(self.at(&mirror.name), Fault::Mirror("replacing directory", kept));
+                let kept = io::Error::other("something that is left out stands in its place");
+                return self.fault(&mirror.name, Fault::Mirror("replacing directory", kept));
             }
             lost.loses(self.at(&mirror.name), below.entries);
             self.found.tally.merge(lost);
         }
-        self.new_entry(source, Some(b), Aspects::CONTENT);
+        self.new_entry(source, Some(b.kind), Aspects::CONTENT);
         Ok(())
     }
     /// An entry that must be made, in place of `over`.
-    fn new_entry(&mut self, source: &Entry, over: Option<&Stat>, aspects: Aspects) {
+    fn new_entry(&mut self, source: &Entry, over: Option<Kind>, aspects: Aspects) {
         let Some(stat) = &source.stat else { return };
+        let size = self.pass.size(&self.path, &source.name, stat);
         if stat.kind == Kind::Dir {
             if self.pass.source.holds(stat) {
-                self.found.below.push(Task { path: self.at(&source.name), on_mirror: false });
+                self.found.below.push(Task { path: self.at(&source.name), known: Known::Nothing });
             }
         } else if stat.nlink > 1 {
-            let name = self.link_name(source, stat, over, aspects);
-            return self.found.links.push(name);
+            let needs = Needs { kind: stat.kind, size, over, aspects, slot: source.slot };
+            return self.found.links.add(
+                &self.path,
+                &source.name,
+                stat.ino,
+                MirrorInode::Absent,
+                Some(needs),
+            );
         }
-        self.change(source, stat, over.map(|stat| stat.kind), aspects);
+        self.change(source, stat, size, over, aspects);
     }
-    fn change(&mut self, source: &Entry, stat: &Stat, over: Option<Kind>, aspects: Aspects) {
+    fn change(&mut self, source: &Entry, stat: &Stat, size: u64, over: Option<Kind>, aspects: Aspects) {
         let action = if aspects.needs_making() { Action::Make } else { Action::Adjust };
-        let size = self.size(&source.name, stat);
         tally(&mut self.found.tally, action, size);
-        let (kind, ino, name) = (stat.kind, stat.ino, source.name.clone());
-        self.found.changes.push(Change { action, kind, over, aspects, ino, size, name });
-    }
-    fn link_name(&self, source: &Entry, a: &Stat, b: Option<&Stat>, aspects: Aspects) -> LinkName {
-        LinkName {
-            dir: self.path.clone(),
-            name: source.name.clone(),
-            kind: a.kind,
-            ino: a.ino,
-            size: self.size(&source.name, a),
-            mirror_ino: b.filter(|b| b.kind == a.kind).map(|b| b.ino),
-            over: b.map(|b| b.kind),
-            aspects,
-        }
+        let (kind, ino, slot, name) = (stat.kind, stat.ino, source.slot, source.name.clone());
+        self.found.changes.push(Change { action, kind, over, aspects, ino, size, slot, name });
     }
     fn gone(&mut self, mirror: &Entry) -> Result<(), Error> {
         let Some(stat) = mirror.stat.as_ref().filter(|stat| self.pass.mirror.holds(stat)) else {
@@ -227,85 +336,42 @@ impl Sides<'_> {
         if entries == 0 {
             return Ok(());
         }
+        let unknown = self.audited.as_ref().is_some_and(|gone| !gone.contains(&mirror.name));
+        self.alarm_if(unknown, &mirror.name)?;
         let (kind, name) = (stat.kind, mirror.name.clone());
         let (action, over, aspects) = (Action::Delete, None, Aspects::NONE);
-        self.found.changes.push(Change { action, kind, over, aspects, ino: entries, size: 0, name });
+        self.found.changes.push(Change { action, kind, over, aspects, ino: entries, size: 0, slot: 0, name });
         Ok(())
     }
-    /// The content that an entry shall have instead of the source's.
-    fn want(&self, name: &[u8]) -> Option<&Want> {
-        self.wanted?.get(name)
-    }
-    /// Bytes of content that an entry shall have.
-    fn size(&self, name: &[u8], stat: &Stat) -> u64 {
-        match stat.kind {
-            Kind::File => self.want(name).map_or(stat.size, Want::length),
-            _ => 0,
-        }
-    }
-    /// In what two entries of one type, not directories, differ.
-    fn aspects(&self, name: &[u8], a: &Stat, b: &Stat) -> Result<Aspects, Fault> {
-        let want = self.want(name).filter(|_| a.kind == Kind::File);
-        if want.is_some_and(|want| want.is_outdated(a.size)) {
-            return Err(Fault::Changing);
-        }
-        let quick = self.quick_aspects(name, a, b, want)?;
-        if quick.needs_making() {
-            return Ok(quick);
-        }
-        let Some(mirror) = &self.mirror else { return Ok(quick) };
-        let (source, mirror) = if a.kind == Kind::File {
-            (readable(&self.source, name).on_source("opening")?, readable(mirror, name).on_mirror("opening")?)
-        } else {
-            (
-                open_path(&self.source.fd, name).on_source("opening")?,
-                open_path(&mirror.fd, name).on_mirror("opening")?,
-            )
-        };
-        let copied = want.map_or(a.size, |want| want.source_bytes);
-        if a.kind == Kind::File && self.pass.options.suspects(b) && copied > 0 {
-            if source.path_only {
-                return Err(Fault::Source("reading", std::io::ErrorKind::PermissionDenied.into()));
-            }
-            if mirror.path_only || !content::equal(self.pass, &source.fd, &mirror.fd, copied)? {
-                return Ok(quick | Aspects::CONTENT);
-            }
-        }
-        if want.is_some_and(|want| mirror.path_only || !content::ends_as(&mirror.fd, want)) {
-            return Ok(quick | Aspects::CONTENT);
-        }
-        compare((&source, a), (&mirror, b), &self.pass.rules).on_source("reading attributes")
-    }
-    /// What can be told without opening anything.
-    fn quick_aspects(&self, name: &[u8], a: &Stat, b: &Stat, want: Option<&Want>) -> Result<Aspects, Fault> {
-        let stats = compare_stats(a, b, &self.pass.rules);
-        let size = want.map_or(a.size, Want::length);
-        // What is wanted whole is compared itself, whatever the times say.
-        let by_time = want.is_none_or(|want| want.source_bytes > 0);
-        let content = match a.kind {
-            Kind::File => size != b.size || by_time && a.mtime != b.mtime,
-            Kind::Block | Kind::Char => a.rdev != b.rdev,
-            Kind::Symlink => match &self.mirror {
-                Some(mirror) => {
-                    read_symlink(&self.source.fd, name).on_source("reading link")?
-                        != read_symlink(&mirror.fd, name).on_mirror("reading link")?
-                }
-                None => true,
-            },
-            Kind::Fifo | Kind::Socket | Kind::Dir => false,
-        };
-        Ok(stats | Aspects::CONTENT.when(content) | Aspects::SIZE.when(size != b.size))
-    }
     /// In what the directory itself differs.
-    fn own(&mut self) -> Result<Aspects, Error> {
-        let Some(mirror) = &self.mirror else { return Ok(Aspects::ABSENT) };
-        let compared = self.source.stat().on_source("examining").and_then(|a| {
-            let b = mirror.stat().on_mirror("examining")?;
-            compare((&self.source, &a), (mirror, &b), &self.pass.rules).on_source("reading attributes")
-        });
-        Ok(self.pass.enter(|| (*self.path).clone(), compared)?.unwrap_or(Aspects::NONE))
+    fn own(&mut self, memory: &Memory<'_>, sides: &Sides<'_>, stat: &Stat) -> Result<Aspects, Error> {
+        if sides.mirror.is_none() {
+            return Ok(Aspects::ABSENT);
+        }
+        if memory.own_proven && memory.believes {
+            return Ok(Aspects::NONE);
+        }
+        let aspects = match sides.own_aspects(stat) {
+            Ok(aspects) => aspects,
+            Err(fault) => {
+                self.settled = false;
+                self.pass.fault((*self.path).clone(), fault)?;
+                return Ok(Aspects::NONE);
+            }
+        };
+        // Its time is changed by whatever else keeps something of its own in it.
+        if memory.audits && memory.own_proven && aspects.0 & !Aspects::MTIME.0 != 0 {
+            self.pass.fault((*self.path).clone(), Fault::Hidden)?;
+        }
+        Ok(aspects)
     }
-    fn close(mut self, own: Aspects) -> Result<Option<(DirChange, Found)>, Error> {
+    /// Says where the hashes of this directory's files belong.
+    fn give_slots(&mut self, slots: Slots) {
+        let slot_of = |place: u64| slots.of(place.checked_sub(1));
+        self.found.changes.iter_mut().for_each(|change| change.slot = slot_of(change.slot));
+        self.found.links.set_slots(slot_of);
+    }
+    fn close(mut self, own: Aspects) -> (DirChange, Found) {
         let found = &mut self.found;
         if found.lost > 0 {
             found.tally.loses((*self.path).clone(), found.lost);
@@ -317,7 +383,7 @@ impl Sides<'_> {
         });
         self.pass.monitor.advance(found.tally.entries_scanned);
         let changes = std::mem::take(&mut found.changes);
-        Ok(Some((DirChange { path: (*self.path).clone(), own, changes }, self.found)))
+        (DirChange { path: (*self.path).clone(), own, changes }, self.found)
     }
 }
 
@@ -330,13 +396,5 @@ pub(super) fn tally(tally: &mut Tally, action: Action, size: u64) {
         }
         Action::Adjust => tally.to_adjust += 1,
         Action::Delete => {}
-    }
-}
-
-/// Opens a file for reading; for its metadata alone where it may not be read.
-fn readable(dir: &Handle, name: &[u8]) -> std::io::Result<Handle> {
-    match open_read(&dir.fd, name) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => open_path(&dir.fd, name),
-        other => other,
     }
 }

@@ -8,6 +8,9 @@ use std::ops::AddAssign;
 /// How many errors are kept by name; all are counted, and all were told to the monitor.
 const KEPT_ERRORS: usize = 1000;
 
+/// What is said of an entry of the mirror that was changed by somebody else, or by a failing disk.
+const HIDDEN: &str = "the mirror's had changed, although nobody should have written to it";
+
 /// What a scan saw and an application did.
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -48,6 +51,7 @@ impl Counts {
             }
             Fault::Stopped => return Err(Error::Stopped),
             Fault::Changing => ("copying", std::io::Error::other("it kept changing while it was copied")),
+            Fault::Hidden => ("comparing", std::io::Error::other(HIDDEN)),
             Fault::Source(doing, error) | Fault::Mirror(doing, error) => (doing, error),
         };
         if fatal {

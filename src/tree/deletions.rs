@@ -76,6 +76,7 @@ pub(super) fn delete(
     let absent = stat_at(&source.fd, &change.name).is_err_and(|error| error.kind() == ErrorKind::NotFound);
     if !absent {
         pass.count(|counts| counts.deferred += 1);
+        pass.unsettle(&path.join(&change.name));
         return Ok(());
     }
     if change.kind == Kind::Dir {

@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 pub struct Excludes {
     any: GlobSet,
     dirs: GlobSet,
+    text: String,
 }
 
 impl Excludes {
@@ -21,8 +22,11 @@ impl Excludes {
     /// The first pattern that is not one, and why.
     pub fn new<S: AsRef<str>>(patterns: impl IntoIterator<Item = S>) -> Result<Self, globset::Error> {
         let (mut any, mut dirs) = (GlobSetBuilder::new(), GlobSetBuilder::new());
+        let mut text = String::new();
         for pattern in patterns {
             let pattern = pattern.as_ref();
+            text += pattern;
+            text.push('\0');
             let (body, only_dirs) = pattern.strip_suffix('/').map_or((pattern, false), |body| (body, true));
             let whole = body.strip_prefix('/').map_or_else(|| format!("**/{body}"), str::to_owned);
             let glob = GlobBuilder::new(&whole).literal_separator(true).build()?;
@@ -32,7 +36,11 @@ impl Excludes {
                 any.add(glob)
             };
         }
-        Ok(Excludes { any: any.build()?, dirs: dirs.build()? })
+        Ok(Excludes { any: any.build()?, dirs: dirs.build()?, text })
+    }
+    /// The patterns, each with a NUL behind it.
+    pub fn text(&self) -> &str {
+        &self.text
     }
     /// Whether nothing is left out.
     pub fn is_empty(&self) -> bool {

@@ -40,6 +40,8 @@ pub(super) enum Fault {
     /// It was still being written at the third try; the mirror has what the last try read; or, where something
     /// else is wanted that was decided for what it was before, what the mirror had.
     Changing,
+    /// The catalog said that it had not changed, and the mirror's is another all the same.
+    Hidden,
     /// The work shall end.
     Stopped,
     /// The source could not be read: the mirror keeps its old copy.

@@ -18,7 +18,7 @@ impl Changes {
                 lines(&change?, out)?;
             }
         }
-        for link in &self.links {
+        for link in self.links.iter() {
             let (name, leader) = (link.dir.join(&link.name), link.leader_dir.join(&link.leader));
             writeln!(out, "hf{:9} {name} => {leader}", "+++++++++")?;
         }
@@ -85,6 +85,7 @@ mod tests {
             aspects,
             ino: 1,
             size: 2,
+            slot: 0,
             name,
         };
         let mut out = Vec::new();

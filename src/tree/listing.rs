@@ -18,6 +18,17 @@ pub(super) struct Entry {
     pub name: Box<[u8]>,
     /// Its metadata; `None` if they could not be read: such an entry is left as it is, on both sides.
     pub stat: Option<Stat>,
+    /// Whether the catalog proves that it is as it was when the mirror's was equal.
+    pub proven: bool,
+    /// Where in its directory's block the hash of its content belongs, counted from 1; 0 if it has none.
+    pub slot: u64,
+}
+
+impl Entry {
+    /// One of which the catalog says nothing.
+    pub fn new(name: &[u8], stat: Option<Stat>) -> Self {
+        Entry { name: name.into(), stat, proven: false, slot: 0 }
+    }
 }
 
 impl Keyed for Entry {
@@ -52,19 +63,29 @@ impl Listing {
             if path.is_root() && *named.name == *OWN {
                 continue;
             }
-            match stat_at(dir, &named.name) {
-                Ok(stat) if excludes.leaves_out(path, &named.name, stat.kind == Kind::Dir) => {
-                    listing.left_out = true
-                }
-                Ok(stat) => listing.entries.push(Entry { name: named.name, stat: Some(stat) }),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => listing.vanished += 1,
-                Err(error) => {
-                    listing.unread.push((named.name.clone(), error));
-                    listing.entries.push(Entry { name: named.name, stat: None });
-                }
-            }
+            listing
+                .add(dir, &named.name, |stat| excludes.leaves_out(path, &named.name, stat.kind == Kind::Dir));
         }
         listing.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         listing
+    }
+    /// Those of `names`, sorted, that the directory has.
+    pub fn of_names<'a>(dir: &OwnedFd, names: impl Iterator<Item = &'a [u8]>) -> Listing {
+        let mut listing = Listing::default();
+        for name in names {
+            listing.add(dir, name, |_| false);
+        }
+        listing
+    }
+    fn add(&mut self, dir: &OwnedFd, name: &[u8], leaves_out: impl Fn(&Stat) -> bool) {
+        match stat_at(dir, name) {
+            Ok(stat) if leaves_out(&stat) => self.left_out = true,
+            Ok(stat) => self.entries.push(Entry::new(name, Some(stat))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.vanished += 1,
+            Err(error) => {
+                self.unread.push((name.into(), error));
+                self.entries.push(Entry::new(name, None));
+            }
+        }
     }
 }

@@ -1,19 +1,20 @@
 //! One pass over a source and a mirror: the two views, what was asked for, and what is counted.
 
 use super::attrs::Rules;
+use super::catalog::Catalog;
 use super::counts::Counts;
 use super::excludes::Excludes;
 use super::fault::{Error, Fault};
 use super::relpath::RelPath;
 use super::view::View;
-use super::wanted::Wanted;
+use super::wanted::{Want, Wanted};
 use crate::monitor::Monitor;
 use crate::sys::signal::{progress_requested, stop_requested};
-use crate::sys::stat::{Stat, Timestamp};
+use crate::sys::stat::{Kind, Stat, Timestamp};
 use crate::sys::{dir, flags};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// How two trees are compared and made equal.
 #[derive(Debug, Clone)]
@@ -24,8 +25,14 @@ pub struct Options {
     pub wanted: Wanted,
     /// After a run that did not end: every mirror inode whose own ctime is not older is compared by content.
     pub suspect_since: Option<Timestamp>,
+    /// Every source entry whose ctime is not older is compared by content where all else is equal.
+    pub doubt_since: Option<Timestamp>,
     /// Compare the content of every file, whatever its size and time say.
     pub compare_content: bool,
+    /// Look at both sides of everything, whatever the catalog says: what it hid is an alarm.
+    pub compare_whole: bool,
+    /// What is known of the source as of the last run, and what this one finds.
+    pub catalog: Option<Arc<Catalog>>,
     /// Whether owners, trusted and security attributes and device nodes can be set.
     pub privileged: bool,
     /// Threads to work with; 0 is one for each processor, eight at most.
@@ -38,7 +45,10 @@ impl Default for Options {
             excludes: Excludes::default(),
             wanted: Wanted::default(),
             suspect_since: None,
+            doubt_since: None,
             compare_content: false,
+            compare_whole: false,
+            catalog: None,
             privileged: rustix::process::geteuid().is_root(),
             threads: 0,
         }
@@ -51,10 +61,6 @@ impl Options {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get().min(8)),
             n => n,
         }
-    }
-    /// Whether a file of the mirror may hold something else than its size and time say.
-    pub(super) fn suspects(&self, mirror: &Stat) -> bool {
-        self.compare_content || self.suspect_since.is_some_and(|since| mirror.ctime >= since)
     }
 }
 
@@ -75,11 +81,14 @@ impl<'a> Pass<'a> {
         options: &'a Options,
         monitor: &'a dyn Monitor,
     ) -> Result<Self, Error> {
-        let settable = |view: &View| flags::settable(view.root()).map_err(at_root("examining"));
-        let keeps_owners = |view: &View| flags::keeps_owners(view.root()).map_err(at_root("examining"));
-        let owners = keeps_owners(source)? && keeps_owners(mirror)?;
-        let rules = Rules::new(options.privileged, settable(source)?, settable(mirror)?, owners);
+        let rules = Self::rules(source, mirror, options.privileged).map_err(at_root("examining"))?;
         Ok(Pass { source, mirror, options, rules, monitor, counts: Mutex::default() })
+    }
+    /// What is carried over between two trees.
+    pub fn rules(source: &View, mirror: &View, privileged: bool) -> io::Result<Rules> {
+        let settable = |view: &View| flags::settable(view.root());
+        let owners = flags::keeps_owners(source.root())? && flags::keeps_owners(mirror.root())?;
+        Ok(Rules::new(privileged, settable(source)?, settable(mirror)?, owners))
     }
     /// Opens a directory of the source.
     pub fn source_dir(&self, path: &RelPath) -> io::Result<dir::Handle> {
@@ -102,12 +111,30 @@ impl<'a> Pass<'a> {
     pub fn go_on(&self) -> Result<(), Error> {
         if self.stopped() { Err(Error::Stopped) } else { Ok(()) }
     }
+    /// Whether two files may differ although size and time are the same. What has changed since the catalog was written is
+    /// looked at: a time can be set.
+    pub fn suspects(&self, proven: bool, source: &Stat, mirror: &Stat) -> bool {
+        let options = self.options;
+        let believed = options.catalog.as_ref().is_some_and(|catalog| catalog.is_believed());
+        let doubted = || believed || options.doubt_since.is_some_and(|since| source.ctime >= since);
+        options.compare_content
+            || options.suspect_since.is_some_and(|since| mirror.ctime >= since)
+            || !proven && doubted()
+    }
+    /// Bytes of content that an entry shall have.
+    pub fn size(&self, dir: &RelPath, name: &[u8], stat: &Stat) -> u64 {
+        match stat.kind {
+            Kind::File => self.options.wanted.of(dir, name).map_or(stat.size, Want::length),
+            _ => 0,
+        }
+    }
     /// Adds to what was counted.
     pub fn count(&self, add: impl FnOnce(&mut Counts)) {
         add(&mut self.counts.lock().expect("no thread panics while counting"));
     }
     /// Enters a fault; only one that ends the whole work comes back.
     pub fn fault(&self, path: RelPath, fault: Fault) -> Result<(), Error> {
+        self.unsettle(&path);
         self.counts.lock().expect("no thread panics while counting").enter(path, fault, self.monitor)
     }
     /// Enters the fault of a result, if it is one.
@@ -119,6 +146,28 @@ impl<'a> Pass<'a> {
         match result {
             Ok(value) => Ok(Some(value)),
             Err(fault) => self.fault(path(), fault).map(|()| None),
+        }
+    }
+    /// As `enter`, for a directory that was to be made: if it was not, nothing that the catalog says of it is to be believed.
+    pub fn enter_made(&self, path: RelPath, made: Result<(), Fault>) -> Result<Option<()>, Error> {
+        if made.is_err() {
+            self.forget(&path);
+        }
+        self.enter(|| path, made)
+    }
+    /// Notes that an entry, or something in it, was not brought to its end: the next run looks at both sides of it.
+    pub fn unsettle(&self, path: &RelPath) {
+        if let Some(catalog) = &self.options.catalog {
+            catalog.unsettle(path.clone());
+            if let Some((parent, _)) = path.split() {
+                catalog.unsettle(parent);
+            }
+        }
+    }
+    /// Notes that nothing is known of a directory of the mirror.
+    pub fn forget(&self, dir: &RelPath) {
+        if let Some(catalog) = &self.options.catalog {
+            catalog.forget(dir.clone());
         }
     }
     /// What was counted since the last call.

@@ -1,16 +1,18 @@
 //! Walks both trees, a few directories at a time, into a sink.
 
 use super::change::{Action, DirChange};
-use super::compare::{Found, Task, compare_dir, tally};
+use super::compare::{Found, Known, Task, compare_dir, tally};
 use super::counts::Counts;
 use super::fault::Error;
-use super::links::{LinkName, LinkTo, resolve};
+use super::links::{LinkNames, Links, Resolved, resolve};
+use super::look::Room;
 use super::pass::{Options, Pass, at_root};
 use super::relpath::RelPath;
 use super::spool::Spool;
 use super::tally::Tally;
 use super::view::View;
 use crate::monitor::{Monitor, Unit};
+use crate::sys::stat::stat_at;
 use std::sync::{Condvar, Mutex};
 
 /// Takes the changes as they are found, from several threads; a directory always before what is below it.
@@ -23,7 +25,7 @@ pub(super) trait ChangeSink: Sync {
 #[derive(Default)]
 pub(super) struct Walked {
     pub tally: Tally,
-    pub links: Vec<LinkName>,
+    pub links: LinkNames,
 }
 
 /// All that is to be done, as a value: nothing has been written yet.
@@ -31,7 +33,7 @@ pub(super) struct Walked {
 pub struct Changes {
     pub(super) additions: Mutex<Spool>,
     pub(super) deletions: Mutex<Spool>,
-    pub(super) links: Vec<LinkTo>,
+    pub(super) links: Links,
     pub(super) tally: Tally,
     pub(super) counts: Counts,
 }
@@ -99,10 +101,10 @@ pub fn scan(
     let pass = Pass::new(source, mirror, options, monitor)?;
     let sink = ToSpools { additions: Mutex::default(), deletions: Mutex::default() };
     monitor.begin("comparing", None, Unit::Entries);
-    let walked = walk(&pass, &sink, true);
+    let walked = walk(&pass, &sink);
     monitor.end();
     let Walked { tally: mut figures, links } = walked?;
-    let resolved = resolve(links);
+    let resolved = resolve_links(&pass, links);
     for leader in resolved.leaders {
         leader.changes.iter().for_each(|change| tally(&mut figures, change.action, change.size));
         sink.take(leader)?;
@@ -155,9 +157,17 @@ impl Queue {
     }
 }
 
-/// Compares all directories. `on_mirror`: whether the mirror's root is to be looked at.
-pub(super) fn walk(pass: &Pass<'_>, sink: &dyn ChangeSink, on_mirror: bool) -> Result<Walked, Error> {
-    let root = Task { path: RelPath::root(), on_mirror };
+/// Decides about names of inodes that have several, looking at the mirror where nobody has.
+pub(super) fn resolve_links(pass: &Pass<'_>, names: LinkNames) -> Resolved {
+    resolve(names, |dir, name| {
+        let dir = pass.mirror_dir(dir).ok()?;
+        Some(stat_at(&dir.fd, name).ok()?.ino)
+    })
+}
+
+/// Compares all directories.
+pub(super) fn walk(pass: &Pass<'_>, sink: &dyn ChangeSink) -> Result<Walked, Error> {
+    let root = Task { path: RelPath::root(), known: Known::Catalog };
     let state = QueueState { waiting: vec![root], at_work: 0, ended: None };
     let queue = Queue { state: Mutex::new(state), more: Condvar::new() };
     let walked = Mutex::new(Walked::default());
@@ -173,21 +183,27 @@ pub(super) fn walk(pass: &Pass<'_>, sink: &dyn ChangeSink, on_mirror: bool) -> R
 }
 
 fn work(pass: &Pass<'_>, sink: &dyn ChangeSink, queue: &Queue, walked: &Mutex<Walked>) {
-    let mut own = Walked::default();
+    let (mut own, mut room) = (Walked::default(), Room::default());
     while let Some(task) = queue.next() {
-        queue.done(one(pass, sink, &task, &mut own));
+        queue.done(one(pass, sink, &task, &mut room, &mut own));
     }
     let mut all = walked.lock().expect("no thread panics while walking");
     all.tally.merge(own.tally);
-    all.links.extend(own.links);
+    all.links.append(own.links);
 }
 
-fn one(pass: &Pass<'_>, sink: &dyn ChangeSink, task: &Task, walked: &mut Walked) -> Result<Vec<Task>, Error> {
+fn one(
+    pass: &Pass<'_>,
+    sink: &dyn ChangeSink,
+    task: &Task,
+    room: &mut Room,
+    walked: &mut Walked,
+) -> Result<Vec<Task>, Error> {
     pass.go_on()?;
-    let Some((change, found)) = compare_dir(pass, task)? else { return Ok(Vec::new()) };
+    let Some((change, found)) = compare_dir(pass, task, room)? else { return Ok(Vec::new()) };
     let Found { tally, links, below, .. } = found;
     sink.take(change)?;
     walked.tally.merge(tally);
-    walked.links.extend(links);
+    walked.links.append(links);
     Ok(below)
 }

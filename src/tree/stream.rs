@@ -9,9 +9,8 @@ use super::compare::root_aspects;
 use super::counts::Counts;
 use super::deletions::{delete, end};
 use super::fault::Error;
-use super::links::resolve;
 use super::pass::{Options, Pass};
-use super::scan::{ChangeSink, Walked, walk};
+use super::scan::{ChangeSink, Walked, resolve_links, walk};
 use super::view::View;
 use super::workspace::Workspace;
 use crate::monitor::{Monitor, Unit};
@@ -74,8 +73,8 @@ impl ChangeSink for Applier<'_> {
 
 impl Applier<'_> {
     fn all(&self) -> Result<(), Error> {
-        let Walked { links, .. } = walk(self.pass, self, true)?;
-        let resolved = resolve(links);
+        let Walked { links, .. } = walk(self.pass, self)?;
+        let resolved = resolve_links(self.pass, links);
         resolved.leaders.into_iter().try_for_each(|leader| self.take(leader))?;
         link_all(self.pass, self.workspace, &resolved.links)?;
         flush(self.pass.mirror)
@@ -93,7 +92,7 @@ impl Applier<'_> {
             Action::Delete => delete(pass, path, source, mirror, change),
             Action::Adjust => pass.enter(at, adjust(pass, source, mirror, change)).map(drop),
             Action::Make if change.kind == Kind::Dir => {
-                pass.enter(at, make_dir(pass, self.workspace, path, mirror, change)).map(drop)
+                pass.enter_made(at(), make_dir(pass, self.workspace, path, mirror, change)).map(drop)
             }
             Action::Make => match pass.enter(at, prepare(pass, self.workspace, path, source, change))? {
                 Some(pending) => put_all(pass, self.workspace, mirror, &[pending]),

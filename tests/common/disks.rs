@@ -162,6 +162,7 @@ impl Pair {
                 volume_groups: Vec::new(),
                 volumes: configured,
                 excludes: Vec::new(),
+                full_every: diskmirror::config::daily(),
             }],
         };
         let kinds = volumes.iter().map(|(_, kind)| *kind).collect();

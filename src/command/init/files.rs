@@ -95,6 +95,8 @@ fn fstab_line(volume: &NewVolume) -> (String, String) {
 fn configuration(place: &Place, plan: &Plan, survey: &Survey, old: Option<Config>) -> Config {
     let primary_id = survey.primary.table().map(|table| table.id.clone()).unwrap_or_default();
     let excludes = old.iter().flat_map(|c| &c.mirrors).flat_map(|m| m.excludes.clone()).collect();
+    let before = old.as_ref().and_then(|config| config.mirrors.first());
+    let full_every = before.map_or_else(config::daily, |mirror| mirror.full_every);
     let mirror = Mirror {
         name: MIRROR_NAME.into(),
         reversed: false,
@@ -104,6 +106,7 @@ fn configuration(place: &Place, plan: &Plan, survey: &Survey, old: Option<Config
         volume_groups: plan.volume_groups.clone(),
         volumes: plan.volumes.iter().map(volume).collect(),
         excludes,
+        full_every,
     };
     match old {
         Some(old) => Config { mirrors: vec![mirror], ..old },

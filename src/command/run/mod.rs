@@ -8,7 +8,7 @@ mod log;
 mod work;
 
 use crate::cli::RunArgs;
-use crate::config::{Config, Mirror, below};
+use crate::config::{Config, Mirror, Volume, below};
 use crate::exit_code::Exit;
 use crate::history::History;
 use crate::mirror::{self, Access, Checked, Opened};
@@ -84,6 +84,12 @@ fn recorded(job: &Job, record: &mut RunRecord, held: Lock) -> Result<()> {
     }
     history.begin(record)?;
     log::make(&job.log_file);
+    let catalogs = job.state_dir.join("catalog").join(&job.mirror.name);
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(catalogs)
+        .context("cannot make a place for catalogs")?;
     let outcome = refresh(job, record);
     conclude(job, record, outcome);
     history.finish(record)?;
@@ -147,7 +153,7 @@ fn refresh_opened(
 fn check(job: &Job, opened: &Opened<'_>) -> Result<Vec<Checked>> {
     let scratch = job.runtime_dir.join(&job.mirror.name).join("check");
     DirBuilder::new().recursive(true).mode(0o700).create(&scratch)?;
-    let one = |(volume, node): (&crate::config::Volume, &Path)| match job.args.dry_run {
+    let one = |(volume, node): (&Volume, &Path)| match job.args.dry_run {
         true => Ok(Checked::Sound),
         false => mirror::check(node, volume.kind, &scratch),
     };
@@ -236,6 +242,11 @@ impl<'a> Job<'a> {
     /// Seconds since 1970.
     fn now(&self) -> i64 {
         jiff::Timestamp::now().as_second()
+    }
+
+    /// The catalog of a file system.
+    fn catalog(&self, volume: &Volume) -> PathBuf {
+        self.state_dir.join("catalog").join(&self.mirror.name).join(&volume.mirror_uuid)
     }
 
     /// The command as it was given, without what changes from run to run.

@@ -11,11 +11,15 @@ use crate::refusal::{Failure, Refusal};
 use crate::sys::dir::sync_volume;
 use crate::sys::node::DeviceNumber;
 use crate::sys::stat::Timestamp;
-use crate::tree::{self, Changes, Counts, Options, TooManyDeletions, View, Wanted};
+use crate::tree::{self, Changes, Counts, Options, Remembered, TooManyDeletions, View, Wanted};
 use anyhow::{Context, Result};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// What was changed so shortly before a look may have been changed once more, unnoticed: two ticks of the coarsest file
+/// system, and the second that was cut off.
+const DOUBT_SECS: i64 = 3;
 
 /// One file system on its way through a run.
 pub struct Work<'a> {
@@ -33,6 +37,8 @@ pub struct Work<'a> {
     pub changes: Option<Changes>,
     counts: Counts,
     time: Duration,
+    /// When the source was looked at, in seconds since 1970.
+    looked_at: i64,
 }
 
 impl<'a> Work<'a> {
@@ -58,6 +64,7 @@ impl<'a> Work<'a> {
                 changes: None,
                 counts: Counts::default(),
                 time,
+                looked_at: job.now(),
             })
         };
         job.mirror.volumes.iter().zip(sources).map(one).collect()
@@ -86,9 +93,11 @@ impl<'a> Work<'a> {
     }
 
     /// Takes in what the marks and the check say about its mirror, and refuses a source that has lost everything.
-    fn learn(&mut self, knowledge: Knowledge, checked: Checked, full: bool) {
+    fn learn(&mut self, knowledge: Knowledge, checked: Checked, mark: &Mark, full: bool) {
         self.knowledge = knowledge;
         self.options.compare_content = full || checked == Checked::Repaired;
+        self.options.compare_whole = full;
+        self.options.doubt_since = mark.looked_at.map(|secs| Timestamp { secs: secs - DOUBT_SECS, nanos: 0 });
         self.options.suspect_since = match knowledge {
             Knowledge::SuspectSince(secs) => Some(Timestamp { secs, nanos: 0 }),
             Knowledge::Clean | Knowledge::NeverComplete => None,
@@ -99,6 +108,57 @@ impl<'a> Work<'a> {
         {
             self.source = Err(source.empty_refusal());
             self.view = None;
+        }
+    }
+
+    /// Opens the catalog of the last run; without one, everything is compared.
+    fn remember(&mut self, job: &Job, mounted: &Mounted) -> Result<()> {
+        let Some(source) = &self.view else { return Ok(()) };
+        let path = job.catalog(self.volume);
+        let settled = self.knowledge == Knowledge::Clean && mounted.mark.catalog.is_some();
+        let remembered = Remembered {
+            path: &path,
+            state: mounted.mark.catalog.as_deref().unwrap_or_default(),
+            settled,
+            record: !job.args.dry_run,
+            whole_every_secs: Some(job.mirror.full_every.0),
+        };
+        let mirror = mirror_view(mounted)?;
+        let title = |what: &str| format!("{}: {what}", self.volume.mount);
+        match tree::remember(&mut self.options, source, &mirror, &remembered) {
+            Ok(note) => note.iter().for_each(|note| job.monitor.warn(&title(note))),
+            Err(error) => {
+                job.monitor.warn(&title(&format!("no catalog is used: {}: {error}", path.display())))
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_writing(&self) -> Result<()> {
+        let writes = self.changes.as_ref().is_none_or(|changes| !changes.is_empty());
+        if writes { tree::begin_writing(&self.options).context("cannot write the catalog") } else { Ok(()) }
+    }
+
+    /// Keeps what was found for the next run, and says in which state the mirror is for it. A catalog that cannot be
+    /// written costs a full comparison.
+    fn keep_memory(&self, job: &Job, mounted: &Mounted) -> Result<Option<String>> {
+        let Some(source) = &self.view else { return Ok(mounted.mark.catalog.clone()) };
+        if self.options.catalog.is_none() {
+            return Ok(None);
+        }
+        let as_it_was =
+            tree::is_believed(&self.options) && self.changes.as_ref().is_some_and(Changes::is_empty);
+        let before = mounted.mark.catalog.clone().filter(|_| as_it_was);
+        let state = before.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        match tree::commit_memory(&self.options, source, &mirror_view(mounted)?, &state) {
+            Ok(note) => {
+                note.iter().for_each(|note| job.monitor.warn(&format!("{}: {note}", self.volume.mount)));
+                Ok(Some(state))
+            }
+            Err(error) => {
+                job.monitor.warn(&format!("{}: the catalog cannot be written: {error}", self.volume.mount));
+                Ok(None)
+            }
         }
     }
 
@@ -185,11 +245,12 @@ fn mirror_view(mirror: &Mounted) -> Result<View> {
 pub fn scan(job: &Job, works: &mut [Work<'_>], mounted: &[Mounted], checked: &[Checked]) -> Result<()> {
     let marks: Vec<Mark> = mounted.iter().map(|mounted| mounted.mark.clone()).collect();
     let known = mark::knowledge(&marks, job.now());
-    for ((work, knowledge), checked) in works.iter_mut().zip(known).zip(checked) {
-        work.learn(knowledge, *checked, job.args.full);
+    for (((work, knowledge), checked), mark) in works.iter_mut().zip(known).zip(checked).zip(&marks) {
+        work.learn(knowledge, *checked, mark, job.args.full);
     }
     refuse_without_sources(works)?;
     for (work, mounted) in works.iter_mut().zip(mounted) {
+        work.remember(job, mounted)?;
         if job.args.dry_run || !work.streams() {
             work.scan(job, mounted)?;
         }
@@ -268,6 +329,7 @@ fn write_all(
         mark::write(&one.root, &one.mark)?;
     }
     for (work, one) in works.iter_mut().zip(&*mounted) {
+        work.begin_writing()?;
         work.add(job, one)?;
     }
     flush(mounted)?;
@@ -282,7 +344,8 @@ fn write_all(
     for (work, one) in works.iter().zip(mounted) {
         // What was left alone is as complete as it was.
         if work.source.is_ok() || !work.streams() {
-            mark::write(&one.root, &one.mark.ended(run, job.now()))?;
+            let (catalog, looked_at) = (work.keep_memory(job, one)?, Some(work.looked_at));
+            mark::write(&one.root, &Mark { catalog, looked_at, ..one.mark.ended(run, job.now()) })?;
         }
     }
     Ok(())

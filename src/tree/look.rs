@@ -1,0 +1,251 @@
+//! One directory of the source, held against what the catalog knows of it.
+//!
+//! The names come in the order of their inodes, and so do the catalog's rows: one pass tells which entries are proven to
+//! be as they were when the mirror's were equal. Of those nothing is kept, and the mirror is not asked for them.
+
+use super::catalog::{Block, Catalog, DirKey, Draft, HASH, Row};
+use super::listing::{Entry, OWN};
+use super::pass::Pass;
+use super::relpath::RelPath;
+use super::wanted::InDir;
+use crate::sys::dir::Names;
+use crate::sys::stat::{Kind, Stat, Timestamp, stat_at};
+use std::cmp::Ordering;
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// Room that is used again for one directory after another: what the catalog's block says, and what is written of it.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    pub block: Vec<u8>,
+    pub sheet: Sheet,
+}
+
+/// A directory's names, and what becomes of them.
+#[derive(Debug, Default)]
+pub(super) struct Sheet {
+    names: Names,
+    /// In the order of the names.
+    outcomes: Vec<Outcome>,
+    /// The next block.
+    pub draft: Draft,
+    /// The same as bytes.
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Outcome {
+    /// It is not part of the tree, or nothing is known of it.
+    LeftOut,
+    /// The catalog proves it.
+    Proven,
+    /// It is entry number so-and-so of the look.
+    Entry(u32),
+}
+
+/// What was found in a directory of the source.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// Entries to be compared with the mirror's: those that are not proven, or all. In the order of inodes.
+    pub entries: Vec<Entry>,
+    /// Names of the catalog that the source does not have any more, or for another inode.
+    pub gone: Vec<Box<[u8]>>,
+    /// Proven directories, whose mirror is not looked at here.
+    pub proven_dirs: Vec<Box<[u8]>>,
+    /// Proven names of inodes that have several.
+    pub proven_links: Vec<(u64, Box<[u8]>)>,
+    /// Proven entries whose mirror is not looked at.
+    pub passed: u64,
+    /// Names that vanished before their metadata was read.
+    pub vanished: u64,
+    /// Entries whose metadata could not be read, and why.
+    pub unread: Vec<(Box<[u8]>, io::Error)>,
+    /// Why the names could not be read to their end.
+    pub cut_short: Option<io::Error>,
+    /// Whether an entry is not proven.
+    pub has_unproven: bool,
+}
+
+/// What the catalog knows of a directory.
+pub(super) struct Memory<'a> {
+    pub catalog: Option<&'a Catalog>,
+    pub block: Option<Block<'a>>,
+    /// Whether what is proven needs no look at the mirror.
+    pub believes: bool,
+    /// Whether what is proven must be found to be so: else it is an alarm.
+    pub audits: bool,
+    /// Whether the directory's own metadata are proven.
+    pub own_proven: bool,
+}
+
+impl<'a> Memory<'a> {
+    /// That of the directory which `stat` describes; nothing unless it `is_known` that the mirror's is its counterpart.
+    pub fn of(pass: &'a Pass<'_>, is_known: bool, stat: &Stat, room: &'a mut Vec<u8>) -> Memory<'a> {
+        let catalog = pass.options.catalog.as_deref();
+        let block = catalog.filter(|_| is_known).and_then(|catalog| catalog.block(key(stat), room));
+        let settled = block.as_ref().is_some_and(|block| !block.head.unsettled);
+        let own_proven = block.as_ref().zip(catalog).is_some_and(|(block, catalog)| {
+            block.head.ctime == stat.ctime && catalog.is_settled(stat.ctime, block.head.looked_at)
+        });
+        let audits = settled && pass.options.compare_whole;
+        Memory { catalog, block, believes: settled && !audits, audits, own_proven }
+    }
+    /// Whether the directory is exactly what was known of it.
+    pub fn holds(&self, look: &Look) -> bool {
+        (self.believes || self.audits)
+            && self.own_proven
+            && !look.has_unproven
+            && look.gone.is_empty()
+            && look.cut_short.is_none()
+    }
+    /// Entries that the mirror has, if that need not be asked.
+    pub fn mirror_entries(&self) -> Option<u64> {
+        self.block.as_ref().filter(|_| self.believes).map(|block| u64::from(block.head.rows))
+    }
+    /// Whether an entry is what it was when the mirror's was equal. A directory is if it is the same directory: what is
+    /// in it, and what it is itself, its own block knows.
+    fn proves(&self, row: &Row<'_>, stat: &Stat) -> bool {
+        let (Some(block), Some(catalog)) = (&self.block, self.catalog) else { return false };
+        let same = row.kind == stat.kind && row.stamp == stamp(stat) && !row.wanted;
+        same && (stat.kind == Kind::Dir || catalog.is_settled(stat.ctime, block.head.looked_at))
+    }
+}
+
+/// What stands for a directory, whatever its path.
+pub(super) fn key(stat: &Stat) -> DirKey {
+    DirKey { ino: stat.ino, btime: stat.btime.unwrap_or_default() }
+}
+
+/// A directory of the source that is looked at.
+pub(super) struct Looking<'a> {
+    pub pass: &'a Pass<'a>,
+    pub dir: &'a OwnedFd,
+    pub path: &'a RelPath,
+    pub wanted: Option<&'a InDir>,
+}
+
+impl Looking<'_> {
+    /// Reads the directory and holds it against what is known.
+    pub fn look(&self, memory: &Memory<'_>, sheet: &mut Sheet) -> Look {
+        let mut look = Look { cut_short: sheet.names.read(self.dir), ..Look::default() };
+        sheet.names.sort();
+        sheet.outcomes.clear();
+        let mut rows = memory.block.as_ref().map(|block| block.rows().map(|(row, _)| row).peekable());
+        for (ino, name) in sheet.names.iter() {
+            let row = rows.as_mut().and_then(|rows| row_of(rows, ino, name, &mut look.gone));
+            sheet.outcomes.push(self.one(memory, (ino, name), row.as_ref(), &mut look));
+        }
+        look.gone.extend(rows.into_iter().flatten().map(|row| Box::from(row.name)));
+        look.gone.sort_unstable();
+        look
+    }
+    fn one(
+        &self,
+        memory: &Memory<'_>,
+        (ino, name): (u64, &[u8]),
+        row: Option<&Row<'_>>,
+        look: &mut Look,
+    ) -> Outcome {
+        if self.path.is_root() && name == OWN {
+            return Outcome::LeftOut;
+        }
+        let stat = match stat_at(self.dir, name) {
+            Ok(stat) => stat,
+            Err(error) => return self.unread(name, row, error, look),
+        };
+        let is_wanted = self.wanted.is_some_and(|wanted| wanted.contains_key(name));
+        let held = self.pass.source.holds(&stat);
+        let proven = held && !is_wanted && row.is_some_and(|row| memory.proves(row, &stat));
+        if proven && memory.believes {
+            return pass_by(look, name, &stat);
+        }
+        let excludes = &self.pass.options.excludes;
+        if row.is_none() && excludes.leaves_out(self.path, name, stat.kind == Kind::Dir) {
+            return Outcome::LeftOut;
+        }
+        look.has_unproven |= !proven;
+        look.entries.push(Entry { proven, ..Entry::new(name, Some(stat)) });
+        // What the directory says of a mount point's inode is not what it is.
+        if held && stat.ino == ino { Outcome::Entry(look.entries.len() as u32 - 1) } else { Outcome::LeftOut }
+    }
+    fn unread(&self, name: &[u8], row: Option<&Row<'_>>, error: io::Error, look: &mut Look) -> Outcome {
+        if error.kind() == io::ErrorKind::NotFound {
+            look.vanished += 1;
+            // The mirror may have what the catalog knew.
+            look.gone.extend(row.map(|row| Box::from(row.name)));
+        } else {
+            look.unread.push((name.into(), error));
+            look.entries.push(Entry::new(name, None));
+            look.has_unproven = true;
+        }
+        Outcome::LeftOut
+    }
+}
+
+fn pass_by(look: &mut Look, name: &[u8], stat: &Stat) -> Outcome {
+    look.passed += 1;
+    if stat.kind == Kind::Dir {
+        look.proven_dirs.push(name.into());
+    } else if stat.nlink > 1 {
+        look.proven_links.push((stat.ino, name.into()));
+    }
+    Outcome::Proven
+}
+
+/// The row of a name, if there is one; rows that are passed on the way have no name any more.
+fn row_of<'a>(
+    rows: &mut std::iter::Peekable<impl Iterator<Item = Row<'a>>>,
+    ino: u64,
+    name: &[u8],
+    gone: &mut Vec<Box<[u8]>>,
+) -> Option<Row<'a>> {
+    while let Some(row) = rows.peek() {
+        match row.ino.cmp(&ino).then_with(|| row.name.cmp(name)) {
+            Ordering::Less => gone.push(row.name.into()),
+            Ordering::Equal => return rows.next(),
+            Ordering::Greater => return None,
+        }
+        rows.next();
+    }
+    None
+}
+
+/// What tells one state of an entry from another, together with its inode: its ctime; of a directory, when it was made.
+fn stamp(stat: &Stat) -> Timestamp {
+    match stat.kind {
+        Kind::Dir => stat.btime.unwrap_or_default(),
+        _ => stat.ctime,
+    }
+}
+
+/// Makes the rows of a directory's next block: those that are proven as they were, the others as they are now. Each
+/// entry learns where the hash of its content will belong.
+pub(super) fn draft(sheet: &mut Sheet, memory: &Memory<'_>, entries: &mut [Entry], wanted: Option<&InDir>) {
+    sheet.draft.clear();
+    let hashes = memory.block.as_ref().zip(memory.catalog).and_then(|(block, catalog)| catalog.hashes(block));
+    let mut rows = memory.block.as_ref().map(Block::rows);
+    let mut known = |name: &[u8]| rows.as_mut()?.find(|(row, _)| row.name == name);
+    let hash = |number: Option<u32>| hash_of(hashes.as_ref()?, number?);
+    for ((_, name), outcome) in sheet.names.iter().zip(&sheet.outcomes) {
+        match *outcome {
+            Outcome::LeftOut => {}
+            Outcome::Proven => {
+                if let Some((row, number)) = known(name) {
+                    sheet.draft.push(&row, hash(number));
+                }
+            }
+            Outcome::Entry(number) => {
+                let entry = &mut entries[number as usize];
+                let Some(stat) = &entry.stat else { continue };
+                let hash = if entry.proven { known(name).and_then(|(_, number)| hash(number)) } else { None };
+                let is_wanted = wanted.is_some_and(|wanted| wanted.contains_key(name));
+                let row = Row { ino: stat.ino, stamp: stamp(stat), kind: stat.kind, wanted: is_wanted, name };
+                entry.slot = sheet.draft.push(&row, hash).map_or(0, |place| place + 1);
+            }
+        }
+    }
+}
+
+fn hash_of(all: &[u8], number: u32) -> Option<&[u8; HASH]> {
+    all.get(number as usize * HASH..)?.first_chunk()
+}

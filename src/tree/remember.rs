@@ -1,0 +1,115 @@
+//! What a comparison knows of the last one, and leaves for the next: a catalog opened for two trees, and committed.
+
+use super::attrs::Rules;
+use super::catalog::{Advice, Binding, Catalog, Opening};
+use super::pass::{Options, Pass};
+use super::relpath::RelPath;
+use super::view::View;
+use crate::sys::clock::Moment;
+use crate::sys::dir::sync_volume;
+use crate::sys::stat::stat_fd;
+use crate::sys::volume;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where a catalog is, and what of it may be used.
+#[derive(Debug, Clone, Copy)]
+pub struct Remembered<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// The mirror's state, in a form that only its maker knows: the catalog is believed if it was made of this one.
+    pub state: &'a str,
+    /// Whether the mirror came to the end of all that was written to it; else nothing is believed.
+    pub settled: bool,
+    /// Whether the next catalog is written.
+    pub record: bool,
+    /// After so many seconds both sides are compared whole again, whatever the catalog says; none is never.
+    pub whole_every_secs: Option<u64>,
+}
+
+/// Opens the catalog of two trees and tells `options` what it advises. Flushes the source first: what is stored through a
+/// mapping into a page that is already dirty changes no time. Gives back what an administrator should know.
+///
+/// # Errors
+/// The system's: without a catalog everything is compared.
+pub fn remember(
+    options: &mut Options,
+    source: &View,
+    mirror: &View,
+    remembered: &Remembered<'_>,
+) -> io::Result<Option<String>> {
+    if !volume::has_lasting_inodes(source.root())? {
+        return Ok(Some("no catalog is kept: the source's file system has no lasting inode numbers".into()));
+    }
+    let looked_at = Moment::now()?;
+    sync_volume(source.root())?;
+    let binding = Binding {
+        source: identity(source)?,
+        mirror: state(mirror, remembered.state)?,
+        rules: rules(options, source, mirror)?,
+    };
+    let opening = Opening { looked_at, binding, believe: remembered.settled, record: remembered.record };
+    let (mut catalog, advice) = Catalog::open(remembered.path, opening)?;
+    let Advice { note, doubt_since, compare_content } = advice;
+    options.doubt_since = [options.doubt_since, doubt_since].into_iter().flatten().min();
+    options.compare_content |= compare_content;
+    let age = catalog.looked_at().secs - catalog.compared_whole();
+    let due = |every: u64| catalog.is_believed() && age >= every as i64;
+    options.compare_whole |= remembered.whole_every_secs.is_some_and(due);
+    if options.compare_whole || options.compare_content {
+        catalog.compares_whole();
+    }
+    options.catalog = Some(Arc::new(catalog));
+    Ok(note)
+}
+
+/// Says on the disk that the mirror is about to be written: until `commit_memory`, the catalog is not believed.
+///
+/// # Errors
+/// The system's.
+pub fn begin_writing(options: &Options) -> io::Result<()> {
+    options.catalog.as_ref().map_or(Ok(()), |catalog| catalog.begin_writing())
+}
+
+/// Writes the catalog for the next comparison, once everything is on the mirror's disk; the mirror will then be in
+/// `new_state`. Gives back what an administrator should know.
+///
+/// # Errors
+/// The system's: the next comparison is of everything.
+pub fn commit_memory(
+    options: &Options,
+    source: &View,
+    mirror: &View,
+    new_state: &str,
+) -> io::Result<Option<String>> {
+    let Some(catalog) = &options.catalog else { return Ok(None) };
+    let inode_of = |path: &RelPath| {
+        let dir = crate::sys::dir::open_dir(source.root(), path.as_bytes()).ok()?;
+        Some(stat_fd(&dir).ok()?.ino)
+    };
+    catalog.commit(&state(mirror, new_state)?, inode_of)
+}
+
+/// Whether nothing that is known has to be written anew, but that it is known still: what was proven is proven.
+pub fn is_believed(options: &Options) -> bool {
+    options.catalog.as_ref().is_some_and(|catalog| catalog.is_believed())
+}
+
+/// Which file system a tree is on, and which of its directories it is.
+fn identity(view: &View) -> io::Result<String> {
+    let root = stat_fd(view.root())?;
+    let btime = root.btime.unwrap_or_default();
+    Ok(format!("{} {} {}.{}", volume::identity(view.root())?, root.ino, btime.secs, btime.nanos))
+}
+
+fn state(mirror: &View, state: &str) -> io::Result<String> {
+    Ok(format!("{} {state}", identity(mirror)?))
+}
+
+/// What is left out and what is carried over: of other rules a catalog says nothing.
+fn rules(options: &Options, source: &View, mirror: &View) -> io::Result<String> {
+    let Rules { privileged, flags, owners } = Pass::rules(source, mirror, options.privileged)?;
+    let excludes = blake3::hash(options.excludes.text().as_bytes()).to_hex();
+    Ok(format!("{privileged} {flags:x} {owners} {}", &excludes[..16]))
+}
