@@ -37,11 +37,24 @@ pub fn audit(root: &Path, config_file: Option<&Path>, args: &AuditArgs) -> Resul
     };
     let findings = look(root, mirror, &runtime_dir)
         .map_err(|error| stated(error, "the mirror cannot be audited", UNTOUCHED))?;
+    if !findings.is_empty() {
+        compare_all_next(&config.catalogs(root, mirror))?;
+    }
     match args.json {
         true => println!("{}", render::audit::json(&findings)),
         false => print!("{}", render::audit::text(&mirror.disk.title(), &findings)),
     }
     Ok(if findings.is_empty() { Exit::Done } else { Exit::Differences })
+}
+
+/// Takes away what the last run knew: the mirror is not as that run left it, so the next one looks at all of it.
+fn compare_all_next(catalogs: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(catalogs) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", catalogs.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens the mirror for reading, searches it, closes it.

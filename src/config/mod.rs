@@ -246,6 +246,11 @@ impl Config {
         })
     }
 
+    /// Where the catalogs of a mirror's file systems lie.
+    pub fn catalogs(&self, root: &Path, mirror: &Mirror) -> PathBuf {
+        below(root, &self.state_dir).join("catalog").join(&mirror.name)
+    }
+
     /// The mirror of this name, or the only one.
     ///
     /// # Errors

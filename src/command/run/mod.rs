@@ -84,7 +84,7 @@ fn recorded(job: &Job, record: &mut RunRecord, held: Lock) -> Result<()> {
     }
     history.begin(record)?;
     log::make(&job.log_file);
-    let catalogs = job.state_dir.join("catalog").join(&job.mirror.name);
+    let catalogs = job.config.catalogs(job.root, job.mirror);
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -246,7 +246,7 @@ impl<'a> Job<'a> {
 
     /// The catalog of a file system.
     fn catalog(&self, volume: &Volume) -> PathBuf {
-        self.state_dir.join("catalog").join(&self.mirror.name).join(&volume.mirror_uuid)
+        self.config.catalogs(self.root, self.mirror).join(&volume.mirror_uuid)
     }
 
     /// The command as it was given, without what changes from run to run.

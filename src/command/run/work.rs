@@ -344,7 +344,9 @@ fn write_all(
     for (work, one) in works.iter().zip(mounted) {
         // What was left alone is as complete as it was.
         if work.source.is_ok() || !work.streams() {
-            let (catalog, looked_at) = (work.keep_memory(job, one)?, Some(work.looked_at));
+            // Where the audit found something, the mirror is not what it should be: the next run looks at all of it.
+            let catalog = if boot.record.findings.is_empty() { work.keep_memory(job, one)? } else { None };
+            let looked_at = Some(work.looked_at);
             mark::write(&one.root, &Mark { catalog, looked_at, ..one.mark.ended(run, job.now()) })?;
         }
     }
