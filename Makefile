@@ -1,4 +1,4 @@
-# What there is to do here. Both `make demo` and `make test` install what they need first (scripts/install-packages).
+# What there is to do here. `make demo`, `make test` and `make bench` install what they need first (scripts/install-packages).
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
@@ -25,11 +25,12 @@ check:
 	DISKMIRROR_CASES=$(CHECK_CASES) $(CARGO) test --locked --lib --bins --test layering --test judges --test sync_properties
 	@scripts/check-dependencies
 
-# Against rsync and dd, in paired rounds; see scripts/bench for what can be set. Needs root and a quiet machine.
+# The pure parts alone, then whole trees against rsync and others, in paired rounds. Hours at full size: doc/testing.md
+# tells how to choose. Needs root and a quiet machine.
 bench:
-	@scripts/install-packages demo
-	$(CARGO) build --locked --release
-	@scripts/bench
+	@scripts/install-packages bench
+	$(CARGO) bench --locked --bench pure
+	$(CARGO) bench --locked --bench against
 
 # The program, its man pages and completions, and the documents. DESTDIR and PREFIX are respected; no root is needed
 # where they can be written to.

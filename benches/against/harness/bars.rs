@@ -1,0 +1,154 @@
+//! Horizontal bars, drawn as SVG: labels on the left, values at the ends of the bars.
+
+use anyhow::anyhow;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use std::path::Path;
+
+/// A picture.
+pub struct Chart {
+    /// Above it.
+    pub title: String,
+    /// Below the title: what a bar's length is.
+    pub subtitle: String,
+    /// What each colour stands for.
+    pub legend: Vec<(String, RGBColor)>,
+    /// From top to bottom.
+    pub groups: Vec<Group>,
+    /// Values at which a dotted line stands, and what it is.
+    pub line: Option<(f64, String)>,
+}
+
+/// Bars with one label.
+pub struct Group {
+    /// On the left.
+    pub label: String,
+    /// From top to bottom.
+    pub bars: Vec<Bar>,
+    /// Where a goal is.
+    pub goal: Option<f64>,
+}
+
+/// One bar.
+pub struct Bar {
+    /// Its length.
+    pub value: f64,
+    /// What stands at its end.
+    pub text: String,
+    /// Its colour.
+    pub color: RGBColor,
+}
+
+const WIDTH: i32 = 880;
+const LABELS: i32 = 330;
+/// To the right of the longest bar: its value.
+const VALUES: i32 = 110;
+const BAR: i32 = 18;
+const BETWEEN_BARS: i32 = 3;
+const BETWEEN_GROUPS: i32 = 14;
+const MARGIN: i32 = 16;
+const HEAD: i32 = 66;
+const LEGEND: i32 = 26;
+
+const INK: RGBColor = RGBColor(0x24, 0x29, 0x2f);
+const FAINT: RGBColor = RGBColor(0x6e, 0x77, 0x81);
+const RULE: RGBColor = RGBColor(0xd0, 0xd7, 0xde);
+/// Goals.
+pub const GOAL: RGBColor = RGBColor(0xcf, 0x22, 0x2e);
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+impl Chart {
+    /// Draws it into the file `path`.
+    pub fn draw(&self, path: &Path) -> anyhow::Result<()> {
+        self.try_draw(path).map_err(|error| anyhow!("drawing {}: {error}", path.display()))
+    }
+    fn try_draw(&self, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+        let area = SVGBackend::new(path, (WIDTH as u32, self.height() as u32)).into_drawing_area();
+        area.fill(&WHITE)?;
+        words(&area, &self.title, (MARGIN, 24), 18, INK, HPos::Left)?;
+        words(&area, &self.subtitle, (MARGIN, 47), 13, FAINT, HPos::Left)?;
+        let bottom = self.height() - MARGIN - LEGEND;
+        rule(&area, LABELS, HEAD, bottom, RULE)?;
+        if let Some((value, name)) = &self.line {
+            let x = self.x(*value);
+            rule(&area, x, HEAD, bottom, FAINT)?;
+            words(&area, name, (x, HEAD - 9), 12, FAINT, HPos::Center)?;
+        }
+        let mut y = HEAD + BETWEEN_GROUPS / 2;
+        for group in &self.groups {
+            self.group(&area, group, y)?;
+            y += group.height() + BETWEEN_GROUPS;
+        }
+        self.legend(&area, bottom + LEGEND)?;
+        Ok(area.present()?)
+    }
+    fn group(&self, area: &Area<'_>, group: &Group, top: i32) -> Result<(), Box<dyn std::error::Error>> {
+        let middle = top + group.height() / 2;
+        words(area, &group.label, (LABELS - 10, middle), 13, INK, HPos::Right)?;
+        for (n, bar) in group.bars.iter().enumerate() {
+            let y = top + n as i32 * (BAR + BETWEEN_BARS);
+            let corners = [(LABELS, y), (self.x(bar.value).max(LABELS + 1), y + BAR)];
+            area.draw(&Rectangle::new(corners, bar.color.filled()))?;
+            // Behind the goal's mark, if that is just where it would stand.
+            let end = self.x(bar.value);
+            let mark = group.goal.map(|goal| self.x(goal)).filter(|mark| (end..end + 40).contains(mark));
+            words(area, &bar.text, (mark.unwrap_or(end) + 7, y + BAR / 2), 13, INK, HPos::Left)?;
+        }
+        if let Some(goal) = group.goal {
+            let x = self.x(goal);
+            let corners = [(x - 1, top - 4), (x + 1, top + group.height() + 4)];
+            area.draw(&Rectangle::new(corners, GOAL.filled()))?;
+        }
+        Ok(())
+    }
+    fn legend(&self, area: &Area<'_>, y: i32) -> Result<(), Box<dyn std::error::Error>> {
+        let mut x = MARGIN;
+        for (name, color) in &self.legend {
+            area.draw(&Rectangle::new([(x, y - 6), (x + 12, y + 6)], color.filled()))?;
+            words(area, name, (x + 18, y), 13, INK, HPos::Left)?;
+            x += 18 + name.chars().count() as i32 * 7 + 26;
+        }
+        Ok(())
+    }
+    fn x(&self, value: f64) -> i32 {
+        let bars =
+            self.groups.iter().flat_map(|group| group.bars.iter().map(|bar| bar.value).chain(group.goal));
+        let most = bars.chain(self.line.as_ref().map(|(value, _)| *value)).fold(f64::MIN_POSITIVE, f64::max);
+        LABELS + (value / most * f64::from(WIDTH - LABELS - VALUES)).round() as i32
+    }
+    fn height(&self) -> i32 {
+        let groups: i32 = self.groups.iter().map(|group| group.height() + BETWEEN_GROUPS).sum();
+        HEAD + groups + LEGEND + 2 * MARGIN
+    }
+}
+
+impl Group {
+    fn height(&self) -> i32 {
+        self.bars.len() as i32 * (BAR + BETWEEN_BARS) - BETWEEN_BARS
+    }
+}
+
+fn rule(
+    area: &Area<'_>,
+    x: i32,
+    top: i32,
+    bottom: i32,
+    color: RGBColor,
+) -> Result<(), Box<dyn std::error::Error>> {
+    Ok(area.draw(&PathElement::new([(x, top), (x, bottom)], color.stroke_width(1)))?)
+}
+
+/// Text whose middle is at the height of `at`.
+fn words(
+    area: &Area<'_>,
+    text: &str,
+    at: (i32, i32),
+    size: i32,
+    color: RGBColor,
+    side: HPos,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let style =
+        TextStyle::from(("sans-serif", size).into_font()).color(&color).pos(Pos::new(side, VPos::Center));
+    Ok(area.draw(&Text::new(text.to_owned(), at, style))?)
+}
