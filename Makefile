@@ -5,6 +5,8 @@ PREFIX ?= /usr/local
 SHARE = $(PREFIX)/share
 # Random trees of the property test in `make check`; `make test` takes 200.
 CHECK_CASES ?= 30
+# no: `make bench` leaves out the pure parts.
+BENCH_PURE ?= yes
 
 .PHONY: demo test check bench install setup
 
@@ -29,7 +31,7 @@ check:
 # tells how to choose. Needs root and a quiet machine.
 bench:
 	@scripts/install-packages bench
-	$(CARGO) bench --locked --bench pure
+	[ "$(BENCH_PURE)" = no ] || $(CARGO) bench --locked --bench pure
 	$(CARGO) bench --locked --bench against
 
 # The program, its man pages and completions, and the documents. DESTDIR and PREFIX are respected; no root is needed

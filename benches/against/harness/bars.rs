@@ -68,7 +68,7 @@ impl Chart {
         area.fill(&WHITE)?;
         words(&area, &self.title, (MARGIN, 24), 18, INK, HPos::Left)?;
         words(&area, &self.subtitle, (MARGIN, 47), 13, FAINT, HPos::Left)?;
-        let bottom = self.height() - MARGIN - LEGEND;
+        let bottom = self.height() - 2 * MARGIN - LEGEND + BETWEEN_GROUPS / 2;
         rule(&area, LABELS, HEAD, bottom, RULE)?;
         if let Some((value, name)) = &self.line {
             let x = self.x(*value);
@@ -80,7 +80,7 @@ impl Chart {
             self.group(&area, group, y)?;
             y += group.height() + BETWEEN_GROUPS;
         }
-        self.legend(&area, bottom + LEGEND)?;
+        self.legend(&area, self.height() - MARGIN - LEGEND / 2)?;
         Ok(area.present()?)
     }
     fn group(&self, area: &Area<'_>, group: &Group, top: i32) -> Result<(), Box<dyn std::error::Error>> {
@@ -90,9 +90,10 @@ impl Chart {
             let y = top + n as i32 * (BAR + BETWEEN_BARS);
             let corners = [(LABELS, y), (self.x(bar.value).max(LABELS + 1), y + BAR)];
             area.draw(&Rectangle::new(corners, bar.color.filled()))?;
-            // Behind the goal's mark, if that is just where it would stand.
+            // Behind the goal's mark, if that stands just where the text would.
             let end = self.x(bar.value);
-            let mark = group.goal.map(|goal| self.x(goal)).filter(|mark| (end..end + 40).contains(mark));
+            let text_end = end + 14 + width(&bar.text);
+            let mark = group.goal.map(|goal| self.x(goal)).filter(|mark| (end..text_end).contains(mark));
             words(area, &bar.text, (mark.unwrap_or(end) + 7, y + BAR / 2), 13, INK, HPos::Left)?;
         }
         if let Some(goal) = group.goal {
@@ -107,7 +108,7 @@ impl Chart {
         for (name, color) in &self.legend {
             area.draw(&Rectangle::new([(x, y - 6), (x + 12, y + 6)], color.filled()))?;
             words(area, name, (x + 18, y), 13, INK, HPos::Left)?;
-            x += 18 + name.chars().count() as i32 * 7 + 26;
+            x += 18 + width(name) + 26;
         }
         Ok(())
     }
@@ -137,6 +138,11 @@ fn rule(
     color: RGBColor,
 ) -> Result<(), Box<dyn std::error::Error>> {
     Ok(area.draw(&PathElement::new([(x, top), (x, bottom)], color.stroke_width(1)))?)
+}
+
+/// About how wide a text is: fonts differ from viewer to viewer.
+fn width(text: &str) -> i32 {
+    text.chars().count() as i32 * 7
 }
 
 /// Text whose middle is at the height of `at`.

@@ -21,16 +21,19 @@ pub fn plain(value: Option<f64>) -> String {
     value.map_or_else(|| NONE.to_owned(), three)
 }
 
-/// A ratio: `0.62`, `0.058`.
+/// A ratio: `0.624`, `1.07`.
 pub fn ratio(value: Option<f64>) -> String {
-    let text = |value: f64| if value < 0.1 { format!("{value:.3}") } else { format!("{value:.2}") };
+    let text = |value: f64| if value < 1.0 { format!("{value:.3}") } else { format!("{value:.2}") };
     value.map_or_else(|| NONE.to_owned(), text)
 }
 
 /// What is hoped for.
 pub fn goal(goal: Goal) -> String {
     match goal {
-        Goal::Ratio(most) => format!("≤ {}", ratio(Some(most))),
+        Goal::Ratio(most) => {
+            let exact = format!("{most:.3}");
+            format!("≤ {}", exact.strip_suffix('0').unwrap_or(&exact))
+        }
         Goal::PeakMib(most) => format!("≤ {most} MiB"),
         Goal::Open => NONE.to_owned(),
     }
@@ -48,7 +51,10 @@ pub fn met(row: &RowResult) -> &'static str {
 
 /// `ours / theirs` of one kind of figure.
 pub fn both(row: &RowResult, figure: &dyn Fn(&Contender) -> Option<f64>) -> String {
-    format!("{} / {}", plain(figure(&row.ours)), plain(figure(&row.against)))
+    match (figure(&row.ours), figure(&row.against)) {
+        (None, None) => NONE.to_owned(),
+        (ours, against) => format!("{} / {}", plain(ours), plain(against)),
+    }
 }
 
 fn three(value: f64) -> String {
@@ -69,6 +75,9 @@ mod tests {
         assert_eq!(seconds(Some(0.384)), "0.38 s");
         assert_eq!(seconds(Some(130.7)), "131 s");
         assert_eq!((ratio(Some(0.0583)), ratio(None)), ("0.058".to_owned(), "–".to_owned()));
-        assert_eq!(goal(Goal::Ratio(0.6)), "≤ 0.60");
+        assert_eq!(
+            (goal(Goal::Ratio(0.6)), goal(Goal::Ratio(1.0 / 6.0))),
+            ("≤ 0.60".to_owned(), "≤ 0.167".to_owned())
+        );
     }
 }

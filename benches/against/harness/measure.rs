@@ -96,7 +96,7 @@ impl Measuring<'_, '_> {
             against.seconds
         );
     }
-    /// Measures one run, and has its copy judged if anything was written.
+    /// Measures one run, and has its copy judged if one was written.
     fn sample(&mut self, tool: Tool) -> anyhow::Result<Sample> {
         stop_if_asked()?;
         self.place.before(self.row, tool)?;
@@ -110,7 +110,7 @@ impl Measuring<'_, '_> {
         let others = Busy::now().others_since(&before);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let disturbed = is_disturbed(others, cost.seconds, processors, self.settings.disturbed_share);
-        if self.row.work != Work::NoChange {
+        if matches!(self.row.work, Work::FirstCopy | Work::Changed) {
             self.check(tool)?;
         }
         let (seconds, cpu_seconds, peak_kib) = (cost.seconds, cost.cpu_seconds, cost.peak_kib);

@@ -34,7 +34,7 @@ use work::Place;
 /// True if every copy that was checked was equal to its source.
 pub fn run(settings: &Settings) -> anyhow::Result<bool> {
     let mut results = Results::read(&settings.json)?;
-    let rows = rows::chosen(&settings.rows, &settings.trees);
+    let rows = rows::chosen(&settings.rows, &settings.trees)?;
     if !rows.is_empty() {
         let measured = measure_all(&rows, settings, &mut results)?;
         print!("{}", table::render(&measured));

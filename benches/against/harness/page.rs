@@ -58,7 +58,10 @@ fn table(title: &str, head: &[&str], lines: Vec<Vec<String>>) -> String {
     if lines.is_empty() {
         return String::new();
     }
-    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let line = |cells: &[String]| {
+        let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+        format!("| {} |\n", cells.join(" | "))
+    };
     let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
     let rule = format!("|{}\n", "---|".repeat(head.len()));
     let body: String = lines.iter().map(|cells| line(cells)).collect();

@@ -64,7 +64,8 @@ fn first_copies(rows: &[&RowResult]) -> Chart {
     let group = |row: &&&RowResult| {
         let sides = [&row.ours, &row.against].into_iter().chain(&row.others);
         let bars: Vec<Bar> = sides.filter_map(|side| timed(side, &legend)).collect();
-        (!bars.is_empty()).then(|| Group { label: row.title.clone(), bars, goal: None })
+        let label = row.title.strip_prefix("first copy, ").unwrap_or(&row.title).to_owned();
+        (!bars.is_empty()).then_some(Group { label, bars, goal: None })
     };
     let groups = rows.iter().filter_map(group).collect();
     let subtitle = "seconds, from an empty page cache, the flush included: shorter is better".to_owned();

@@ -96,6 +96,9 @@ const fn row(
     Row { key, title, tree, work, caches, ours, against, others, goal }
 }
 
+/// In place of a part of a key: nothing is measured, and the page is written from what is kept.
+const NO_ROW: &str = "none";
+
 const COPIERS: &[Tool] = &[Tool::Cp, Tool::Tar, Tool::Rclone];
 const NONE: &[Tool] = &[];
 
@@ -157,11 +160,19 @@ impl Tree {
     }
 }
 
-/// The rows whose key has one of `parts` in it, of `trees`; an empty list leaves the choice open.
-pub fn chosen(parts: &[String], trees: &[Tree]) -> Vec<&'static Row> {
+/// The rows whose key has one of `parts` in it, of `trees`; an empty list leaves the choice open, and `none` is no row.
+///
+/// # Errors
+/// A part that is in no key.
+pub fn chosen(parts: &[String], trees: &[Tree]) -> anyhow::Result<Vec<&'static Row>> {
+    let is_known = |part: &&String| *part == NO_ROW || ROWS.iter().any(|row| row.key.contains(part.as_str()));
+    if let Some(part) = parts.iter().find(|part| !is_known(part)) {
+        let keys: Vec<&str> = ROWS.iter().map(|row| row.key).collect();
+        bail!("BENCH_ROWS: no row has {part:?} in its key: {}", keys.join(" "));
+    }
     let named = |row: &Row| parts.is_empty() || parts.iter().any(|part| row.key.contains(part.as_str()));
     let planted = |row: &Row| trees.is_empty() || trees.contains(&row.tree);
-    ROWS.iter().filter(|row| named(row) && planted(row)).collect()
+    Ok(ROWS.iter().filter(|row| named(row) && planted(row)).collect())
 }
 
 /// The trees that rows need, each once.
@@ -182,9 +193,10 @@ mod tests {
 
     #[test]
     fn rows_are_chosen_by_a_part_of_their_key_and_by_tree() {
-        assert_eq!(chosen(&[], &[]).len(), ROWS.len());
-        let first = chosen(&["first-copy".to_owned()], &[Tree::T3, Tree::T1]);
+        let chosen = |part: &str, trees: &[Tree]| chosen(&[part.to_owned()], trees);
+        let first = chosen("first-copy", &[Tree::T3, Tree::T1]).expect("there are such rows");
         assert_eq!(trees_of(&first), [Tree::T1, Tree::T3]);
-        assert!(chosen(&["none".to_owned()], &[]).is_empty());
+        assert!(chosen("none", &[]).expect("this is no mistake").is_empty());
+        assert!(chosen("first-copies", &[]).is_err());
     }
 }

@@ -103,11 +103,14 @@ impl<'a> Place<'a> {
     pub fn run(&self, tool: Tool) -> anyhow::Result<child::Cost> {
         child::run(&self.argv(tool)?, &self.scratch.join("log"), || self.flush(tool))
     }
-    /// How the copy of `tool` differs from the source; None if it does not, or there is no copy.
+    /// How the copy of `tool` differs from the source: not at all if there is nothing in it.
+    ///
+    /// # Errors
+    /// rsync could not be run; a device has no copy.
     pub fn differences(&self, tool: Tool) -> anyhow::Result<Option<String>> {
         match &self.ground {
             Ground::Tree(planted) => check::differences(planted.source.path(), planted.copy(tool)?.path()),
-            Ground::Device { .. } => Ok(None),
+            Ground::Device { .. } => bail!("a device is no copy"),
         }
     }
     /// Where everything lies that is neither the tree nor a copy.
