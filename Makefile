@@ -47,6 +47,8 @@ install:
 	install -D -m 0644 -t $(DESTDIR)$(SHARE)/fish/vendor_completions.d "$$manual"/diskmirror.fish
 	install -D -m 0644 -t $(DESTDIR)$(SHARE)/doc/diskmirror README.md NEWS.md LICENSE-MIT LICENSE-APACHE
 	install -D -m 0644 -t $(DESTDIR)$(SHARE)/doc/diskmirror/doc doc/*.md
+	[ ! -d doc/performance ] || \
+	install -D -m 0644 -t $(DESTDIR)$(SHARE)/doc/diskmirror/doc/performance doc/performance/*.svg
 
 setup:
 	@scripts/install-packages test

@@ -90,11 +90,7 @@ impl Chart {
             let y = top + n as i32 * (BAR + BETWEEN_BARS);
             let corners = [(LABELS, y), (self.x(bar.value).max(LABELS + 1), y + BAR)];
             area.draw(&Rectangle::new(corners, bar.color.filled()))?;
-            // Behind the goal's mark, if that stands just where the text would.
-            let end = self.x(bar.value);
-            let text_end = end + 14 + width(&bar.text);
-            let mark = group.goal.map(|goal| self.x(goal)).filter(|mark| (end..text_end).contains(mark));
-            words(area, &bar.text, (mark.unwrap_or(end) + 7, y + BAR / 2), 13, INK, HPos::Left)?;
+            self.value(area, bar, group.goal, y + BAR / 2)?;
         }
         if let Some(goal) = group.goal {
             let x = self.x(goal);
@@ -102,6 +98,25 @@ impl Chart {
             area.draw(&Rectangle::new(corners, GOAL.filled()))?;
         }
         Ok(())
+    }
+    /// What stands at a bar's end: inside of it if the goal's mark is in the way outside.
+    fn value(
+        &self,
+        area: &Area<'_>,
+        bar: &Bar,
+        goal: Option<f64>,
+        y: i32,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let (end, room) = (self.x(bar.value), width(&bar.text) + 14);
+        let in_the_way = |mark: i32| (end - 2..end + room).contains(&mark);
+        match goal.map(|goal| self.x(goal)).filter(|mark| in_the_way(*mark)) {
+            None => words(area, &bar.text, (end + 7, y), 13, INK, HPos::Left),
+            Some(_) if end - LABELS > room => {
+                let ink = if is_dark(bar.color) { WHITE } else { INK };
+                words(area, &bar.text, (end - 7, y), 13, ink, HPos::Right)
+            }
+            Some(mark) => words(area, &bar.text, (mark + 7, y), 13, INK, HPos::Left),
+        }
     }
     fn legend(&self, area: &Area<'_>, y: i32) -> Result<(), Box<dyn std::error::Error>> {
         let mut x = MARGIN;
@@ -138,6 +153,10 @@ fn rule(
     color: RGBColor,
 ) -> Result<(), Box<dyn std::error::Error>> {
     Ok(area.draw(&PathElement::new([(x, top), (x, bottom)], color.stroke_width(1)))?)
+}
+
+fn is_dark(RGBColor(red, green, blue): RGBColor) -> bool {
+    u32::from(red) + u32::from(green) + u32::from(blue) < 400
 }
 
 /// About how wide a text is: fonts differ from viewer to viewer.

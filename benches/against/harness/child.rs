@@ -1,13 +1,19 @@
 //! Runs one tool to its end, and says what it cost: wall time, processor time, memory. The only `unsafe` of the bench.
 
 use anyhow::{Context, bail};
+use diskmirror::sys::signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Instant;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// How long a signal may wait while a tool runs.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What a run cost.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,9 +37,9 @@ pub fn run(
 ) -> anyhow::Result<Cost> {
     let stderr = File::create(log).with_context(|| format!("creating {}", log.display()))?;
     let begun = Instant::now();
-    let child = prepared(argv).stdout(Stdio::null()).stderr(stderr).spawn();
+    let child = prepared(argv).stdout(Stdio::null()).stderr(stderr).process_group(0).spawn();
     let child = child.with_context(|| format!("starting {}", shown(argv)))?;
-    let (status, cost) = wait(child).with_context(|| format!("waiting for {}", shown(argv)))?;
+    let (status, cost) = wait_or_stop(child).with_context(|| format!("waiting for {}", shown(argv)))?;
     if !status.success() {
         bail!("{}: {status}: {}", shown(argv), last_words(log));
     }
@@ -52,6 +58,24 @@ pub fn prepared(argv: &[OsString]) -> Command {
 pub fn shown(argv: &[OsString]) -> String {
     let words = argv.iter().map(|word| diskmirror::step::quoted(&word.to_string_lossy()));
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// Waits for it. Asked to stop meanwhile, it ends the child and all that this has started, and still waits.
+fn wait_or_stop(child: Child) -> io::Result<(ExitStatus, Cost)> {
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    std::thread::scope(|scope| {
+        let (ended, has_ended) = mpsc::channel::<()>();
+        scope.spawn(move || {
+            while has_ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+                if signal::stop_requested() {
+                    let _ = group.map(|group| kill_process_group(group, Signal::TERM));
+                }
+            }
+        });
+        let waited = wait(child);
+        drop(ended);
+        waited
+    })
 }
 
 /// Waits for it as wait(2) does, and is told what it used. `std` waits, but does not tell.

@@ -97,9 +97,14 @@ impl Results {
         let text = serde_json::to_string_pretty(self)? + "\n";
         fs::write(path, text).with_context(|| format!("writing {}", path.display()))
     }
-    /// Puts a row in the place of an earlier measurement of it at the same scale.
+    /// Puts a row in the place of an earlier measurement of it at the same scale. One that could not be measured takes
+    /// nobody's place.
     pub fn merge(&mut self, row: RowResult) {
-        self.rows.retain(|kept| kept.key != row.key || kept.scale != row.scale);
+        let is_same = |kept: &RowResult| kept.key == row.key && kept.scale == row.scale;
+        if row.unavailable.is_some() && self.rows.iter().any(is_same) {
+            return;
+        }
+        self.rows.retain(|kept| !is_same(kept));
         self.rows.push(row);
         let place = |key: &str| ROWS.iter().position(|row| row.key == key);
         self.rows.sort_by_key(|row| place(&row.key));
@@ -183,5 +188,75 @@ impl Contender {
     /// System calls for each of so many entries.
     pub fn calls_an_entry(&self, entries: u64) -> Option<f64> {
         self.system_calls.filter(|_| entries > 0).map(|calls| calls as f64 / entries as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Contender, Machine, Results, RowResult, Sample};
+    use crate::harness::rows::{Goal, ROWS};
+
+    fn side(seconds: &[f64], peak_kib: u64) -> Contender {
+        let sample = |seconds: &f64| Sample {
+            seconds: *seconds,
+            cpu_seconds: *seconds,
+            peak_kib,
+            others_cpu_seconds: 0.0,
+            disturbed: false,
+        };
+        Contender { samples: seconds.iter().map(sample).collect(), ..Contender::default() }
+    }
+
+    fn row(place: usize, goal: Goal) -> RowResult {
+        RowResult {
+            key: ROWS[place].key.to_owned(),
+            title: ROWS[place].title.to_owned(),
+            tree: String::new(),
+            scale: 1.0,
+            entries: 10,
+            bytes: 0,
+            goal,
+            ours: side(&[1.0, 3.0, 2.0], 60 << 10),
+            against: side(&[10.0, 10.0, 10.0], 1 << 10),
+            others: Vec::new(),
+            counted_with: None,
+            unavailable: None,
+            wrong: None,
+            machine: Machine::default(),
+        }
+    }
+
+    #[test]
+    fn a_goal_is_met_by_the_median_of_the_rounds_or_by_the_peak() {
+        assert_eq!(row(0, Goal::Ratio(0.2)).is_met(), Some(true));
+        assert_eq!(row(0, Goal::Ratio(0.19)).is_met(), Some(false));
+        assert_eq!(row(0, Goal::PeakMib(60)).is_met(), Some(true));
+        assert_eq!(row(0, Goal::PeakMib(59)).is_met(), Some(false));
+        assert_eq!(row(0, Goal::Open).is_met(), None);
+    }
+
+    #[test]
+    fn a_row_takes_the_place_of_its_earlier_measurement_and_of_no_other() {
+        let mut results = Results::default();
+        results.merge(row(1, Goal::Open));
+        results.merge(row(0, Goal::Open));
+        results.merge(RowResult { scale: 0.1, ..row(1, Goal::Open) });
+        results.merge(RowResult { ours: side(&[5.0], 1), ..row(1, Goal::Open) });
+        results.merge(RowResult { unavailable: Some("no catalog".to_owned()), ..row(1, Goal::Open) });
+        let kept: Vec<(&str, usize)> =
+            results.rows.iter().map(|row| (row.key.as_str(), row.ours.samples.len())).collect();
+        assert_eq!(kept, [(ROWS[0].key, 3), (ROWS[1].key, 3), (ROWS[1].key, 1)]);
+    }
+
+    #[test]
+    fn what_is_kept_is_read_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("new/results.json");
+        assert!(Results::read(&path).expect("none is no error").rows.is_empty());
+        let results = Results { rows: vec![row(0, Goal::Ratio(0.6))] };
+        results.write(&path).expect("written");
+        assert_eq!(Results::read(&path).expect("read").rows[0].ratios(), [0.1, 0.3, 0.2]);
+        std::fs::write(&path, "{").expect("damaged");
+        assert!(Results::read(&path).is_err(), "figures are not thrown away silently");
     }
 }
