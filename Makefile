@@ -1,10 +1,12 @@
-# What there is to do here. Both `make demo` and `make test` install what they need first (scripts/install-packages).
+# What there is to do here. `make demo`, `make test` and `make bench` install what they need first (scripts/install-packages).
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
 SHARE = $(PREFIX)/share
 # Random trees of the property test in `make check`; `make test` takes 200.
 CHECK_CASES ?= 30
+# no: `make bench` leaves out the pure parts.
+BENCH_PURE ?= yes
 
 .PHONY: demo test check bench install setup
 
@@ -25,11 +27,12 @@ check:
 	DISKMIRROR_CASES=$(CHECK_CASES) $(CARGO) test --locked --lib --bins --test layering --test judges --test sync_properties
 	@scripts/check-dependencies
 
-# Against rsync and dd, in paired rounds; see scripts/bench for what can be set. Needs root and a quiet machine.
+# The pure parts alone, then whole trees against rsync and others, in paired rounds. Hours at full size: doc/testing.md
+# tells how to choose. Needs root and a quiet machine.
 bench:
-	@scripts/install-packages demo
-	$(CARGO) build --locked --release
-	@scripts/bench
+	@scripts/install-packages bench
+	[ "$(BENCH_PURE)" = no ] || $(CARGO) bench --locked --bench pure
+	$(CARGO) bench --locked --bench against
 
 # The program, its man pages and completions, and the documents. DESTDIR and PREFIX are respected; no root is needed
 # where they can be written to.
@@ -44,6 +47,8 @@ install:
 	install -D -m 0644 -t $(DESTDIR)$(SHARE)/fish/vendor_completions.d "$$manual"/diskmirror.fish
 	install -D -m 0644 -t $(DESTDIR)$(SHARE)/doc/diskmirror README.md NEWS.md LICENSE-MIT LICENSE-APACHE
 	install -D -m 0644 -t $(DESTDIR)$(SHARE)/doc/diskmirror/doc doc/*.md
+	[ ! -d doc/performance ] || \
+	install -D -m 0644 -t $(DESTDIR)$(SHARE)/doc/diskmirror/doc/performance doc/performance/*.svg
 
 setup:
 	@scripts/install-packages test

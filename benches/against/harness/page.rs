@@ -1,0 +1,157 @@
+//! The page for people. What stands between the two markers is written anew; all else is written by hand, and stays.
+
+use super::figures::{self, both, goal, met, ratio, seconds};
+use super::plots;
+use super::results::{Contender, Results, RowResult};
+use super::rows::Goal;
+use anyhow::{Context, bail};
+use diskmirror::units::thousands;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+const BEGIN: &str = "<!-- What follows is written by `make bench`, up to the next such line. -->";
+const END: &str = "<!-- What follows is written by hand. -->";
+
+/// Puts the results into the page, and the pictures into the directory of the same name.
+pub fn write(page: &Path, results: &Results) -> anyhow::Result<()> {
+    let before = fs::read_to_string(page).with_context(|| format!("reading {}", page.display()))?;
+    // What was measured on smaller trees says little about others.
+    let rows: Vec<&RowResult> = results.rows.iter().filter(|row| row.scale >= 1.0).collect();
+    let pictures = plots::draw(&rows, &page.with_extension(""))?;
+    let directory = page.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let after = replaced(&before, &measured(&rows, &pictures, &directory))
+        .with_context(|| format!("{} has lost its markers:\n{BEGIN}\n{END}", page.display()))?;
+    fs::write(page, after).with_context(|| format!("writing {}", page.display()))
+}
+
+fn replaced(page: &str, text: &str) -> anyhow::Result<String> {
+    let (Some(begin), Some(end)) = (page.find(BEGIN), page.find(END)) else { bail!("no markers") };
+    if begin > end {
+        bail!("the markers are in the wrong order");
+    }
+    Ok(format!("{}{BEGIN}\n\n{}\n\n{}", &page[..begin], text.trim(), &page[end..]))
+}
+
+/// All figures, as Markdown.
+fn measured(rows: &[&RowResult], pictures: &[plots::Picture], directory: &str) -> String {
+    let rows: Vec<&RowResult> = rows.iter().copied().filter(|row| row.unavailable.is_none()).collect();
+    if rows.is_empty() {
+        return "Nothing has been measured yet.".to_owned();
+    }
+    let mut text = machines(&rows);
+    for (file, shows) in pictures {
+        let _ = writeln!(text, "![{shows}]({directory}/{file})\n");
+    }
+    let (memory, timed): (Vec<_>, Vec<_>) = rows.iter().partition(|row| matches!(row.goal, Goal::PeakMib(_)));
+    text + &times(&timed) + &memories(&memory) + &costs(&timed) + &others(&timed) + &trees(&rows)
+}
+
+fn machines(rows: &[&RowResult]) -> String {
+    let mut lines: Vec<String> = rows.iter().map(|row| row.machine.line()).collect();
+    lines.sort();
+    lines.dedup();
+    format!("Measured on {}.\n\n", lines.join(";\nand on "))
+}
+
+fn table(title: &str, head: &[&str], lines: Vec<Vec<String>>) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    let line = |cells: &[String]| {
+        let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+        format!("| {} |\n", cells.join(" | "))
+    };
+    let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
+    let rule = format!("|{}\n", "---|".repeat(head.len()));
+    let body: String = lines.iter().map(|cells| line(cells)).collect();
+    format!("### {title}\n\n{}{rule}{body}\n", line(&head))
+}
+
+fn times(rows: &[&RowResult]) -> String {
+    let line = |row: &&RowResult| {
+        let name =
+            if row.against.name == "rsync" { String::new() } else { format!(" ({})", row.against.name) };
+        let busy = if row.is_disturbed() { " †" } else { "" };
+        vec![
+            row.title.clone() + busy,
+            seconds(row.against.median_seconds()) + &name,
+            seconds(row.ours.median_seconds()),
+            ratio(row.ratio()),
+            goal(row.goal),
+            met(row).to_owned(),
+        ]
+    };
+    let lines = rows.iter().map(line).collect();
+    let table = table("Time", &["work", "rsync", "diskmirror", "ratio", "goal", "met"], lines);
+    let busy = rows.iter().any(|row| row.is_disturbed());
+    let note =
+        "† Others used the machine's processors in a round of this row, however often it was repeated.\n\n";
+    table + if busy { note } else { "" }
+}
+
+fn memories(rows: &[&RowResult]) -> String {
+    let line = |row: &&RowResult| {
+        let peak = |side: &Contender| figures::mib(side.peak_mib());
+        let title = row.title.strip_prefix("memory, ").unwrap_or(&row.title).to_owned();
+        vec![title, peak(&row.against), peak(&row.ours), goal(row.goal), met(row).to_owned()]
+    };
+    let lines = rows.iter().map(line).collect();
+    table("Memory", &["work", "rsync", "diskmirror", "goal", "met"], lines)
+}
+
+fn costs(rows: &[&RowResult]) -> String {
+    let line = |row: &&RowResult| {
+        let rounds: Vec<String> = row.ratios().into_iter().map(|value| ratio(Some(value))).collect();
+        vec![
+            row.title.clone(),
+            rounds.join(" "),
+            both(row, &Contender::median_cpu_seconds),
+            both(row, &Contender::peak_mib),
+            both(row, &|side| side.calls_an_entry(row.entries)),
+        ]
+    };
+    let head = ["work", "ratio, round by round", "CPU seconds", "peak memory, MiB", "system calls an entry"];
+    table("Cost (diskmirror / the other)", &head, rows.iter().map(line).collect())
+}
+
+fn others(rows: &[&RowResult]) -> String {
+    let line = |row: &RowResult, other: &Contender| {
+        let equal = match other.equal {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => figures::NONE,
+        };
+        // An error's own words may hold what a table cannot.
+        let time =
+            if other.missing.is_some() { "not measured".to_owned() } else { seconds(other.median_seconds()) };
+        vec![row.title.clone(), other.name.clone(), time, equal.to_owned()]
+    };
+    let lines = rows.iter().flat_map(|row| row.others.iter().map(move |other| line(row, other)));
+    table("Other tools", &["work", "tool", "time", "copy equal to the source"], lines.collect())
+}
+
+fn trees(rows: &[&RowResult]) -> String {
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    for row in rows.iter().filter(|row| row.entries > 0) {
+        if lines.iter().all(|line| line[0] != row.tree) {
+            let gib = row.bytes as f64 / f64::from(1 << 30);
+            lines.push(vec![row.tree.clone(), thousands(row.entries), format!("{gib:.2} GiB")]);
+        }
+    }
+    table("Trees", &["tree", "entries", "in use"], lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BEGIN, END, replaced};
+
+    #[test]
+    fn what_is_written_by_hand_stays() {
+        let page = format!("# Title\n\nbefore\n\n{BEGIN}\nold\n{END}\n\nafter\n");
+        let once = replaced(&page, "new").expect("there are markers");
+        assert_eq!(once, format!("# Title\n\nbefore\n\n{BEGIN}\n\nnew\n\n{END}\n\nafter\n"));
+        assert_eq!(replaced(&once, "new").expect("still there"), once);
+        assert!(replaced("no markers", "new").is_err());
+    }
+}

@@ -1,0 +1,59 @@
+//! The harness of `make bench`: its unit tests, and one whole bench of trees so small that it says nothing.
+
+#[path = "../benches/against/harness/mod.rs"]
+mod harness;
+
+use harness::results::Results;
+use harness::settings::Settings;
+use std::path::Path;
+
+fn settings(directory: &Path, set: &[(&str, &str)]) -> Settings {
+    let (json, page) = (directory.join("results.json"), directory.join("page.md"));
+    let variables = |name: &str| match name {
+        "BENCH_DIR" => Some(directory.display().to_string()),
+        "BENCH_JSON" => Some(json.display().to_string()),
+        "BENCH_PAGE" => Some(page.display().to_string()),
+        // Others may be busy while tests run: that is told, and nothing is repeated for it.
+        "BENCH_REPEATS" => Some("0".to_owned()),
+        _ => set.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned()),
+    };
+    Settings::read(&variables, Path::new(env!("CARGO_BIN_EXE_diskmirror")))
+        .expect("nothing is wrong with them")
+}
+
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory below the build directory")
+}
+
+/// A line for people and for the summary of `make test`, as the other tests have it.
+fn skipped(what: &str, why: &str) {
+    use std::io::Write;
+    let line = format!("skipped: {what}: {why}");
+    println!("{line}");
+    if let Some(path) = std::env::var_os("DISKMIRROR_SKIPS") {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        writeln!(file.expect("the list of skips"), "{line}").expect("the list of skips can be written");
+    }
+}
+
+#[test]
+fn a_small_bench_measures_checks_and_keeps_its_rows() {
+    if !rustix::process::geteuid().is_root() {
+        return skipped("a small bench", "needs root (loop devices, mounts)");
+    }
+    let directory = scratch();
+    // The page of the repository is what a bench writes into.
+    std::fs::copy("doc/performance.md", directory.path().join("page.md")).expect("there is a page");
+    let set = [("BENCH_SCALE", "0.001"), ("BENCH_ROWS", "t2-warm first-copy-t2"), ("BENCH_ROUNDS", "2")];
+    let settings = settings(directory.path(), &set);
+    assert!(harness::run(&settings).expect("it can be measured"), "copies are equal");
+
+    let results = Results::read(&settings.json).expect("results");
+    let row = results.rows.iter().find(|row| row.key == "no-change-t2-warm").expect("it was measured");
+    assert_eq!((row.entries, row.ours.samples.len(), row.against.samples.len()), (1041, 2, 2));
+    assert_eq!((row.ours.equal, row.against.equal, &row.wrong), (Some(true), Some(true), &None));
+    assert!(row.ours.samples.iter().all(|sample| sample.seconds > 0.0 && sample.peak_kib > 0));
+    assert!(results.rows.iter().any(|row| row.key == "first-copy-t2-cold"));
+    let left = std::fs::read_dir(directory.path()).expect("the directory").count();
+    assert_eq!(left, 2, "nothing is left but results and page");
+}
