@@ -113,8 +113,15 @@ impl Measuring<'_, '_> {
         if matches!(self.row.work, Work::FirstCopy | Work::Changed) {
             self.check(tool)?;
         }
-        let (seconds, cpu_seconds, peak_kib) = (cost.seconds, cost.cpu_seconds, cost.peak_kib);
-        Ok(Sample { seconds, cpu_seconds, peak_kib, others_cpu_seconds: others, disturbed })
+        Ok(Sample {
+            seconds: cost.seconds,
+            cpu_seconds: cost.cpu_seconds,
+            peak_kib: cost.peak_kib,
+            read_kib: cost.read_kib,
+            written_kib: cost.written_kib,
+            others_cpu_seconds: others,
+            disturbed,
+        })
     }
     fn others(&mut self) -> anyhow::Result<()> {
         for tool in self.row.others {

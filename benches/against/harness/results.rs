@@ -74,6 +74,10 @@ pub struct Sample {
     pub cpu_seconds: f64,
     /// Of the largest process.
     pub peak_kib: u64,
+    /// From file systems, as far as it was not in the page cache.
+    pub read_kib: u64,
+    /// To file systems.
+    pub written_kib: u64,
     /// Processor seconds of others meanwhile.
     pub others_cpu_seconds: f64,
     /// Whether that was too much.
@@ -185,6 +189,10 @@ impl Contender {
     pub fn peak_mib(&self) -> Option<f64> {
         self.samples.iter().map(|sample| sample.peak_kib).max().map(|kib| kib as f64 / 1024.0)
     }
+    /// The median of what was written.
+    pub fn written_mib(&self) -> Option<f64> {
+        median(&self.samples.iter().map(|sample| sample.written_kib as f64 / 1024.0).collect::<Vec<_>>())
+    }
     /// System calls for each of so many entries.
     pub fn calls_an_entry(&self, entries: u64) -> Option<f64> {
         self.system_calls.filter(|_| entries > 0).map(|calls| calls as f64 / entries as f64)
@@ -201,6 +209,8 @@ mod tests {
             seconds: *seconds,
             cpu_seconds: *seconds,
             peak_kib,
+            read_kib: 0,
+            written_kib: 2048,
             others_cpu_seconds: 0.0,
             disturbed: false,
         };
@@ -233,6 +243,7 @@ mod tests {
         assert_eq!(row(0, Goal::PeakMib(60)).is_met(), Some(true));
         assert_eq!(row(0, Goal::PeakMib(59)).is_met(), Some(false));
         assert_eq!(row(0, Goal::Open).is_met(), None);
+        assert_eq!(row(0, Goal::Open).ours.written_mib(), Some(2.0));
     }
 
     #[test]
