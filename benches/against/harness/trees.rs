@@ -59,7 +59,9 @@ impl Recipe {
     /// A file system of this name that a copy fits into.
     pub fn volume(&self, scratch: &Path, name: &str) -> anyhow::Result<Volume> {
         let (bytes, inodes) = self.room();
-        Volume::new(scratch, name, bytes + bytes / 4 + 256 * MIB, inodes)
+        // ext4 has no more inodes than blocks.
+        let bytes = (bytes + bytes / 4 + 256 * MIB).max(inodes * 4096 * 9 / 8);
+        Volume::new(scratch, name, bytes, inodes)
     }
     /// Refuses, before anything is written, what would not fit below `dir`.
     pub fn refuse_without_room(&self, dir: &Path, copies: u64) -> anyhow::Result<()> {
