@@ -44,7 +44,7 @@ pub struct RowResult {
     pub counted_with: Option<String>,
     /// Why there are no figures.
     pub unavailable: Option<String>,
-    /// A copy that was not equal to its source: the figures are worth nothing.
+    /// A copy that was not equal to its source, or a tool that failed: the figures are worth nothing.
     pub wrong: Option<String>,
     /// Where and when.
     pub machine: Machine,
@@ -134,10 +134,6 @@ impl RowResult {
             wrong: None,
             machine: machine.clone(),
         }
-    }
-    /// Whether this is what came of `row` with these settings.
-    pub fn is_of(&self, row: &Row, settings: &Settings) -> bool {
-        self.key == row.key && self.scale == settings.scale
     }
     /// The part of one of the others.
     pub fn other(&mut self, tool: Tool) -> &mut Contender {
