@@ -31,7 +31,7 @@ check:
 # tells how to choose. Needs root and a quiet machine.
 bench:
 	@scripts/install-packages bench
-	[ "$(BENCH_PURE)" = no ] || $(CARGO) bench --locked --bench pure
+	@[ "$(BENCH_PURE)" = no ] || $(CARGO) bench --locked --bench pure
 	$(CARGO) bench --locked --bench against
 
 # The program, its man pages and completions, and the documents. DESTDIR and PREFIX are respected; no root is needed

@@ -99,7 +99,7 @@ impl Chart {
         }
         Ok(())
     }
-    /// What stands at a bar's end: inside of it if the goal's mark is in the way outside.
+    /// What stands at a bar's end: inside of it if a goal's mark or the line is in the way outside.
     fn value(
         &self,
         area: &Area<'_>,
@@ -108,8 +108,9 @@ impl Chart {
         y: i32,
     ) -> Result<(), Box<dyn std::error::Error>> {
         let (end, room) = (self.x(bar.value), width(&bar.text) + 14);
-        let in_the_way = |mark: i32| (end - 2..end + room).contains(&mark);
-        match goal.map(|goal| self.x(goal)).filter(|mark| in_the_way(*mark)) {
+        let in_the_way = |mark: &i32| (end - 2..end + room).contains(mark);
+        let line = self.line.as_ref().map(|(value, _)| *value);
+        match goal.into_iter().chain(line).map(|value| self.x(value)).find(in_the_way) {
             None => words(area, &bar.text, (end + 7, y), 13, INK, HPos::Left),
             Some(_) if end - LABELS > room => {
                 let ink = if is_dark(bar.color) { WHITE } else { INK };

@@ -24,6 +24,11 @@ pub struct Cost {
     pub cpu_seconds: f64,
     /// The largest resident set of any one of these processes, in KiB.
     pub peak_kib: u64,
+    /// What all of them had read from and written to file systems, in KiB; what they found in the page cache is not
+    /// read.
+    pub read_kib: u64,
+    /// Likewise.
+    pub written_kib: u64,
 }
 
 /// Runs `argv`, then `flush`, and takes the time of both. What it says on stderr goes to the file `log`.
@@ -92,8 +97,11 @@ fn wait(child: Child) -> io::Result<(ExitStatus, Cost)> {
         }
     }
     let cpu_seconds = seconds(usage.ru_utime) + seconds(usage.ru_stime);
-    let peak_kib = u64::try_from(usage.ru_maxrss).unwrap_or(0);
-    Ok((ExitStatus::from_raw(status), Cost { seconds: 0.0, cpu_seconds, peak_kib }))
+    let count = |value: libc::c_long| u64::try_from(value).unwrap_or(0);
+    // Blocks are of 512 bytes here, whatever the file system's are: getrusage(2).
+    let (read_kib, written_kib) = (count(usage.ru_inblock) / 2, count(usage.ru_oublock) / 2);
+    let cost = Cost { seconds: 0.0, cpu_seconds, peak_kib: count(usage.ru_maxrss), read_kib, written_kib };
+    Ok((ExitStatus::from_raw(status), cost))
 }
 
 fn seconds(time: libc::timeval) -> f64 {

@@ -14,6 +14,7 @@ const SMALL_BYTES: u64 = 8192;
 const EPOCH: i64 = 1_704_067_200;
 /// Directories below a directory.
 const FAN_OUT: u64 = 12;
+const BLOCK: u64 = 4096;
 const MIB: u64 = 1 << 20;
 
 /// Many entries in many directories.
@@ -162,16 +163,30 @@ pub fn large_file(path: &Path, length: u64, data: u64) -> anyhow::Result<()> {
         let here = MIB.min(data - n * MIB) as usize;
         rng.fill(&mut piece[..here]);
         // Holes end where blocks do.
-        let at = if length == data { n * MIB } else { n * stride / 4096 * 4096 };
+        let at = if length == data { n * MIB } else { n * stride / BLOCK * BLOCK };
         file.write_all_at(&piece[..here], at).with_context(|| format!("writing {}", path.display()))?;
     }
     drop(file);
     set_mtime(path, 1)
 }
 
+/// Writes other content to one block of 4 KiB of a file of `length` bytes; to which, `round` says.
+///
+/// # Errors
+/// The system's.
+pub fn change_large_file(path: &Path, length: u64, round: u64) -> anyhow::Result<()> {
+    let mut rng = Rng::new(round);
+    let at = rng.below(length / BLOCK) * BLOCK;
+    let mut block = vec![0; BLOCK as usize];
+    rng.fill(&mut block);
+    let file = OpenOptions::new().write(true).open(path);
+    file.and_then(|file| file.write_all_at(&block, at))
+        .with_context(|| format!("changing {}", path.display()))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Many, large_file};
+    use super::{Many, change_large_file, large_file};
     use crate::harness::check;
     use std::os::unix::fs::MetadataExt;
 
@@ -202,5 +217,10 @@ mod tests {
         let meta = path.metadata().expect("there");
         assert_eq!(meta.len(), 32 << 20);
         assert!((4 << 20..8 << 20).contains(&(meta.blocks() * 512)), "{}", meta.blocks());
+        let before = std::fs::read(&path).expect("read");
+        change_large_file(&path, 32 << 20, 1).expect("changed");
+        let after = std::fs::read(&path).expect("read");
+        let changed = before.chunks(4096).zip(after.chunks(4096)).filter(|(before, after)| before != after);
+        assert_eq!((after.len(), changed.count()), (32 << 20, 1));
     }
 }

@@ -13,14 +13,15 @@ use diskmirror::sys::signal;
 use std::fs;
 use std::path::Path;
 
-/// Measures `row`. A copy that turns out wrong is told in the result; what cannot be measured at all is an error.
+/// Measures `row`. What goes wrong is told in the result, so that the other rows are measured; an error is only that
+/// somebody wants the bench to stop.
 pub fn row(
     row: &Row,
     place: &mut Place<'_>,
     settings: &Settings,
     machine: &Machine,
 ) -> anyhow::Result<RowResult> {
-    let mut result = RowResult::new(row, place.size()?, settings, machine);
+    let mut result = RowResult::new(row, place.size(), settings, machine);
     if let Some(why) = row.ours.missing(&settings.program) {
         println!("{}: not available: {why}", row.title);
         result.unavailable = Some(why);
@@ -28,7 +29,11 @@ pub fn row(
     }
     println!("{} …", row.title);
     let mut measuring = Measuring { row, place, settings, result };
-    measuring.all().with_context(|| row.title.to_owned())?;
+    if let Err(error) = measuring.all() {
+        stop_if_asked()?;
+        println!("  FAILED: {error:#}");
+        measuring.result.wrong = Some(format!("{error:#}"));
+    }
     measuring.place.tidy();
     Ok(measuring.result)
 }
@@ -113,8 +118,15 @@ impl Measuring<'_, '_> {
         if matches!(self.row.work, Work::FirstCopy | Work::Changed) {
             self.check(tool)?;
         }
-        let (seconds, cpu_seconds, peak_kib) = (cost.seconds, cost.cpu_seconds, cost.peak_kib);
-        Ok(Sample { seconds, cpu_seconds, peak_kib, others_cpu_seconds: others, disturbed })
+        Ok(Sample {
+            seconds: cost.seconds,
+            cpu_seconds: cost.cpu_seconds,
+            peak_kib: cost.peak_kib,
+            read_kib: cost.read_kib,
+            written_kib: cost.written_kib,
+            others_cpu_seconds: others,
+            disturbed,
+        })
     }
     fn others(&mut self) -> anyhow::Result<()> {
         for tool in self.row.others {
@@ -140,7 +152,8 @@ impl Measuring<'_, '_> {
     }
     fn check(&mut self, tool: Tool) -> anyhow::Result<()> {
         let differing = self.place.differences(tool)?;
-        self.contender(tool).equal = Some(differing.is_none());
+        let contender = self.contender(tool);
+        contender.equal = Some(differing.is_none() && contender.equal != Some(false));
         if let Some(differing) = differing.filter(|_| tool.must_be_exact()) {
             println!("  WRONG: after {} rsync would still change {differing}", tool.name());
             self.result.wrong = Some(format!("after {} rsync would still change {differing}", tool.name()));

@@ -31,12 +31,12 @@ use settings::Settings;
 use work::Place;
 
 /// Measures the rows that are asked for, prints them as a table, and merges them into the results and the page.
-/// True if every copy that was checked was equal to its source.
+/// True if no tool failed, and every copy that was checked was equal to its source.
 pub fn run(settings: &Settings) -> anyhow::Result<bool> {
     let mut results = Results::read(&settings.json)?;
     let rows = rows::chosen(&settings.rows, &settings.trees)?;
-    if !rows.is_empty() {
-        let measured = measure_all(&rows, settings, &mut results)?;
+    let measured = if rows.is_empty() { Vec::new() } else { measure_all(&rows, settings, &mut results)? };
+    if !measured.is_empty() {
         print!("{}", table::render(&measured));
         println!("\nkept in {}", settings.json.display());
     }
@@ -44,10 +44,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<bool> {
         page::write(page, &results)?;
         println!("written: {}", page.display());
     }
-    Ok(!results
-        .rows
-        .iter()
-        .any(|row| rows.iter().any(|asked| row.is_of(asked, settings)) && row.wrong.is_some()))
+    Ok(measured.iter().all(|row| row.wrong.is_none()))
 }
 
 /// Tree by tree, so that no more than one lies on the disk; each row is kept as soon as it is measured.

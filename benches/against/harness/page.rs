@@ -108,10 +108,18 @@ fn costs(rows: &[&RowResult]) -> String {
             rounds.join(" "),
             both(row, &Contender::median_cpu_seconds),
             both(row, &Contender::peak_mib),
+            both(row, &Contender::written_mib),
             both(row, &|side| side.calls_an_entry(row.entries)),
         ]
     };
-    let head = ["work", "ratio, round by round", "CPU seconds", "peak memory, MiB", "system calls an entry"];
+    let head = [
+        "work",
+        "ratio, round by round",
+        "CPU seconds",
+        "peak memory, MiB",
+        "written, MiB",
+        "system calls an entry",
+    ];
     table("Cost (diskmirror / the other)", &head, rows.iter().map(line).collect())
 }
 

@@ -44,7 +44,7 @@ pub struct RowResult {
     pub counted_with: Option<String>,
     /// Why there are no figures.
     pub unavailable: Option<String>,
-    /// A copy that was not equal to its source: the figures are worth nothing.
+    /// A copy that was not equal to its source, or a tool that failed: the figures are worth nothing.
     pub wrong: Option<String>,
     /// Where and when.
     pub machine: Machine,
@@ -74,6 +74,10 @@ pub struct Sample {
     pub cpu_seconds: f64,
     /// Of the largest process.
     pub peak_kib: u64,
+    /// From file systems, as far as it was not in the page cache.
+    pub read_kib: u64,
+    /// To file systems.
+    pub written_kib: u64,
     /// Processor seconds of others meanwhile.
     pub others_cpu_seconds: f64,
     /// Whether that was too much.
@@ -131,10 +135,6 @@ impl RowResult {
             machine: machine.clone(),
         }
     }
-    /// Whether this is what came of `row` with these settings.
-    pub fn is_of(&self, row: &Row, settings: &Settings) -> bool {
-        self.key == row.key && self.scale == settings.scale
-    }
     /// The part of one of the others.
     pub fn other(&mut self, tool: Tool) -> &mut Contender {
         let place = self.others.iter().position(|other| other.name == tool.name()).unwrap_or_else(|| {
@@ -185,6 +185,10 @@ impl Contender {
     pub fn peak_mib(&self) -> Option<f64> {
         self.samples.iter().map(|sample| sample.peak_kib).max().map(|kib| kib as f64 / 1024.0)
     }
+    /// The median of what was written.
+    pub fn written_mib(&self) -> Option<f64> {
+        median(&self.samples.iter().map(|sample| sample.written_kib as f64 / 1024.0).collect::<Vec<_>>())
+    }
     /// System calls for each of so many entries.
     pub fn calls_an_entry(&self, entries: u64) -> Option<f64> {
         self.system_calls.filter(|_| entries > 0).map(|calls| calls as f64 / entries as f64)
@@ -201,6 +205,8 @@ mod tests {
             seconds: *seconds,
             cpu_seconds: *seconds,
             peak_kib,
+            read_kib: 0,
+            written_kib: 2048,
             others_cpu_seconds: 0.0,
             disturbed: false,
         };
@@ -233,6 +239,7 @@ mod tests {
         assert_eq!(row(0, Goal::PeakMib(60)).is_met(), Some(true));
         assert_eq!(row(0, Goal::PeakMib(59)).is_met(), Some(false));
         assert_eq!(row(0, Goal::Open).is_met(), None);
+        assert_eq!(row(0, Goal::Open).ours.written_mib(), Some(2.0));
     }
 
     #[test]

@@ -72,7 +72,19 @@ fn from_strace(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{from_perf, from_strace};
+    use super::{Counter, from_perf, from_strace};
+    use std::ffi::OsString;
+
+    #[test]
+    fn what_says_that_it_counts_does() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        // Neither need be there, or be let.
+        if let Some(counter) = Counter::find(scratch.path()) {
+            let argv = ["sh", "-c", "true; (true)"].map(OsString::from);
+            let calls = counter.count(&argv, scratch.path()).expect("it has just counted");
+            assert!((10..2000).contains(&calls), "{}: {calls}", counter.name());
+        }
+    }
 
     #[test]
     fn perf_is_understood() {

@@ -51,7 +51,9 @@ fn notes(rows: &[RowResult]) -> String {
             notes.push(format!("{title}: others were busy meanwhile: CPU time counts, wall time does not"));
         }
         if row.entries > 0 && row.counted_with.is_none() && row.unavailable.is_none() {
-            notes.push(format!("{title}: system calls were not counted"));
+            notes.push(format!(
+                "{title}: system calls were not counted: not wanted, or neither perf nor strace works"
+            ));
         }
         notes.extend(row.others.iter().map(|other| format!("{title}: {}", also(other))));
     }

@@ -1,7 +1,7 @@
 //! The trees: how large each is, and how it comes to be.
 
 use super::from_machine::Sample;
-use super::generate::{Many, large_file};
+use super::generate::{Many, change_large_file, large_file};
 use super::rows::Tree;
 use super::settings::Settings;
 use super::volume::Volume;
@@ -59,7 +59,9 @@ impl Recipe {
     /// A file system of this name that a copy fits into.
     pub fn volume(&self, scratch: &Path, name: &str) -> anyhow::Result<Volume> {
         let (bytes, inodes) = self.room();
-        Volume::new(scratch, name, bytes + bytes / 4 + 1024 * MIB, inodes)
+        // ext4 has no more inodes than blocks.
+        let bytes = (bytes + bytes / 4 + 256 * MIB).max(inodes * 4096 * 9 / 8);
+        Volume::new(scratch, name, bytes, inodes)
     }
     /// Refuses, before anything is written, what would not fit below `dir`.
     pub fn refuse_without_room(&self, dir: &Path, copies: u64) -> anyhow::Result<()> {
@@ -81,11 +83,15 @@ impl Recipe {
                 .try_for_each(|(name, length, data)| large_file(&on.path().join(name), *length, *data)),
         }
     }
-    /// Changes one file in a thousand; which, depends on `round`.
+    /// Changes one small file in a thousand, or a block of the first large one; which, depends on `round`.
     pub fn change(&self, on: &Volume, round: u64) -> anyhow::Result<()> {
         match self {
             Recipe::Many(many) => many.change(on.path(), round).map(drop),
-            _ => bail!("only trees of many files are changed"),
+            Recipe::Large(files) => {
+                let (name, length, _) = files[0];
+                change_large_file(&on.path().join(name), length, round)
+            }
+            Recipe::Machine(_) => bail!("what is copied from the machine is not changed"),
         }
     }
 }

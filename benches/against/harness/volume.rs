@@ -111,10 +111,11 @@ impl Volume {
         let root = File::open(&self.point).with_context(|| format!("opening {}", self.point.display()))?;
         rustix::fs::syncfs(&root).with_context(|| format!("flushing {}", self.point.display()))
     }
-    /// Bytes and inodes in use.
-    pub fn used(&self) -> anyhow::Result<(u64, u64)> {
-        let all = rustix::fs::statvfs(&self.point).context("statvfs")?;
-        Ok(((all.f_blocks - all.f_bfree) * all.f_frsize, all.f_files - all.f_ffree))
+    /// Bytes in use.
+    pub fn used_bytes(&self) -> anyhow::Result<u64> {
+        let all = rustix::fs::statvfs(&self.point);
+        let all = all.with_context(|| format!("looking at {}", self.point.display()))?;
+        Ok((all.f_blocks - all.f_bfree) * all.f_frsize)
     }
     fn unmount(&mut self) -> anyhow::Result<()> {
         if std::mem::take(&mut self.mounted) {

@@ -7,6 +7,7 @@ use super::trees::{DEVICE_MIB, Recipe};
 use super::volume::{LoopDevice, Volume};
 use super::{check, child};
 use anyhow::{Context, bail};
+use diskmirror::units::thousands;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,8 @@ struct Planted {
     other: Option<Volume>,
     /// How often files have been changed.
     changes: u64,
+    entries: u64,
+    bytes: u64,
 }
 
 impl<'a> Place<'a> {
@@ -48,12 +51,10 @@ impl<'a> Place<'a> {
         Ok(place)
     }
     /// Entries and bytes in use; a device has only bytes.
-    pub fn size(&self) -> anyhow::Result<(u64, u64)> {
+    pub fn size(&self) -> (u64, u64) {
         match &self.ground {
-            Ground::Tree(planted) => {
-                planted.source.used().map(|(bytes, _)| (count(planted.source.path()), bytes))
-            }
-            Ground::Device { mib, .. } => Ok((0, mib << 20)),
+            Ground::Tree(planted) => (planted.entries, planted.bytes),
+            Ground::Device { mib, .. } => (0, mib << 20),
         }
     }
     /// The command line of `tool` here.
@@ -174,9 +175,9 @@ fn planted(tree: Tree, settings: &Settings, scratch: &Path) -> anyhow::Result<Pl
     recipe.plant(&source).with_context(|| format!("building {}", tree.name()))?;
     source.flush()?;
     let (ours, theirs) = (recipe.volume(scratch, "ours")?, recipe.volume(scratch, "theirs")?);
-    let entries = diskmirror::units::thousands(count(source.path()));
-    println!("{}: {entries} entries, {} MiB", tree.name(), source.used()?.0 >> 20);
-    Ok(Planted { recipe, source, ours, theirs, other: None, changes: 0 })
+    let (entries, bytes) = (count(source.path()), source.used_bytes()?);
+    println!("{}: {} entries, {} MiB", tree.name(), thousands(entries), bytes >> 20);
+    Ok(Planted { recipe, source, ours, theirs, other: None, changes: 0, entries, bytes })
 }
 
 /// Written to once, so that nobody pays for finding room for the image.
@@ -184,12 +185,10 @@ fn device(settings: &Settings, scratch: &Path) -> anyhow::Result<Ground> {
     let mib = settings.scaled(DEVICE_MIB);
     let device = LoopDevice::new(scratch, mib << 20)?;
     fs::create_dir_all(scratch.join("var/lib/diskmirror"))?;
-    let place = Place { settings, scratch, ground: Ground::Device { device, mib } };
-    place.run(Tool::DdZero)?;
-    match place.ground {
-        ground @ Ground::Device { .. } => Ok(ground),
-        Ground::Tree(_) => bail!("a device is no tree"),
-    }
+    let program = settings.program.as_path();
+    let names = Names { program, source: scratch, target: device.path(), catalog: scratch, scratch, mib };
+    child::run(&Tool::DdZero.argv(&names), &scratch.join("log"), || device.flush())?;
+    Ok(Ground::Device { device, mib })
 }
 
 /// Entries below and including `path`.
