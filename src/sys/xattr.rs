@@ -8,6 +8,8 @@ use std::io;
 
 /// Most bytes that the names, or one value, of an entry's attributes may take (limits.h, XATTR_LIST_MAX).
 const MOST: usize = 64 * 1024;
+/// What most of them take: the kernel makes itself as much room as it is told of.
+const USUAL: usize = 512;
 
 /// One attribute.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,17 +29,33 @@ thread_local! {
 /// # Errors
 /// The system's.
 pub fn list(handle: &Handle) -> io::Result<Vec<CString>> {
-    ROOM.with_borrow_mut(|room| {
-        let read = if handle.path_only {
-            rustix::fs::listxattr(handle.proc_path(), &mut room[..])
-        } else {
-            rustix::fs::flistxattr(&handle.fd, &mut room[..])
-        };
-        match read {
-            Ok(length) => Ok(names(&room[..length])),
+    with_room(
+        |room| {
+            if handle.path_only {
+                rustix::fs::listxattr(handle.proc_path(), room)
+            } else {
+                rustix::fs::flistxattr(&handle.fd, room)
+            }
+        },
+        |read| match read {
+            Ok(list) => Ok(names(list)),
             Err(Errno::OPNOTSUPP) => Ok(Vec::new()),
             Err(error) => Err(error.into()),
-        }
+        },
+    )
+}
+
+/// Reads into as much room as is usually needed, and into all there is where that is too little.
+fn with_room<T>(
+    read: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
+    take: impl FnOnce(Result<&[u8], Errno>) -> io::Result<T>,
+) -> io::Result<T> {
+    ROOM.with_borrow_mut(|room| {
+        let length = match read(&mut room[..USUAL]) {
+            Err(Errno::RANGE) => read(&mut room[..]),
+            other => other,
+        };
+        take(length.map(|length| &room[..length]))
     })
 }
 
@@ -56,18 +74,20 @@ fn names(list: &[u8]) -> Vec<CString> {
 /// # Errors
 /// The system's.
 pub fn get(handle: &Handle, name: &CString) -> io::Result<Option<Vec<u8>>> {
-    ROOM.with_borrow_mut(|room| {
-        let read = if handle.path_only {
-            rustix::fs::getxattr(handle.proc_path(), name, &mut room[..])
-        } else {
-            rustix::fs::fgetxattr(&handle.fd, name, &mut room[..])
-        };
-        match read {
-            Ok(length) => Ok(Some(room[..length].to_vec())),
+    with_room(
+        |room| {
+            if handle.path_only {
+                rustix::fs::getxattr(handle.proc_path(), name, room)
+            } else {
+                rustix::fs::fgetxattr(&handle.fd, name, room)
+            }
+        },
+        |read| match read {
+            Ok(value) => Ok(Some(value.to_vec())),
             Err(Errno::NODATA) => Ok(None),
             Err(error) => Err(error.into()),
-        }
-    })
+        },
+    )
 }
 
 /// Sets one attribute.

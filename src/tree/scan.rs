@@ -122,6 +122,7 @@ struct Queue {
 struct QueueState {
     waiting: Vec<Task>,
     at_work: usize,
+    asleep: usize,
     ended: Option<Error>,
 }
 
@@ -142,7 +143,9 @@ impl Queue {
             if state.at_work == 0 {
                 return None;
             }
+            state.asleep += 1;
             state = self.more.wait(state).expect("no thread panics while queueing");
+            state.asleep -= 1;
         }
     }
     fn done(&self, outcome: Result<Vec<Task>, Error>) {
@@ -152,8 +155,13 @@ impl Queue {
             Ok(below) => state.waiting.extend(below.into_iter().rev()),
             Err(error) => state.ended = state.ended.take().or(Some(error)),
         }
+        // Waking nobody costs a system call too.
+        let wakes =
+            state.asleep > 0 && (!state.waiting.is_empty() || state.at_work == 0 || state.ended.is_some());
         drop(state);
-        self.more.notify_all();
+        if wakes {
+            self.more.notify_all();
+        }
     }
 }
 
@@ -168,7 +176,7 @@ pub(super) fn resolve_links(pass: &Pass<'_>, names: LinkNames) -> Resolved {
 /// Compares all directories.
 pub(super) fn walk(pass: &Pass<'_>, sink: &dyn ChangeSink) -> Result<Walked, Error> {
     let root = Task { path: RelPath::root(), known: Known::Catalog };
-    let state = QueueState { waiting: vec![root], at_work: 0, ended: None };
+    let state = QueueState { waiting: vec![root], at_work: 0, asleep: 0, ended: None };
     let queue = Queue { state: Mutex::new(state), more: Condvar::new() };
     let walked = Mutex::new(Walked::default());
     std::thread::scope(|scope| {
