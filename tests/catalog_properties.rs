@@ -174,6 +174,10 @@ impl<'a> Sequence<'a> {
         self.sync("and nothing to do").expect_no_change("after the last sync");
         let found = differences(&self.source, &self.copy);
         assert!(found.is_empty(), "a sync without changes changed {found:?}");
+        let beside = entries(self.catalog.parent().expect("a directory"));
+        let known = [vec![self.catalog.clone(), self.delta()], self.kept().to_vec()].concat();
+        let strays: Vec<_> = beside.iter().filter(|path| path.is_file() && !known.contains(path)).collect();
+        assert!(strays.is_empty(), "left behind: {strays:?}");
     }
 
     fn clear(&self) {

@@ -3,9 +3,18 @@
 //!
 //! Whether a run uses its catalogs shows in what it does not see: see common/cataloged.rs.
 
+#[path = "common/generate.rs"]
+mod generate;
+// It also reads the lists of a dry run.
+#[allow(dead_code)]
+#[path = "common/names.rs"]
+mod names;
+#[path = "common/rng.rs"]
+mod rng;
 #[path = "common/server.rs"]
 mod server;
 
+use generate::Generator;
 use serde_json::Value;
 use server::{Fs, PLAIN, Said, Server, Shape, root_or_skip, tool};
 use std::fs::{self, Permissions};
@@ -350,6 +359,31 @@ fn a_full_run_without_hidden_differences_is_an_ordinary_one() {
     assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{said:?}");
     assert_eq!(server.differences(), "");
     assert_used(&server, "afterwards");
+}
+
+#[test]
+fn after_random_changes_and_runs_a_full_run_finds_nothing_that_was_hidden() {
+    if !root_or_skip("after_random_changes_and_runs_a_full_run_finds_nothing_that_was_hidden") {
+        return;
+    }
+    let server = settled(Shape { primary_mib: 128, mirror_mib: 128, ..PLAIN });
+    for seed in 0..8 {
+        let at = server.root().join(format!("home/random-{seed}"));
+        fs::create_dir(&at).expect("a directory");
+        let mut generator = Generator::new(&at, 7_000_000 + seed, true);
+        generator.grow();
+        let mut changes = Vec::new();
+        for _ in 0..2 {
+            done(&server, &[]);
+            changes.push(generator.change());
+        }
+        done(&server, &[]);
+        changes.push(generator.change());
+        let said = run(&server, &["--full"]);
+        let when = format!("seed {seed}: {changes:#?}");
+        assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{when}: {said:?}");
+        assert_eq!(server.differences(), "", "{when}");
+    }
 }
 
 #[test]

@@ -508,6 +508,102 @@ fn a_sync_that_was_killed_leaves_no_catalog_that_is_believed() {
     pair.assert_used("at the end");
 }
 
+#[test]
+fn a_sync_that_found_no_room_on_the_mirror_leaves_no_catalog_that_is_believed() {
+    if !common::root_or_skip("a mirror that is full") {
+        return;
+    }
+    let mut pair = Cataloged::apart(Kind::Ext4, &[]);
+    pair.mirrors = Some(LoopFs::new(Kind::Ext4, 16));
+    pair.copy = pair.mirrors.as_ref().unwrap().dir("copy");
+    fill(&pair);
+    let pair = pair.settled();
+    for round in 0..3 {
+        change(&pair, round);
+        for n in 0..8 {
+            pair.write(&format!("dir-{}/large-{n}", n % 4), vec![n as u8 + 1; 3 << 20]);
+        }
+        let report = pair.run(&[]);
+        assert_eq!(report.exit, 1, "round {round}: {report:#?}");
+        if round == 1 {
+            assert_eq!(pair.run(&[]).exit, 1, "again");
+        }
+        (0..8).for_each(|n| fs::remove_file(pair.at(&format!("dir-{}/large-{n}", n % 4))).unwrap());
+        pair.assert_unusable(&[], &format!("round {round}"));
+    }
+}
+
+// -- where a catalog cannot be
+
+#[test]
+fn a_catalog_in_one_of_the_trees_or_in_a_place_that_is_none_is_refused() {
+    let pair = settled();
+    let places =
+        [pair.at("catalog"), pair.copied("dir-0/catalog"), pair.beside("none/catalog"), pair.source.clone()];
+    change(&pair, 0);
+    let before = Snapshot::of(&pair.copy);
+    for place in places {
+        let report = sync::finish(&mut sync::with_catalog(&pair.source, &pair.copy, &place, &[]));
+        assert_eq!(report.exit, 4, "{}: {report:#?}", place.display());
+        assert!(report.stderr.contains("state: nothing was written"), "{report:#?}");
+        assert!(touched(&before, &Snapshot::of(&pair.copy)).is_empty(), "{}", place.display());
+    }
+}
+
+#[test]
+fn what_is_no_regular_file_is_neither_read_as_a_catalog_nor_replaced_by_one() {
+    let pair = settled();
+    let (fifo, device) = (pair.beside("fifo"), pair.beside("device"));
+    tool(Command::new("mkfifo").arg(&fifo));
+    let mut places = vec![fifo];
+    if common::root_or_skip("a device in place of a catalog") {
+        tool(Command::new("mknod").arg(&device).args(["c", "1", "3"]));
+        places.push(device);
+    }
+    for place in places {
+        let kind = place.symlink_metadata().unwrap().file_type();
+        let report = sync::finish(&mut sync::with_catalog(&pair.source, &pair.copy, &place, &[]));
+        assert_eq!(place.symlink_metadata().unwrap().file_type(), kind, "it was replaced: {report:#?}");
+        assert!(matches!(report.exit, 0 | 4) && !report.stderr.is_empty(), "{report:#?}");
+    }
+}
+
+#[test]
+fn a_catalog_that_finds_no_room_costs_comparisons_and_no_more() {
+    let what = "a catalog on a file system that is full";
+    if !common::root_or_skip(what) {
+        return;
+    }
+    let mut pair = Cataloged::new();
+    fill(&pair);
+    let full = pair.beside("full");
+    fs::create_dir(&full).unwrap();
+    tool(Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "none"]).arg(&full));
+    pair.catalog = full.join("catalog");
+    let ballast = full.join("ballast");
+    for round in 0..4 {
+        change(&pair, round);
+        // With no room at all; with some, but not enough; with enough.
+        let room = [0, 1, 2, 16][round];
+        let _ = fs::remove_file(&ballast);
+        let _ = fs::write(&ballast, vec![1; (16 - room) * 4096]);
+        let report = pair.sync();
+        assert_eq!(report.stderr.lines().count(), usize::from(room < 16), "{room} pages: {report:#?}");
+        pair.assert_equal(&format!("room for {room} pages"));
+    }
+    pair.settle();
+    pair.assert_used("with room");
+    // No room for what changes.
+    let _ = fs::write(&ballast, vec![1; 64 * 4096]);
+    change(&pair, 4);
+    pair.sync();
+    pair.assert_equal("no room for what changes");
+    fs::remove_file(&ballast).unwrap();
+    change(&pair, 5);
+    pair.sync_and_judge("room again");
+    tool(Command::new("umount").arg(&full));
+}
+
 // -- a clock that was set back
 
 /// A file's inode, ctime and mtime as debugfs takes them.
