@@ -348,8 +348,7 @@ impl Generator {
     }
 
     fn any_entry(&mut self) -> Option<PathBuf> {
-        let mut all = Vec::new();
-        walk(&self.root, &mut all);
+        let all = entries(&self.root);
         (!all.is_empty()).then(|| self.rng.pick(&all).clone())
     }
 
@@ -363,6 +362,12 @@ impl Generator {
 }
 
 /// Every entry below `directory`, sorted, so that a seed always means the same.
+pub fn entries(directory: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    walk(directory, &mut all);
+    all
+}
+
 fn walk(directory: &Path, into: &mut Vec<PathBuf>) {
     let listing = fs::read_dir(directory).expect("the generator can read its tree");
     let mut here: Vec<PathBuf> = listing.map(|entry| entry.expect("an entry").path()).collect();

@@ -34,6 +34,7 @@ impl Kind {
 /// A mounted file system. Threads started before it was made do not see it.
 #[derive(Debug)]
 pub struct LoopFs {
+    kind: Kind,
     image: PathBuf,
     point: PathBuf,
     mounted: bool,
@@ -55,13 +56,46 @@ impl LoopFs {
         let file = File::create(&image).expect("an image file");
         file.set_len(mib << 20).expect("a sparse image");
         std::fs::create_dir(&point).expect("a mount point");
-        // Small images would get blocks of 1 KiB, and attributes no room.
-        let usual: &[&str] = if kind == Kind::Ext4 { &["-F", "-b", "4096", "-I", "256"] } else { &["-f"] };
-        tool(Command::new(format!("mkfs.{}", kind.name())).arg("-q").args(usual).args(options).arg(&image));
-        let mut made = LoopFs { image, point, mounted: false, _scratch: scratch };
-        made.mount();
-        let _ = std::fs::remove_dir(made.point.join("lost+found"));
+        let mut made = LoopFs { kind, image, point, mounted: false, _scratch: scratch };
+        made.make(options);
         made
+    }
+
+    fn make(&mut self, options: &[&str]) {
+        // Small images would get blocks of 1 KiB, and attributes no room.
+        let usual: &[&str] =
+            if self.kind == Kind::Ext4 { &["-F", "-b", "4096", "-I", "256"] } else { &["-f"] };
+        let mkfs = format!("mkfs.{}", self.kind.name());
+        tool(Command::new(mkfs).arg("-q").args(usual).args(options).arg(&self.image));
+        self.mount();
+        let _ = std::fs::remove_dir(self.point.join("lost+found"));
+    }
+
+    /// Makes it anew: empty, and another, whatever it is called.
+    pub fn make_anew(&mut self, options: &[&str]) {
+        self.unmount();
+        self.make(options);
+    }
+
+    /// Its image: to be looked at or written while it is not mounted.
+    pub fn image(&self) -> &Path {
+        &self.image
+    }
+
+    /// Keeps a copy of the image as it is now.
+    pub fn save(&mut self) -> PathBuf {
+        let saved = self.image.with_extension("saved");
+        self.unmount();
+        copy_sparse(&self.image, &saved);
+        self.mount();
+        saved
+    }
+
+    /// Puts the saved image back: everything since then is undone.
+    pub fn restore(&mut self, saved: &Path) {
+        self.unmount();
+        copy_sparse(saved, &self.image);
+        self.mount();
     }
 
     /// Where it is mounted.
@@ -100,6 +134,10 @@ impl Drop for LoopFs {
             eprintln!("{} stays mounted until this test's namespace ends", self.point.display());
         }
     }
+}
+
+fn copy_sparse(from: &Path, to: &Path) {
+    tool(Command::new("cp").arg("--sparse=always").arg(from).arg(to));
 }
 
 /// Mounts are made in a namespace of the calling thread, from which nothing spreads.

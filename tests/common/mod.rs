@@ -5,6 +5,7 @@
 // Every test target compiles this module and uses a part of it.
 #![allow(dead_code)]
 
+pub mod cataloged;
 pub mod comparer;
 pub mod generate;
 pub mod loopfs;

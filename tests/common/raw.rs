@@ -73,3 +73,35 @@ pub fn unshare_mounts() -> io::Result<()> {
     // SAFETY: CLONE_NEWNS changes what the calling thread sees of mounts; it frees and shares no memory.
     checked(unsafe { libc::unshare(libc::CLONE_NEWNS) })
 }
+
+/// The first page of a file, mapped shared and writable until it is dropped.
+pub struct Mapping(*mut u8);
+
+/// Bytes that are mapped, and that a mapped file must have.
+pub const PAGE: usize = 4096;
+
+// SAFETY: the mapping belongs to the process, not to a thread.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    /// Of an open file of at least a page.
+    pub fn new(fd: BorrowedFd<'_>) -> io::Result<Self> {
+        let (access, how) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        // SAFETY: the kernel chooses an address where nothing is.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, access, how, fd.as_raw_fd(), 0) };
+        if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(Mapping(at.cast())) }
+    }
+    /// Stores a byte: no system call tells the kernel of it.
+    pub fn store(&mut self, at: usize, byte: u8) {
+        assert!(at < PAGE);
+        // SAFETY: the address lies within the mapping; volatile, because somebody else looks at the file.
+        unsafe { self.0.add(at).write_volatile(byte) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: nothing refers to what was mapped any more.
+        unsafe { libc::munmap(self.0.cast(), PAGE) };
+    }
+}

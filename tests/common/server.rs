@@ -9,6 +9,7 @@
 mod raw;
 
 use std::cell::Cell;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -77,6 +78,11 @@ fn fed(command: &mut Command, input: &str) -> Output {
 fn quietly(program: &str, args: &[&str]) -> bool {
     let status = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
+}
+
+/// The program under judgement: `DISKMIRROR_BIN` names another than the one just built.
+pub fn program() -> OsString {
+    std::env::var_os("DISKMIRROR_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_diskmirror").into())
 }
 
 /// A loop device over a sparse image. The image must outlive it.
@@ -303,7 +309,7 @@ impl Server {
 
     /// The program with `--root`, not started yet; nobody can be asked anything.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_diskmirror"));
+        let mut command = Command::new(program());
         command.arg("--root").arg(self.root()).args(args);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

@@ -67,6 +67,20 @@ pub fn command(source: &Path, copy: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+/// The same with a catalog.
+pub fn with_catalog(source: &Path, copy: &Path, catalog: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program());
+    command
+        .args(["sync", "--json", "--catalog"])
+        .arg(catalog)
+        .args(arguments)
+        .arg("--")
+        .arg(source)
+        .arg(copy);
+    command.stdin(Stdio::null());
+    command
+}
+
 /// Runs it to its end.
 pub fn run(source: &Path, copy: &Path, arguments: &[&str]) -> Report {
     finish(&mut command(source, copy, arguments))
