@@ -581,10 +581,9 @@ fn a_catalog_that_finds_no_room_costs_comparisons_and_no_more() {
     tool(Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "none"]).arg(&full));
     pair.catalog = full.join("catalog");
     let ballast = full.join("ballast");
-    for round in 0..4 {
+    for (round, room) in [0, 1, 16].into_iter().enumerate() {
         change(&pair, round);
         // With no room at all; with some, but not enough; with enough.
-        let room = [0, 1, 2, 16][round];
         let _ = fs::remove_file(&ballast);
         let _ = fs::write(&ballast, vec![1; (16 - room) * 4096]);
         let report = pair.sync();

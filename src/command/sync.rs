@@ -149,8 +149,8 @@ fn beside(path: &Path, source: &View, mirror: &View) -> anyhow::Result<PathBuf> 
             return Err(refuse("it would lie in one of the two trees".into()).into());
         }
     }
-    if path.is_dir() {
-        return Err(refuse("it is a directory".into()).into());
+    if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+        return Err(refuse("what is there is no regular file".into()).into());
     }
     Ok(path.to_owned())
 }

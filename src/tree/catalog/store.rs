@@ -7,8 +7,8 @@ use super::format::{
 use super::page::{Page, STATE_AT, Unreadable, WRITING};
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// What is read at once: most blocks are smaller.
@@ -18,6 +18,7 @@ const FIRST_READ: usize = 4096;
 #[derive(Debug)]
 pub struct Store {
     file: File,
+    path: PathBuf,
     pub page: Page,
     /// Whether the mirror was being written when the program ended.
     pub was_writing: bool,
@@ -69,13 +70,15 @@ impl Store {
     /// # Errors
     /// The system's; `Unreadable` if it is no catalog that can be used.
     pub fn open(path: &Path) -> io::Result<Option<Result<Store, Unreadable>>> {
-        let file = match OpenOptions::new().read(true).write(true).open(path) {
+        // Something else in its place neither blocks nor leads away.
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
-        Ok(Some(Self::read(file)?))
+        Ok(Some(Self::read(file, path.to_owned())?))
     }
-    fn read(file: File) -> io::Result<Result<Store, Unreadable>> {
+    fn read(file: File, path: PathBuf) -> io::Result<Result<Store, Unreadable>> {
         let mut page = vec![0; super::page::PAGE];
         if !fills(&file, &mut page, 0)? {
             return Ok(Err(Unreadable::Damaged));
@@ -95,7 +98,7 @@ impl Store {
         }
         let index = decode_index(&bytes);
         let kept = (0..index.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Ok(Ok(Store { file, page, was_writing, index, kept, damaged: AtomicBool::new(false) }))
+        Ok(Ok(Store { file, path, page, was_writing, index, kept, damaged: AtomicBool::new(false) }))
     }
     /// Looks a directory up.
     pub fn find(&self, ino: u64) -> Lookup {
@@ -186,8 +189,9 @@ impl Store {
     /// # Errors
     /// The system's.
     pub fn mark_writing(&self) -> io::Result<()> {
-        self.file.write_all_at(&[WRITING], STATE_AT)?;
-        self.file.sync_data()
+        let file = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(&self.path)?;
+        file.write_all_at(&[WRITING], STATE_AT)?;
+        file.sync_data()
     }
 }
 
