@@ -19,8 +19,10 @@ mod itemise;
 mod links;
 mod listing;
 mod make;
+mod manners;
 mod merge;
 mod metadata;
+mod nest;
 mod pass;
 mod place;
 mod rehearsal;
@@ -32,6 +34,7 @@ mod subtree;
 mod tally;
 mod view;
 mod wanted;
+mod workers;
 mod workspace;
 
 pub use batch::apply_additions;

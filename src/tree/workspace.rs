@@ -6,11 +6,12 @@
 use super::excludes::Excludes;
 use super::fault::Error;
 use super::listing::OWN;
+use super::nest::Nest;
 use super::pass::{Pass, at_root};
 use super::relpath::RelPath;
 use super::subtree;
 use super::view::View;
-use crate::sys::dir::{self, Handle, read_names};
+use crate::sys::dir::{self, read_names};
 use crate::sys::stat::{Timestamp, stat_fd};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -21,7 +22,7 @@ const TMP: &[u8] = b"tmp";
 #[derive(Debug)]
 pub(super) struct Workspace {
     /// The directory.
-    pub dir: Handle,
+    pub nest: Nest,
     next: AtomicU64,
 }
 
@@ -34,7 +35,8 @@ impl Workspace {
     pub fn open(pass: &Pass<'_>) -> Result<Workspace, Error> {
         sweep(pass)?;
         let made = make(pass).and_then(|()| pass.mirror_dir(&path()));
-        Ok(Workspace { dir: made.map_err(at_root("making a workspace in"))?, next: AtomicU64::new(0) })
+        let nest = Nest::new(made.map_err(at_root("making a workspace in"))?);
+        Ok(Workspace { nest, next: AtomicU64::new(0) })
     }
     /// A name that is not taken.
     pub fn name(&self) -> Box<[u8]> {
