@@ -12,7 +12,7 @@ use super::scan::Changes;
 use super::spool::Replay;
 use super::view::View;
 use super::workers::{copiers, share_out};
-use super::workspace::{Workspace, sweep};
+use super::workspace::{Workspace, abandon};
 use crate::monitor::{Monitor, Unit};
 use crate::sys::dir::sync_volume;
 use std::sync::{Arc, Mutex};
@@ -48,8 +48,7 @@ pub fn apply_additions(
         .and_then(|()| flush(mirror));
     monitor.end();
     if let Err(error) = done {
-        // The first error is the one to report; what the sweep leaves, the next run finds.
-        let _ = sweep(&pass);
+        abandon(&pass);
         return Err(error);
     }
     Ok(pass.take_counts())

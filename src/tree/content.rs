@@ -243,3 +243,53 @@ pub(super) fn equal(pass: &Pass<'_>, source: &OwnedFd, mirror: &OwnedFd, size: u
 fn reads(file: &OwnedFd, room: &mut [u8], at: u64) -> io::Result<()> {
     if read_up_to(file, room, at)? == room.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::Silent;
+    use crate::sys::dir::open_root;
+    use crate::tree::{Options, View};
+    use std::fs::{self, File};
+    use std::os::unix::fs::{FileExt, MetadataExt};
+
+    /// Copies a file of `size` bytes that has data at the given places, and gives back what the copy allocates.
+    fn copied(size: u64, places: &[(u64, &[u8])]) -> u64 {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a directory on a disk");
+        let [from, to] = ["from", "to"].map(|name| dir.path().join(name));
+        let source = File::create_new(&from).expect("a file");
+        source.set_len(size).expect("holes");
+        places.iter().for_each(|(at, bytes)| source.write_all_at(bytes, *at).expect("data"));
+        let view = || View::of_fd(open_root(dir.path()).expect("open")).expect("a view");
+        let (a, b, options) = (view(), view(), Options::default());
+        let pass = Pass::new(&a, &b, &options, &Silent).expect("a pass");
+        let source = OwnedFd::from(File::open(&from).expect("open"));
+        let mirror = OwnedFd::from(File::create_new(&to).expect("a file"));
+        let Ok(copied) = copy(&pass, &source, &mirror, size) else { panic!("{size} bytes cannot be copied") };
+        let content = fs::read(&from).expect("read");
+        assert!(fs::read(&to).expect("read") == content, "{size} bytes are not the same");
+        assert_eq!(copied.hash, *blake3::hash(&content).as_bytes(), "{size} bytes");
+        assert_eq!(copied.bytes, data_bytes(&source, size).expect("looked at"), "{size} bytes");
+        File::from(mirror).sync_all().expect("flushed");
+        fs::metadata(&to).expect("there").blocks() * 512
+    }
+
+    #[test]
+    fn the_hash_of_a_copy_is_that_of_its_content() {
+        let noise: Vec<u8> =
+            (0..20u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 | 1).collect();
+        for size in [0, 1, 4096, 4097, ROOM, ROOM + 1, 9 << 20, 20 << 20] {
+            copied(size as u64, &[(0, &noise[..size])]);
+        }
+    }
+
+    #[test]
+    fn holes_are_hashed_as_zeros_and_stay_holes() {
+        let block = [7; 4096];
+        assert!(copied(200 << 10, &[(64 << 10, &block)]) <= 64 << 10);
+        assert!(copied(200 << 10, &[(196 << 10, &block)]) <= 64 << 10);
+        let ends: &[(u64, &[u8])] = &[(1 << 20, &block), (30 << 20, &block), (40 << 20, b"end")];
+        assert!(copied((40 << 20) + 3, ends) <= 192 << 10);
+        assert!(copied(50 << 20, &[]) <= 64 << 10);
+    }
+}

@@ -73,3 +73,44 @@ pub fn unshare_mounts() -> io::Result<()> {
     // SAFETY: CLONE_NEWNS changes what the calling thread sees of mounts; it frees and shares no memory.
     checked(unsafe { libc::unshare(libc::CLONE_NEWNS) })
 }
+
+/// How many pages of a file are in the page cache.
+pub fn cached_pages(file: BorrowedFd<'_>, bytes: usize) -> usize {
+    let mut pages = vec![0u8; bytes.div_ceil(4096)];
+    // SAFETY: a mapping that nobody reads; `pages` has a byte for each of its pages; it is unmapped with its own length.
+    unsafe {
+        let null = std::ptr::null_mut();
+        let at = libc::mmap(null, bytes, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0);
+        assert_ne!(at, libc::MAP_FAILED, "{}", io::Error::last_os_error());
+        checked(libc::mincore(at, bytes, pages.as_mut_ptr())).expect("asked");
+        checked(libc::munmap(at, bytes)).expect("unmapped");
+    }
+    pages.iter().filter(|page| *page & 1 == 1).count()
+}
+
+/// The first page of a file, mapped to be stored to.
+pub struct Mapped(*mut libc::c_void);
+
+impl Mapped {
+    /// Maps it. The file is open for reading and writing.
+    pub fn new(file: BorrowedFd<'_>) -> Self {
+        let how = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping at a place of the kernel's choice.
+        let at =
+            unsafe { libc::mmap(std::ptr::null_mut(), 4096, how, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+        assert_ne!(at, libc::MAP_FAILED, "{}", io::Error::last_os_error());
+        Mapped(at)
+    }
+    /// Stores one byte at its beginning.
+    pub fn store(&self, byte: u8) {
+        // SAFETY: the first byte of the page that is mapped as long as self lives.
+        unsafe { self.0.cast::<u8>().write_volatile(byte) };
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `new`, with its length.
+        unsafe { libc::munmap(self.0, 4096) };
+    }
+}
