@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
 /// What direct reads and writes are aligned to in memory: a page, which no driver asks more than.
-const ALIGNMENT: usize = 4096;
+pub(super) const ALIGNMENT: usize = 4096;
 
 // linux/fs.h: `_IO(0x12, n)`, and `_IOR(0x12, 114, size_t)` on the 64-bit machines this runs on.
 const BLKROGET: libc::c_ulong = 0x125e;

@@ -314,6 +314,15 @@ pub fn set_owner(handle: &Handle, uid: u32, gid: u32) -> io::Result<()> {
     Ok(rustix::fs::chownat(&handle.fd, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?)
 }
 
+/// Sets the owner and group of the entry `name` of `dir`, not following it.
+///
+/// # Errors
+/// The system's.
+pub fn set_owner_at(dir: impl AsFd, name: &[u8], uid: u32, gid: u32) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    Ok(rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
 /// Sets the permissions of what is open; not for symbolic links.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ pub mod flags;
 pub mod lock;
 pub mod mount;
 pub mod node;
+pub mod page_cache;
 pub mod secret;
 pub mod signal;
 pub mod stat;

@@ -6,8 +6,9 @@ use super::fault::{Error, Fault, Sided};
 use super::links::{LinkTo, Links};
 use super::make::{Made, make, open_source};
 use super::metadata::{Wanted, lock};
+use super::nest::Nest;
 use super::pass::Pass;
-use super::place::{Pending, put};
+use super::place::{Pending, lock_in_place, put};
 use super::relpath::RelPath;
 use super::subtree::make_writable;
 use super::workspace::Workspace;
@@ -41,14 +42,25 @@ pub(super) fn make_dir(
         }
     } else {
         let temporary = workspace.name();
-        dir::make_dir(&workspace.dir.fd, &temporary).on_mirror("making directory")?;
+        dir::make_dir(&workspace.nest.dir.fd, &temporary).on_mirror("making directory")?;
         let (dir, name) = (path.clone(), change.name.clone());
         let (kind, over) = (change.kind, change.over);
         put(
             pass,
             workspace,
             mirror,
-            &Pending { dir, name, temporary, kind, over, locks: 0, bytes: 0, torn: false },
+            &Pending {
+                dir,
+                name,
+                temporary,
+                kind,
+                over,
+                locks: 0,
+                bytes: 0,
+                torn: false,
+                hash: None,
+                slot: 0,
+            },
         )?;
     }
     pass.count(|counts| counts.directories_made += 1);
@@ -65,9 +77,26 @@ pub(super) fn prepare(
 ) -> Result<Pending, Fault> {
     let temporary = workspace.name();
     let want = pass.options.wanted.of(path, &change.name);
-    let Made { locks, bytes, torn } = make(pass, source, change, want, &workspace.dir, &temporary)?;
+    let Made { locks, bytes, torn, hash } = make(pass, source, change, want, &workspace.nest, &temporary)?;
     let (dir, name) = (path.clone(), change.name.clone());
-    Ok(Pending { dir, name, temporary, kind: change.kind, over: change.over, locks, bytes, torn })
+    let Change { kind, over, slot, .. } = *change;
+    Ok(Pending { dir, name, temporary, kind, over, locks, bytes, torn, hash, slot })
+}
+
+/// Makes an entry under its own name, where the mirror has nothing yet that could be lost, and counts it.
+pub(super) fn make_in_place(
+    pass: &Pass<'_>,
+    path: &Arc<RelPath>,
+    source: &Handle,
+    nest: &Nest,
+    change: &Change,
+) -> Result<(), Fault> {
+    let want = pass.options.wanted.of(path, &change.name);
+    let made = make(pass, source, change, want, nest, &change.name)?;
+    lock_in_place(pass, &nest.dir, &change.name, made.locks)?;
+    copied(pass, made.bytes);
+    pass.put_hash(change.slot, made.hash);
+    if made.torn { Err(Fault::Changing) } else { Ok(()) }
 }
 
 /// Puts prepared entries of one directory in their places, and counts them.
@@ -81,6 +110,7 @@ pub(super) fn put_all(
         let done = put(pass, workspace, mirror, one);
         if pass.enter(|| one.dir.join(&one.name), done)?.is_some() {
             copied(pass, one.bytes);
+            pass.put_hash(one.slot, one.hash);
             if one.torn {
                 pass.fault(one.dir.join(&one.name), Fault::Changing)?;
             }
@@ -165,7 +195,12 @@ fn link_one(pass: &Pass<'_>, workspace: &Workspace, link: &LinkTo) -> Result<(),
     let (dir, name, over) = (link.dir.clone(), link.name.clone(), link.over);
     // Not a directory: its exact type does not matter here.
     let kind = Kind::File;
-    put(pass, workspace, &target, &Pending { dir, name, temporary, kind, over, locks, bytes: 0, torn: false })
+    put(
+        pass,
+        workspace,
+        &target,
+        &Pending { dir, name, temporary, kind, over, locks, bytes: 0, torn: false, hash: None, slot: 0 },
+    )
 }
 
 /// Links the leader into the workspace. A lock (chattr +i, +a) forbids that: it is taken off, and given back to be set.
@@ -177,12 +212,12 @@ fn link_unlocked(
     temporary: &[u8],
 ) -> Result<u32, Fault> {
     use crate::sys::flags::{self, LOCKS};
-    match dir::link(&leader_dir.fd, leader, &workspace.dir.fd, temporary) {
+    match dir::link(&leader_dir.fd, leader, &workspace.nest.dir.fd, temporary) {
         Err(error) if error.raw_os_error() == Some(libc::EPERM) && pass.rules.privileged => {
             let handle = dir::open_read(&leader_dir.fd, leader).on_mirror("opening")?;
             let locks = flags::get(&handle.fd).on_mirror("reading flags of")?.unwrap_or(0) & LOCKS;
             super::metadata::unlock(&handle).on_mirror("unlocking")?;
-            dir::link(&leader_dir.fd, leader, &workspace.dir.fd, temporary).on_mirror("linking")?;
+            dir::link(&leader_dir.fd, leader, &workspace.nest.dir.fd, temporary).on_mirror("linking")?;
             Ok(locks)
         }
         other => other.on_mirror("linking").map(|()| 0),

@@ -25,6 +25,10 @@ impl Rules {
         let denied = if privileged { 0 } else { LOCKS | JOURNAL };
         Rules { privileged, flags: source & mirror & !denied, owners }
     }
+    /// Whether an entry's owner is carried over.
+    pub fn sets_owners(&self) -> bool {
+        self.privileged && self.owners
+    }
     /// Whether an attribute is carried over. Of the kernel's own (`system.`) only the access control lists are.
     fn carries(&self, name: &CStr) -> bool {
         let name = name.to_bytes();
@@ -63,18 +67,30 @@ impl Attrs {
         let (flags, project) = inode_flags(handle, rules)?;
         Ok(Attrs { xattrs, flags, project })
     }
-    /// Sets the extended attributes of what is open to these.
-    pub fn set_xattrs(&self, handle: &Handle, rules: &Rules) -> io::Result<()> {
+    /// Sets the extended attributes of what is open to these. Gives back whether they were others.
+    pub fn set_xattrs(&self, handle: &Handle, rules: &Rules) -> io::Result<bool> {
         let present = rules.names(handle)?;
+        let mut differed = false;
         for name in present.iter().filter(|name| !self.xattrs.iter().any(|own| own.name == **name)) {
             xattr::remove(handle, name)?;
+            differed = true;
         }
         for own in &self.xattrs {
             if !present.contains(&own.name) || xattr::get(handle, &own.name)?.as_ref() != Some(&own.value) {
                 xattr::set(handle, own)?;
+                differed = true;
             }
         }
-        Ok(())
+        Ok(differed)
+    }
+    /// The same, of what has none.
+    pub fn add_xattrs(&self, handle: &Handle) -> io::Result<()> {
+        self.xattrs.iter().try_for_each(|own| xattr::set(handle, own))
+    }
+    /// Whether `set_flags` would find nothing to do on something that has `other`.
+    pub fn is_flagged_as(&self, other: &Attrs) -> bool {
+        self.flags.is_none_or(|flags| flags == other.flags.unwrap_or(0))
+            && self.project.is_none_or(|project| project == other.project.unwrap_or_default())
     }
     /// Sets flags and project of what is open to these, but for the locks. Gives back the locks still to be set.
     pub fn set_flags(&self, handle: &Handle, rules: &Rules) -> io::Result<u32> {

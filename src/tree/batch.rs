@@ -11,10 +11,10 @@ use super::relpath::RelPath;
 use super::scan::Changes;
 use super::spool::Replay;
 use super::view::View;
-use super::workspace::{Workspace, sweep};
+use super::workers::{copiers, share_out};
+use super::workspace::{Workspace, abandon};
 use crate::monitor::{Monitor, Unit};
 use crate::sys::dir::sync_volume;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 /// A batch holds no more changes than this …
@@ -48,8 +48,7 @@ pub fn apply_additions(
         .and_then(|()| flush(mirror));
     monitor.end();
     if let Err(error) = done {
-        // The first error is the one to report; what the sweep leaves, the next run finds.
-        let _ = sweep(&pass);
+        abandon(&pass);
         return Err(error);
     }
     Ok(pass.take_counts())
@@ -76,7 +75,9 @@ fn next_batch(replay: &mut Replayed<'_>) -> Result<Vec<DirChange>, Error> {
     let (mut batch, mut count, mut bytes) = (Vec::new(), 0, 0);
     while count < BATCH_CHANGES && bytes < BATCH_BYTES {
         let Some(change) = replay.next() else { break };
-        let change = change.map_err(at_root("listing"))?;
+        let mut change = change.map_err(at_root("listing"))?;
+        // In the order of the source's disk.
+        change.changes.sort_by_key(|one| one.ino);
         count += change.changes.len().max(1);
         bytes += change.changes.iter().map(|one| one.size).sum::<u64>();
         batch.push(change);
@@ -168,26 +169,13 @@ fn in_parallel(
     workspace: &Workspace,
     portions: &[Portion<'_>],
 ) -> Result<Vec<Pending>, Error> {
-    let (next, pending, ended) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(None));
-    std::thread::scope(|scope| {
-        for _ in 0..pass.options.thread_count().min(portions.len()) {
-            scope.spawn(|| {
-                while let Some(portion) = portions.get(next.fetch_add(1, Relaxed)) {
-                    match one_portion(pass, workspace, portion) {
-                        Ok(made) => pending.lock().expect("no thread panics while collecting").extend(made),
-                        Err(error) => {
-                            next.store(portions.len(), Relaxed);
-                            ended.lock().expect("no thread panics while ending").get_or_insert(error);
-                        }
-                    }
-                }
-            });
-        }
-    });
-    match ended.into_inner().expect("no thread panics while ending") {
-        Some(error) => Err(error),
-        None => Ok(pending.into_inner().expect("no thread panics while collecting")),
-    }
+    let pending = Mutex::new(Vec::new());
+    share_out(copiers(pass.options), portions, |portion| {
+        let made = one_portion(pass, workspace, portion)?;
+        pending.lock().expect("no thread panics while collecting").extend(made);
+        Ok(())
+    })?;
+    Ok(pending.into_inner().expect("no thread panics while collecting"))
 }
 
 fn one_portion(pass: &Pass<'_>, workspace: &Workspace, portion: &Portion<'_>) -> Result<Vec<Pending>, Error> {

@@ -1,6 +1,7 @@
-//! A file's content: copied with its holes, or compared.
+//! A file's content: copied with its holes, and hashed on the way; or compared.
 
 use super::fault::{Fault, Sided};
+use super::manners::Manners;
 use super::pass::Pass;
 use super::wanted::Want;
 use rustix::fs::{SeekFrom, ftruncate, seek};
@@ -11,32 +12,123 @@ use std::os::fd::OwnedFd;
 
 /// Room for one read: large enough for the disk, small enough for the cache.
 const ROOM: usize = 256 * 1024;
-/// Files below this size are read whole: looking for holes costs more than it saves.
+/// Files below this size are written whole: looking for holes costs more than it saves.
 const HOLES_FROM: u64 = 4097;
+/// The smallest hole a file can have, on any file system.
+const BLOCK: usize = 512;
+
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 thread_local! {
     static READ: RefCell<Vec<u8>> = RefCell::new(vec![0; ROOM]);
     static OTHER: RefCell<Vec<u8>> = RefCell::new(vec![0; ROOM]);
 }
 
-/// Copies the first `size` bytes of `source` into `mirror`, an empty file; what is a hole there stays one here.
-/// Gives back the bytes that were written. Shorter than `size` only if the source shrank meanwhile.
-pub(super) fn copy(pass: &Pass<'_>, source: &OwnedFd, mirror: &OwnedFd, size: u64) -> Result<u64, Fault> {
-    let (mut at, mut written) = (0, 0);
-    while at < size {
-        let Some((start, end)) = next_data(source, at, size).on_source("reading")? else { break };
-        let length = copy_range(pass, source, mirror, start, end)?;
-        written += length;
-        at = start + length;
-        if at < end {
-            ftruncate(mirror, at).map_err(io::Error::from).on_mirror("writing")?;
-            return Ok(written);
+/// What was copied.
+pub(super) struct Copied {
+    /// Bytes that were written: holes are not.
+    pub bytes: u64,
+    /// BLAKE3 of the content, the zeros of its holes included.
+    pub hash: [u8; 32],
+}
+
+/// Copies the first `size` bytes of `source` into `mirror`, an empty file; what is a hole there stays one here. Shorter
+/// than `size` only if the source shrank meanwhile.
+pub(super) fn copy(pass: &Pass<'_>, source: &OwnedFd, mirror: &OwnedFd, size: u64) -> Result<Copied, Fault> {
+    if size <= ROOM as u64 {
+        return READ.with_borrow_mut(|room| copy_at_once(source, mirror, &mut room[..size as usize]));
+    }
+    let manners = Manners::new(source, mirror, size);
+    Stretches { pass, source, mirror, hasher: blake3::Hasher::new(), manners, at: 0, bytes: 0 }.copy(size)
+}
+
+/// Copies a file that fits into `room`, which has its size. Holes are looked for only if some block is zero.
+fn copy_at_once(source: &OwnedFd, mirror: &OwnedFd, room: &mut [u8]) -> Result<Copied, Fault> {
+    let size = room.len() as u64;
+    let got = read_up_to(source, room, 0).on_source("reading")?;
+    let content = &room[..got];
+    let hash = *blake3::hash(content).as_bytes();
+    if size < HOLES_FROM || !has_zero_block(content) {
+        write_all_at(mirror, content, 0).on_mirror("writing")?;
+        return Ok(Copied { bytes: got as u64, hash });
+    }
+    let (mut at, mut bytes) = (0, 0);
+    while let Some((start, end)) = next_data(source, at, got as u64).on_source("reading")? {
+        write_all_at(mirror, &content[start as usize..end as usize], start).on_mirror("writing")?;
+        (at, bytes) = (end, bytes + end - start);
+    }
+    if at < got as u64 {
+        set_length(mirror, got as u64)?;
+    }
+    Ok(Copied { bytes, hash })
+}
+
+fn has_zero_block(content: &[u8]) -> bool {
+    content.chunks(BLOCK).any(|block| *block == ZEROS[..block.len()])
+}
+
+/// A large file's copy at work: its stretches of data one after another.
+struct Stretches<'a> {
+    pass: &'a Pass<'a>,
+    source: &'a OwnedFd,
+    mirror: &'a OwnedFd,
+    hasher: blake3::Hasher,
+    manners: Manners<'a>,
+    /// How far it came.
+    at: u64,
+    bytes: u64,
+}
+
+impl Stretches<'_> {
+    fn copy(mut self, size: u64) -> Result<Copied, Fault> {
+        let mut complete = true;
+        while complete
+            && self.at < size
+            && let Some((start, end)) = next_data(self.source, self.at, size).on_source("reading")?
+        {
+            self.hole(start);
+            complete = self.data(end)?;
+        }
+        if complete && self.at < size {
+            self.hole(size);
+            set_length(self.mirror, size)?;
+        }
+        self.manners.end();
+        Ok(Copied { bytes: self.bytes, hash: *self.hasher.finalize().as_bytes() })
+    }
+    /// Goes on to `end` over zeros that nobody reads or writes.
+    fn hole(&mut self, end: u64) {
+        while self.at < end {
+            let zeros = ZEROS.len().min((end - self.at) as usize);
+            self.hasher.update(&ZEROS[..zeros]);
+            self.at += zeros as u64;
         }
     }
-    if at < size {
-        ftruncate(mirror, size).map_err(io::Error::from).on_mirror("writing")?;
+    /// Copies up to `end`. Gives back whether the source went that far.
+    fn data(&mut self, end: u64) -> Result<bool, Fault> {
+        READ.with_borrow_mut(|room| {
+            while self.at < end {
+                if self.pass.stopped() {
+                    return Err(Fault::Stopped);
+                }
+                self.manners.before(self.at, end);
+                let want = room.len().min((end - self.at) as usize);
+                let got = read_at(self.source, &mut room[..want], self.at).on_source("reading")?;
+                if got == 0 {
+                    return set_length(self.mirror, self.at).map(|()| false);
+                }
+                write_all_at(self.mirror, &room[..got], self.at).on_mirror("writing")?;
+                self.hasher.update(&room[..got]);
+                self.at += got as u64;
+                self.bytes += got as u64;
+            }
+            Ok(true)
+        })
     }
-    Ok(written)
+}
+
+fn set_length(mirror: &OwnedFd, size: u64) -> Result<(), Fault> {
+    ftruncate(mirror, size).map_err(io::Error::from).on_mirror("writing")
 }
 
 /// Writes what `want` says into `mirror`, an empty file, from `source`. Gives back the bytes that were written.
@@ -46,9 +138,9 @@ pub(super) fn copy_wanted(
     mirror: &OwnedFd,
     want: &Want,
 ) -> Result<u64, Fault> {
-    let written = copy(pass, source, mirror, want.source_bytes)?;
+    let copied = copy(pass, source, mirror, want.source_bytes)?;
     write_all_at(mirror, &want.then, want.source_bytes).on_mirror("writing")?;
-    Ok(written + want.then.len() as u64)
+    Ok(copied.bytes + want.then.len() as u64)
 }
 
 /// Whether `mirror` ends with what `want` says behind the source's part. One that cannot be read does not.
@@ -71,6 +163,9 @@ pub(super) fn data_bytes(source: &OwnedFd, size: u64) -> io::Result<u64> {
 
 /// The next stretch of data at or behind `at`, below `size`.
 fn next_data(source: &OwnedFd, at: u64, size: u64) -> io::Result<Option<(u64, u64)>> {
+    if at >= size {
+        return Ok(None);
+    }
     if size < HOLES_FROM {
         return Ok(Some((at, size)));
     }
@@ -87,31 +182,6 @@ fn next_data(source: &OwnedFd, at: u64, size: u64) -> io::Result<Option<(u64, u6
     }
 }
 
-fn copy_range(
-    pass: &Pass<'_>,
-    source: &OwnedFd,
-    mirror: &OwnedFd,
-    start: u64,
-    end: u64,
-) -> Result<u64, Fault> {
-    READ.with_borrow_mut(|room| {
-        let mut at = start;
-        while at < end {
-            if pass.stopped() {
-                return Err(Fault::Stopped);
-            }
-            let want = room.len().min((end - at) as usize);
-            let got = read_at(source, &mut room[..want], at).on_source("reading")?;
-            if got == 0 {
-                break;
-            }
-            write_all_at(mirror, &room[..got], at).on_mirror("writing")?;
-            at += got as u64;
-        }
-        Ok(at - start)
-    })
-}
-
 fn read_at(file: &OwnedFd, room: &mut [u8], at: u64) -> io::Result<usize> {
     loop {
         match pread(file, &mut *room, at) {
@@ -119,6 +189,18 @@ fn read_at(file: &OwnedFd, room: &mut [u8], at: u64) -> io::Result<usize> {
             other => return Ok(other?),
         }
     }
+}
+
+/// Fills `room`, or as much of it as the file has.
+fn read_up_to(file: &OwnedFd, room: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < room.len() {
+        match read_at(file, &mut room[filled..], at + filled as u64)? {
+            0 => break,
+            got => filled += got,
+        }
+    }
+    Ok(filled)
 }
 
 fn write_all_at(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
@@ -158,15 +240,56 @@ pub(super) fn equal(pass: &Pass<'_>, source: &OwnedFd, mirror: &OwnedFd, size: u
     })
 }
 
-fn reads(file: &OwnedFd, mut room: &mut [u8], mut at: u64) -> io::Result<()> {
-    while !room.is_empty() {
-        match read_at(file, room, at)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            got => {
-                room = &mut room[got..];
-                at += got as u64;
-            }
+fn reads(file: &OwnedFd, room: &mut [u8], at: u64) -> io::Result<()> {
+    if read_up_to(file, room, at)? == room.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::Silent;
+    use crate::sys::dir::open_root;
+    use crate::tree::{Options, View};
+    use std::fs::{self, File};
+    use std::os::unix::fs::{FileExt, MetadataExt};
+
+    /// Copies a file of `size` bytes that has data at the given places, and gives back what the copy allocates.
+    fn copied(size: u64, places: &[(u64, &[u8])]) -> u64 {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a directory on a disk");
+        let [from, to] = ["from", "to"].map(|name| dir.path().join(name));
+        let source = File::create_new(&from).expect("a file");
+        source.set_len(size).expect("holes");
+        places.iter().for_each(|(at, bytes)| source.write_all_at(bytes, *at).expect("data"));
+        let view = || View::of_fd(open_root(dir.path()).expect("open")).expect("a view");
+        let (a, b, options) = (view(), view(), Options::default());
+        let pass = Pass::new(&a, &b, &options, &Silent).expect("a pass");
+        let source = OwnedFd::from(File::open(&from).expect("open"));
+        let mirror = OwnedFd::from(File::create_new(&to).expect("a file"));
+        let Ok(copied) = copy(&pass, &source, &mirror, size) else { panic!("{size} bytes cannot be copied") };
+        let content = fs::read(&from).expect("read");
+        assert!(fs::read(&to).expect("read") == content, "{size} bytes are not the same");
+        assert_eq!(copied.hash, *blake3::hash(&content).as_bytes(), "{size} bytes");
+        assert_eq!(copied.bytes, data_bytes(&source, size).expect("looked at"), "{size} bytes");
+        File::from(mirror).sync_all().expect("flushed");
+        fs::metadata(&to).expect("there").blocks() * 512
+    }
+
+    #[test]
+    fn the_hash_of_a_copy_is_that_of_its_content() {
+        let noise: Vec<u8> =
+            (0..20u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 | 1).collect();
+        for size in [0, 1, 4096, 4097, ROOM, ROOM + 1, 9 << 20, 20 << 20] {
+            copied(size as u64, &[(0, &noise[..size])]);
         }
     }
-    Ok(())
+
+    #[test]
+    fn holes_are_hashed_as_zeros_and_stay_holes() {
+        let block = [7; 4096];
+        assert!(copied(200 << 10, &[(64 << 10, &block)]) <= 64 << 10);
+        assert!(copied(200 << 10, &[(196 << 10, &block)]) <= 64 << 10);
+        let ends: &[(u64, &[u8])] = &[(1 << 20, &block), (30 << 20, &block), (40 << 20, b"end")];
+        assert!(copied((40 << 20) + 3, ends) <= 192 << 10);
+        assert!(copied(50 << 20, &[]) <= 64 << 10);
+    }
 }

@@ -1,13 +1,16 @@
-//! Makes one entry, complete with its metadata, under a temporary name in the workspace.
+//! Makes one entry, complete with its metadata, in a directory of the mirror where its name is not taken: in the
+//! workspace, or in its own place where nothing can be lost.
 
 use super::change::Change;
-use super::content;
+use super::content::{self, Copied};
 use super::fault::{Fault, Sided};
 use super::metadata::Wanted;
+use super::nest::{Born, Nest};
 use super::pass::Pass;
 use super::wanted::Want;
 use crate::sys::dir::{self, Handle};
 use crate::sys::flags::{self, NO_COW};
+use crate::sys::page_cache::write_out;
 use crate::sys::stat::{Kind, Stat};
 use rustix::fs::ftruncate;
 
@@ -22,34 +25,32 @@ pub(super) struct Made {
     pub bytes: u64,
     /// Whether the file was still changing at the last try.
     pub torn: bool,
+    /// BLAKE3 of a file's content, zeros for its holes; of a whole copy of the source's only.
+    pub hash: Option<[u8; 32]>,
 }
 
-/// Makes the entry that `change` describes and that is in the source's directory `source`, as `name` in `place`, with
+/// Makes the entry that `change` describes and that is in the source's directory `source`, as `name` in `nest`, with
 /// the content that is wanted instead of the source's, if any is. Nothing is left behind if it fails.
 pub(super) fn make(
     pass: &Pass<'_>,
     source: &Handle,
     change: &Change,
     want: Option<&Want>,
-    place: &Handle,
+    nest: &Nest,
     name: &[u8],
 ) -> Result<Made, Fault> {
     let (handle, stat) = open_source(pass, source, change)?;
-    if stat.kind == Kind::File {
-        let made = dir::create_file(&place.fd, name).on_mirror("making")?;
-        return fill(pass, &handle, stat, want, &made, place, name)
-            .map_err(|fault| discard(place, name, fault));
-    }
-    make_other(&handle, &stat, place, name)?;
-    let finished =
-        Wanted::read(&handle, stat, &pass.rules).on_source("reading attributes").and_then(|wanted| {
-            let made = dir::open_path(&place.fd, name).on_mirror("opening")?;
-            wanted.apply(&made, &place.fd, name, &pass.rules).on_mirror("setting metadata of")
-        });
-    match finished {
-        Ok(locks) => Ok(Made { locks, bytes: 0, torn: false }),
-        Err(fault) => Err(discard(place, name, fault)),
-    }
+    let made = if stat.kind == Kind::File {
+        let made = dir::create_file(&nest.dir.fd, name).on_mirror("making")?;
+        fill(pass, &handle, stat, want, &made, nest)
+    } else {
+        let wanted = Wanted::read(&handle, stat, &pass.rules).on_source("reading attributes")?;
+        make_other(&handle, &stat, nest, name)?;
+        let locks = finish_other(pass, &wanted, nest, name).on_mirror("setting metadata of");
+        locks.map(|locks| Made { locks, bytes: 0, torn: false, hash: None })
+    };
+    // What failed is what is reported; a leftover in the workspace is swept at its end.
+    made.inspect_err(|_| drop(dir::unlink(&nest.dir.fd, name)))
 }
 
 /// Opens the entry and makes sure that it is what was listed, or a file that took its place.
@@ -71,13 +72,23 @@ pub(super) fn open_source(
     Ok((handle, stat))
 }
 
-fn make_other(handle: &Handle, stat: &Stat, place: &Handle, name: &[u8]) -> Result<(), Fault> {
+fn make_other(handle: &Handle, stat: &Stat, nest: &Nest, name: &[u8]) -> Result<(), Fault> {
     if stat.kind == Kind::Symlink {
         let target = dir::read_symlink(&handle.fd, b"").on_source("reading link")?;
-        return dir::make_symlink(&place.fd, name, &target).on_mirror("making link");
+        return dir::make_symlink(&nest.dir.fd, name, &target).on_mirror("making link");
     }
     let doing = if stat.kind.is_device() { "making device" } else { "making" };
-    dir::make_node(&place.fd, name, stat).on_mirror(doing)
+    dir::make_node(&nest.dir.fd, name, stat).on_mirror(doing)
+}
+
+fn finish_other(pass: &Pass<'_>, wanted: &Wanted, nest: &Nest, name: &[u8]) -> std::io::Result<u32> {
+    let parent = &nest.dir.fd;
+    match nest.known() {
+        Some(born) if born.bare && wanted.attrs.xattrs.is_empty() && wanted.stat.kind == Kind::Symlink => {
+            wanted.give_link(parent, name, born, &pass.rules).map(|()| 0)
+        }
+        _ => wanted.apply(&dir::open_path(parent, name)?, parent, name, &pass.rules),
+    }
 }
 
 fn fill(
@@ -86,44 +97,56 @@ fn fill(
     mut stat: Stat,
     want: Option<&Want>,
     made: &Handle,
-    place: &Handle,
-    name: &[u8],
+    nest: &Nest,
 ) -> Result<Made, Fault> {
+    let born = nest.born(made, &pass.rules).on_mirror("examining")?;
     let mut tries = 0;
     loop {
         if want.is_some_and(|want| want.is_outdated(stat.size)) {
             return Err(Fault::Changing);
         }
         let wanted = Wanted::read(source, stat, &pass.rules).on_source("reading attributes")?;
-        set_no_cow(&wanted, made).on_mirror("setting flags of")?;
-        let bytes = match want {
-            Some(want) => content::copy_wanted(pass, &source.fd, &made.fd, want)?,
-            None => content::copy(pass, &source.fd, &made.fd, stat.size)?,
-        };
+        set_no_cow(&wanted, made, born).on_mirror("setting flags of")?;
+        let (bytes, hash) = copy(pass, source, &stat, want, made)?;
         let after = source.stat().on_source("examining")?;
         tries += 1;
-        let changed = (after.size, after.mtime, after.ctime) != (stat.size, stat.mtime, stat.ctime);
-        if !changed || tries == TRIES {
-            let locks = wanted.apply(made, &place.fd, name, &pass.rules).on_mirror("setting metadata of")?;
-            return Ok(Made { locks, bytes, torn: changed });
+        let torn = (after.size, after.mtime, after.ctime) != (stat.size, stat.mtime, stat.ctime);
+        if !torn || tries == TRIES {
+            let locks = wanted.give(made, born, &pass.rules).on_mirror("setting metadata of")?;
+            return Ok(Made { locks, bytes, torn, hash: hash.filter(|_| !torn) });
         }
         ftruncate(&made.fd, 0).map_err(std::io::Error::from).on_mirror("writing")?;
         stat = after;
     }
 }
 
+/// Copies the content, with every store that was made through a mapping up to now: a further one changes the source's
+/// ctime only if its page is clean by then.
+fn copy(
+    pass: &Pass<'_>,
+    source: &Handle,
+    stat: &Stat,
+    want: Option<&Want>,
+    made: &Handle,
+) -> Result<(u64, Option<[u8; 32]>), Fault> {
+    write_out(&source.fd, &(0..0)).on_source("reading")?;
+    match want {
+        Some(want) => Ok((content::copy_wanted(pass, &source.fd, &made.fd, want)?, None)),
+        None => {
+            let Copied { bytes, hash } = content::copy(pass, &source.fd, &made.fd, stat.size)?;
+            Ok((bytes, Some(hash)))
+        }
+    }
+}
+
 /// btrfs' +C takes on empty files only.
-fn set_no_cow(wanted: &Wanted, made: &Handle) -> std::io::Result<()> {
-    if wanted.attrs.flags.is_some_and(|flags| flags & NO_COW != 0)
+fn set_no_cow(wanted: &Wanted, made: &Handle, born: &Born) -> std::io::Result<()> {
+    let no_cow = |flags: Option<u32>| flags.is_some_and(|flags| flags & NO_COW != 0);
+    if no_cow(wanted.attrs.flags)
+        && !no_cow(born.attrs.flags)
         && let Some(current) = flags::get(&made.fd)?
     {
         flags::set(&made.fd, current | NO_COW)?;
     }
     Ok(())
-}
-
-fn discard(place: &Handle, name: &[u8], fault: Fault) -> Fault {
-    // What failed is what is reported; a leftover in the workspace is swept at its end.
-    let _ = dir::unlink(&place.fd, name);
-    fault
 }

@@ -2,6 +2,7 @@
 //! undoes another: chown clears setuid and file capabilities, a lock (chattr +i, +a) forbids everything after it.
 
 use super::attrs::{Attrs, Rules};
+use super::nest::Born;
 use crate::sys::dir::{self, Handle};
 use crate::sys::flags::{self, LOCKS};
 use crate::sys::stat::{Kind, Stat};
@@ -28,27 +29,63 @@ impl Wanted {
         if before.locked {
             unlock(handle)?;
         }
-        if rules.privileged && rules.owners && (before.uid, before.gid) != (self.stat.uid, self.stat.gid) {
-            dir::set_owner(handle, self.stat.uid, self.stat.gid)?;
-        }
-        self.let_me_write(handle, &before, rules)?;
-        self.attrs.set_xattrs(handle, rules)?;
-        if self.stat.kind != Kind::Symlink && rules.owners && handle.stat()?.mode != self.stat.mode {
-            dir::set_mode(handle, self.stat.mode)?;
+        let mut touched = self.set_owner(handle, (before.uid, before.gid), rules)?;
+        touched |= self.let_me_write(handle, &before, rules)?;
+        touched |= self.attrs.set_xattrs(handle, rules)?;
+        if touched || before.mode != self.stat.mode {
+            self.set_mode(handle, rules)?;
         }
         let locks = self.attrs.set_flags(handle, rules)?;
-        if handle.stat()?.mtime != self.stat.mtime {
+        if before.mtime != self.stat.mtime {
             self.set_mtime(handle, parent, name)?;
         }
         Ok(locks)
     }
-    /// Without privilege, attributes can only be set on what its owner may write.
-    fn let_me_write(&self, handle: &Handle, before: &Stat, rules: &Rules) -> io::Result<()> {
+    /// The same for a file that was just made and has, beside its content, what every file is `born` with there.
+    pub fn give(&self, file: &Handle, born: &Born, rules: &Rules) -> io::Result<u32> {
+        self.set_owner(file, born.owner, rules)?;
+        if born.bare {
+            self.attrs.add_xattrs(file)?;
+        } else {
+            self.attrs.set_xattrs(file, rules)?;
+        }
+        self.set_mode(file, rules)?;
+        let locks =
+            if self.attrs.is_flagged_as(&born.attrs) { 0 } else { self.attrs.set_flags(file, rules)? };
+        dir::set_mtime(file, self.stat.mtime)?;
+        Ok(locks)
+    }
+    /// The same for a symbolic link without attributes, the entry `name` of `parent`: it need not be opened.
+    pub fn give_link(&self, parent: &OwnedFd, name: &[u8], born: &Born, rules: &Rules) -> io::Result<()> {
+        let owner = (self.stat.uid, self.stat.gid);
+        if rules.sets_owners() && born.owner != owner {
+            dir::set_owner_at(parent, name, owner.0, owner.1)?;
+        }
+        dir::set_mtime_at(parent, name, self.stat.mtime)
+    }
+    /// Gives back whether it was another.
+    fn set_owner(&self, handle: &Handle, before: (u32, u32), rules: &Rules) -> io::Result<bool> {
+        let owner = (self.stat.uid, self.stat.gid);
+        let differs = rules.sets_owners() && before != owner;
+        if differs {
+            dir::set_owner(handle, owner.0, owner.1)?;
+        }
+        Ok(differs)
+    }
+    fn set_mode(&self, handle: &Handle, rules: &Rules) -> io::Result<()> {
+        if self.stat.kind == Kind::Symlink || !rules.owners {
+            return Ok(());
+        }
+        dir::set_mode(handle, self.stat.mode)
+    }
+    /// Without privilege, attributes can only be set on what its owner may write. Gives back whether it was not.
+    fn let_me_write(&self, handle: &Handle, before: &Stat, rules: &Rules) -> io::Result<bool> {
         let moded = matches!(self.stat.kind, Kind::File | Kind::Dir);
-        if moded && !rules.privileged && before.mode & 0o200 == 0 {
+        let closed = moded && !rules.privileged && before.mode & 0o200 == 0;
+        if closed {
             dir::set_mode(handle, before.mode | 0o200)?;
         }
-        Ok(())
+        Ok(closed)
     }
     fn set_mtime(&self, handle: &Handle, parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
         if handle.path_only {

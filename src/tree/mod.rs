@@ -22,8 +22,10 @@ mod links;
 mod listing;
 mod look;
 mod make;
+mod manners;
 mod merge;
 mod metadata;
+mod nest;
 mod pass;
 mod place;
 mod rehearsal;
@@ -36,6 +38,7 @@ mod subtree;
 mod tally;
 mod view;
 mod wanted;
+mod workers;
 mod workspace;
 
 pub use batch::apply_additions;

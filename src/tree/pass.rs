@@ -164,6 +164,12 @@ impl<'a> Pass<'a> {
             }
         }
     }
+    /// Enters the hash of a file that was copied whole into the next catalog.
+    pub fn put_hash(&self, slot: u64, hash: Option<[u8; 32]>) {
+        if let (Some(catalog), Some(hash)) = (&self.options.catalog, hash) {
+            catalog.put_hash(slot, &hash);
+        }
+    }
     /// Notes that nothing is known of a directory of the mirror.
     pub fn forget(&self, dir: &RelPath) {
         if let Some(catalog) = &self.options.catalog {

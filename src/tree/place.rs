@@ -29,6 +29,10 @@ pub(super) struct Pending {
     pub bytes: u64,
     /// Whether the file was still changing when it was copied.
     pub torn: bool,
+    /// BLAKE3 of a file's content, as it was made.
+    pub hash: Option<[u8; 32]>,
+    /// Where in the next catalog that belongs.
+    pub slot: u64,
 }
 
 /// Moves `pending` into `target`, its directory. An old directory in its place ends up in the workspace.
@@ -44,26 +48,31 @@ pub(super) fn put(
     });
     if let Err(error) = moved {
         // What failed is what is reported; the workspace is swept at its end.
-        let _ = dir::unlink(&workspace.dir.fd, &pending.temporary);
+        let _ = dir::unlink(&workspace.nest.dir.fd, &pending.temporary);
         return Err(Fault::Mirror("replacing", error));
     }
-    if pending.locks != 0 && pass.rules.privileged {
-        let handle = dir::open_read(&target.fd, &pending.name).on_mirror("opening")?;
-        lock(&handle, pending.locks).on_mirror("setting flags of")?;
+    lock_in_place(pass, target, &pending.name, pending.locks)
+}
+
+/// Sets the locks of an entry to which nothing else is to be done.
+pub(super) fn lock_in_place(pass: &Pass<'_>, target: &Handle, name: &[u8], locks: u32) -> Result<(), Fault> {
+    if locks == 0 || !pass.rules.privileged {
+        return Ok(());
     }
-    Ok(())
+    let handle = dir::open_read(&target.fd, name).on_mirror("opening")?;
+    lock(&handle, locks).on_mirror("setting flags of")
 }
 
 fn move_over(workspace: &Workspace, target: &Handle, pending: &Pending) -> io::Result<()> {
     let (from, to) = (&pending.temporary, &pending.name);
     let trees = pending.over == Some(Kind::Dir) || (pending.over.is_some() && pending.kind == Kind::Dir);
     if !trees {
-        return dir::rename(&workspace.dir.fd, from, &target.fd, to);
+        return dir::rename(&workspace.nest.dir.fd, from, &target.fd, to);
     }
-    match dir::exchange(&workspace.dir.fd, from, &target.fd, to) {
+    match dir::exchange(&workspace.nest.dir.fd, from, &target.fd, to) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            dir::rename(&target.fd, to, &workspace.dir.fd, &workspace.name())?;
-            dir::rename(&workspace.dir.fd, from, &target.fd, to)
+            dir::rename(&target.fd, to, &workspace.nest.dir.fd, &workspace.name())?;
+            dir::rename(&workspace.nest.dir.fd, from, &target.fd, to)
         }
         other => other,
     }

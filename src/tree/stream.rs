@@ -1,23 +1,32 @@
 //! A mirror that has never been complete: nothing can be lost, so scan and application are one, nothing waits for the
-//! disk, and memory does not grow with the tree. A file still gets its name only when it is complete, so that a kill
-//! leaves none torn; after a power cut what is there from an earlier try is compared by content.
+//! disk, and memory does not grow with the tree. Entries are made under their own names: a kill or a power cut leaves
+//! some that are not complete, and what is there from an earlier try is compared by content. The workspace says that it
+//! was not the last; only what replaces something passes through it.
 
-use super::apply::{adjust, finish_open_dir, link_all, make_dir, open_both, prepare, put_all};
+use super::apply::{adjust, finish_open_dir, link_all, make_dir, make_in_place, open_both, prepare, put_all};
 use super::batch::flush;
 use super::change::{Action, Change, DirChange};
 use super::compare::root_aspects;
 use super::counts::Counts;
 use super::deletions::{delete, end};
 use super::fault::Error;
+use super::nest::Nest;
 use super::pass::{Options, Pass};
+use super::relpath::RelPath;
 use super::scan::{ChangeSink, Walked, resolve_links, walk};
 use super::view::View;
+use super::workers::{copiers, share_out};
 use super::workspace::Workspace;
 use crate::monitor::{Monitor, Unit};
 use crate::sys::dir::Handle;
 use crate::sys::stat::Kind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// One thread does a directory alone up to so many changes …
+const ALONE_ENTRIES: usize = 256;
+/// … and so many bytes.
+const ALONE_BYTES: u64 = 16 << 20;
 
 /// Makes the mirror equal in one go.
 ///
@@ -29,7 +38,7 @@ pub fn stream(
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Counts, Error> {
-    let options = Options { compare_content: true, ..options.clone() };
+    let options = Options { compare_content: true, threads: copiers(options), ..options.clone() };
     let pass = Pass::new(source, mirror, &options, monitor)?;
     let root_differs = AtomicBool::new(!root_aspects(&pass)?.is_empty());
     let workspace = Workspace::open(&pass)?;
@@ -51,24 +60,30 @@ struct Applier<'a> {
 }
 
 impl ChangeSink for Applier<'_> {
-    fn take(&self, change: DirChange) -> Result<(), Error> {
+    fn take(&self, mut change: DirChange) -> Result<(), Error> {
         let root_differs = change.path.is_root() && self.root_differs.swap(false, Relaxed);
         if change.is_empty() && !root_differs {
             return Ok(());
         }
         let Some((source, mirror)) = open_both(self.pass, &change.path)? else { return Ok(()) };
         let adjusts_itself = root_differs || (!change.path.is_root() && change.adjusts_itself());
-        let path = Arc::new(change.path);
-        for one in &change.changes {
-            self.pass.go_on()?;
-            self.one(&path, &source, &mirror, one)?;
-        }
-        let finished = finish_open_dir(self.pass, &source, &mirror);
-        if self.pass.enter(|| (*path).clone(), finished)?.is_some() && adjusts_itself {
+        // In the order of the source's disk.
+        change.changes.sort_by_key(|one| one.ino);
+        let sides = Sides { path: Arc::new(change.path), source, nest: Nest::new(mirror) };
+        self.entries(&sides, &change.changes)?;
+        let finished = finish_open_dir(self.pass, &sides.source, &sides.nest.dir);
+        if self.pass.enter(|| (*sides.path).clone(), finished)?.is_some() && adjusts_itself {
             self.pass.count(|counts| counts.metadata_changed += 1);
         }
         Ok(())
     }
+}
+
+/// Both sides of a directory.
+struct Sides {
+    path: Arc<RelPath>,
+    source: Handle,
+    nest: Nest,
 }
 
 impl Applier<'_> {
@@ -79,23 +94,31 @@ impl Applier<'_> {
         link_all(self.pass, self.workspace, &resolved.links)?;
         flush(self.pass.mirror)
     }
-    fn one(
-        &self,
-        path: &Arc<super::relpath::RelPath>,
-        source: &Handle,
-        mirror: &Handle,
-        change: &Change,
-    ) -> Result<(), Error> {
+    /// A directory with more to copy than one thread should take alone is shared out.
+    fn entries(&self, sides: &Sides, changes: &[Change]) -> Result<(), Error> {
+        let bytes: u64 = changes.iter().map(|one| one.size).sum();
+        let alone = changes.len() <= ALONE_ENTRIES && bytes <= ALONE_BYTES;
+        let threads = if alone { 1 } else { self.pass.options.thread_count() };
+        share_out(threads, changes, |change| {
+            self.pass.go_on()?;
+            self.one(sides, change)
+        })
+    }
+    fn one(&self, sides: &Sides, change: &Change) -> Result<(), Error> {
+        let Sides { path, source, nest } = sides;
         let pass = self.pass;
         let at = || path.join(&change.name);
         match change.action {
-            Action::Delete => delete(pass, path, source, mirror, change),
-            Action::Adjust => pass.enter(at, adjust(pass, source, mirror, change)).map(drop),
+            Action::Delete => delete(pass, path, source, &nest.dir, change),
+            Action::Adjust => pass.enter(at, adjust(pass, source, &nest.dir, change)).map(drop),
             Action::Make if change.kind == Kind::Dir => {
-                pass.enter_made(at(), make_dir(pass, self.workspace, path, mirror, change)).map(drop)
+                pass.enter_made(at(), make_dir(pass, self.workspace, path, &nest.dir, change)).map(drop)
+            }
+            Action::Make if change.over.is_none() => {
+                pass.enter(at, make_in_place(pass, path, source, nest, change)).map(drop)
             }
             Action::Make => match pass.enter(at, prepare(pass, self.workspace, path, source, change))? {
-                Some(pending) => put_all(pass, self.workspace, mirror, &[pending]),
+                Some(pending) => put_all(pass, self.workspace, &nest.dir, &[pending]),
                 None => Ok(()),
             },
         }

@@ -65,8 +65,14 @@ fn keep(root: &RelPath, dir: &RelPath, kept: &mut BTreeSet<RelPath>) {
 /// Deletes the directory `root` of the mirror with all that is below, but for what `excludes` leave out and the
 /// directories that lead to it. Gives back the number of entries deleted.
 pub(super) fn delete(pass: &Pass<'_>, root: &RelPath, excludes: &Excludes) -> Result<u64, Error> {
-    let mut deleted = 0;
-    let mut steps = vec![(root.clone(), false)];
+    let below = delete_below(pass, root, excludes)?;
+    Ok(below + u64::from(remove_emptied(pass, root, excludes)?))
+}
+
+/// The same, but the directory itself stays.
+pub(super) fn delete_below(pass: &Pass<'_>, root: &RelPath, excludes: &Excludes) -> Result<u64, Error> {
+    let mut steps = Vec::new();
+    let mut deleted = empty(pass, root, excludes, &mut steps)?;
     while let Some((path, emptied)) = steps.pop() {
         pass.go_on()?;
         if emptied {

@@ -6,11 +6,12 @@
 use super::excludes::Excludes;
 use super::fault::Error;
 use super::listing::OWN;
+use super::nest::Nest;
 use super::pass::{Pass, at_root};
 use super::relpath::RelPath;
 use super::subtree;
 use super::view::View;
-use crate::sys::dir::{self, Handle, read_names};
+use crate::sys::dir::{self, read_names};
 use crate::sys::stat::{Timestamp, stat_fd};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -21,7 +22,7 @@ const TMP: &[u8] = b"tmp";
 #[derive(Debug)]
 pub(super) struct Workspace {
     /// The directory.
-    pub dir: Handle,
+    pub nest: Nest,
     next: AtomicU64,
 }
 
@@ -30,11 +31,13 @@ fn path() -> RelPath {
 }
 
 impl Workspace {
-    /// Makes the workspace, empty.
+    /// Makes the workspace, empty. One that is there stays as old as it is: until this work comes to its end, it is not
+    /// known of anything that was written since then.
     pub fn open(pass: &Pass<'_>) -> Result<Workspace, Error> {
-        sweep(pass)?;
+        clear(pass)?;
         let made = make(pass).and_then(|()| pass.mirror_dir(&path()));
-        Ok(Workspace { dir: made.map_err(at_root("making a workspace in"))?, next: AtomicU64::new(0) })
+        let nest = Nest::new(made.map_err(at_root("making a workspace in"))?);
+        Ok(Workspace { nest, next: AtomicU64::new(0) })
     }
     /// A name that is not taken.
     pub fn name(&self) -> Box<[u8]> {
@@ -50,6 +53,22 @@ fn make(pass: &Pass<'_>) -> io::Result<()> {
     exists_already(dir::make_dir(&own.fd, TMP))
 }
 
+fn clear(pass: &Pass<'_>) -> Result<(), Error> {
+    if pass.mirror_dir(&path()).is_ok() {
+        // No pattern may keep anything here: names in the workspace mean nothing.
+        subtree::delete_below(pass, &path(), &Excludes::default())?;
+    }
+    Ok(())
+}
+
+/// Ends work that did not come to its end. What was doubtful of the mirror before is doubtful still: only where nothing
+/// was does the workspace go.
+pub(super) fn abandon(pass: &Pass<'_>) {
+    let doubtful = pass.options.compare_content || pass.options.suspect_since.is_some();
+    // What ended the work is what is reported; whatever stays, the next one finds.
+    let _ = if doubtful { clear(pass) } else { sweep(pass).map(drop) };
+}
+
 fn exists_already(made: io::Result<()>) -> io::Result<()> {
     match made {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -62,7 +81,6 @@ fn exists_already(made: io::Result<()>) -> io::Result<()> {
 pub(super) fn sweep(pass: &Pass<'_>) -> Result<Option<u64>, Error> {
     let Ok(tmp) = pass.mirror_dir(&path()) else { return Ok(None) };
     let set_aside = read_names(&tmp.fd).0.len() as u64;
-    // No pattern may keep anything here: names in the workspace mean nothing.
     let deleted = subtree::delete(pass, &path(), &Excludes::default())?;
     if let Ok(root) = pass.mirror_dir(&RelPath::root()) {
         // The root may be as the source's is already, which need not be writable. Its marks, if it has any, keep it.
@@ -89,5 +107,36 @@ pub fn leftover(mirror: &View) -> Leftover {
         // A file system that keeps whole seconds rounds a ctime down.
         Some(btime) => Leftover::Since(Timestamp { secs: btime.secs - 2, nanos: 0 }),
         None => Leftover::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::Silent;
+    use crate::tree::{Options, RelPath, View};
+    use std::fs;
+
+    #[test]
+    fn what_is_doubtful_stays_so_until_some_work_comes_to_its_end() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a directory");
+        let tmp = dir.path().join(".diskmirror/tmp");
+        fs::create_dir_all(tmp.join("7/below")).expect("what a killed run left");
+        fs::write(tmp.join("8"), "half a fi").expect("and more");
+        let view = || View::of_fd(dir::open_root(dir.path()).expect("open")).expect("a view");
+        let (source, mirror) = (view(), view());
+        let began = leftover(&mirror);
+        let Leftover::Since(since) = began else { panic!("ext4 and XFS tell when a file was made") };
+        let options = Options { suspect_since: Some(since), ..Options::default() };
+        let pass = Pass::new(&source, &mirror, &options, &Silent).expect("a pass");
+        let workspace = Workspace::open(&pass).expect("a workspace");
+        assert_eq!((fs::read_dir(&tmp).expect("it is there").count(), leftover(&mirror)), (0, began));
+        fs::write(tmp.join(std::str::from_utf8(&workspace.name()).expect("a number")), "").expect("a file");
+        abandon(&pass);
+        assert_eq!((fs::read_dir(&tmp).expect("it is there").count(), leftover(&mirror)), (0, began));
+        let options = Options { suspect_since: None, ..options.clone() };
+        abandon(&Pass::new(&source, &mirror, &options, &Silent).expect("a pass"));
+        assert_eq!(leftover(&mirror), Leftover::None);
+        assert!(pass.mirror_dir(&RelPath::root().join(OWN)).is_err(), "nothing is left behind");
     }
 }

@@ -74,6 +74,20 @@ pub fn unshare_mounts() -> io::Result<()> {
     checked(unsafe { libc::unshare(libc::CLONE_NEWNS) })
 }
 
+/// How many pages of a file are in the page cache.
+pub fn cached_pages(file: BorrowedFd<'_>, bytes: usize) -> usize {
+    let mut pages = vec![0u8; bytes.div_ceil(4096)];
+    // SAFETY: a mapping that nobody reads; `pages` has a byte for each of its pages; it is unmapped with its own length.
+    unsafe {
+        let null = std::ptr::null_mut();
+        let at = libc::mmap(null, bytes, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0);
+        assert_ne!(at, libc::MAP_FAILED, "{}", io::Error::last_os_error());
+        checked(libc::mincore(at, bytes, pages.as_mut_ptr())).expect("asked");
+        checked(libc::munmap(at, bytes)).expect("unmapped");
+    }
+    pages.iter().filter(|page| *page & 1 == 1).count()
+}
+
 /// The first page of a file, mapped shared and writable until it is dropped.
 pub struct Mapping(*mut u8);
 
