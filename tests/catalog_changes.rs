@@ -7,13 +7,15 @@ use common::cataloged::{Cataloged, SMALL_INODES};
 use common::generate::{acl, set_mtime};
 use common::loopfs::{Kind, tool};
 use common::raw::{Mapping, PAGE};
+use common::sync_command as sync;
 use rustix::fs::{CWD, RenameFlags, XattrFlags};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, lchown};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Instant;
 
 const WHEN: i64 = 1_700_000_000;
 
@@ -433,6 +435,91 @@ fn stores_that_go_on_during_syncs_are_seen_when_they_have_ended() {
             assert!(pair.differences().is_empty(), "{kind}, round {round}: {:?}", pair.differences());
         }
     }
+}
+
+// -- what changes places while it is looked at
+
+/// A sync that takes its time before each directory and file it opens, if strace is there: there are more moments to meet
+/// it at.
+fn slow(pair: &Cataloged) -> Command {
+    let sync = pair.command(&[]);
+    if Command::new("strace").arg("--version").output().is_err() {
+        common::skipped(
+            "exchanges in the middle of a slow sync (a fast one is met instead)",
+            "strace is not installed",
+        );
+        return sync;
+    }
+    let mut slow = Command::new("strace");
+    slow.args(["-f", "-qq", "-o"]).arg(pair.beside("calls"));
+    slow.args(["-e", "trace=openat2", "-e", "inject=openat2:delay_enter=500"]);
+    slow.arg(sync.get_program()).args(sync.get_args()).stdin(Stdio::null());
+    slow
+}
+
+/// Exchanges entries once in the middle of a sync, and back when it has ended: nothing but what the mirror got in between
+/// may give that away. `prepare` is called each time.
+fn exchanged_for_a_sync(pairs: &[(&str, &str)], prepare: impl Fn(&Cataloged)) {
+    let pair = Cataloged::new();
+    twins(&pair);
+    prepare(&pair);
+    let pair = pair.settled();
+    let since = Instant::now();
+    sync::finish(&mut slow(&pair)).expect_done();
+    let span = since.elapsed();
+    for round in 0..60 {
+        prepare(&pair);
+        let mut slow = slow(&pair);
+        let mut child = slow.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // What is copied makes it longer than one that finds nothing to do.
+        std::thread::sleep(span.mul_f64(f64::from(round) / 40.0));
+        pairs.iter().for_each(|(one, other)| exchange(&pair, one, other));
+        let code = child.wait().unwrap().code();
+        assert!(matches!(code, Some(0 | 3)), "{code:?}");
+        pairs.iter().rev().for_each(|(one, other)| exchange(&pair, one, other));
+        pair.sync();
+        assert!(pair.differences().is_empty(), "round {round}: {:#?}", pair.differences());
+    }
+    pair.sync_and_judge("at the end");
+}
+
+/// Makes a directory of twins anew, so that no catalog knows it.
+fn anew(pair: &Cataloged, name: &str) {
+    let _ = fs::remove_dir_all(pair.at(name));
+    for n in 0..4 {
+        let file = format!("{name}/file-{n}");
+        pair.write(&file, format!("content of {name:6} {n}"));
+        set_mtime(&pair.at(&file), WHEN, 5);
+    }
+}
+
+#[test]
+fn known_directories_that_change_places_for_the_time_of_a_sync_are_right_after_the_next() {
+    exchanged_for_a_sync(&[("a", "b")], |_| ());
+    // Something in them is to be copied, and may be the other's by then.
+    exchanged_for_a_sync(&[("a", "b")], |pair| {
+        let byte = fs::read(pair.at("a/file-0")).unwrap()[0];
+        overwrite(&pair.at("a/file-0"), byte.wrapping_add(1));
+        overwrite(&pair.at("b/file-0"), byte.wrapping_add(128));
+        overwrite(&pair.at("b/file-1"), byte.wrapping_add(1));
+    });
+}
+
+#[test]
+fn a_new_directory_in_the_place_of_another_for_the_time_of_a_sync_is_right_after_the_next() {
+    exchanged_for_a_sync(&[("a", "fresh")], |pair| anew(pair, "fresh"));
+    exchanged_for_a_sync(&[("c/deep", "e/fresh"), ("c", "e")], |pair| {
+        fs::create_dir_all(pair.at("e")).unwrap();
+        anew(pair, "e/fresh");
+    });
+}
+
+#[test]
+fn files_that_change_places_for_the_time_of_a_sync_are_right_after_the_next() {
+    exchanged_for_a_sync(&[("a/file-0", "b/file-0"), ("a/file-1", "a/file-2")], |_| ());
+    exchanged_for_a_sync(&[("a/file-0", "fresh/file-0"), ("c/deep/file-3", "fresh/file-3")], |pair| {
+        anew(pair, "fresh")
+    });
 }
 
 // -- a source that was put back

@@ -744,6 +744,11 @@ fn what_the_mirror_would_not_take_is_made_as_soon_as_it_does_though_the_source_h
     fs::write(pair.at("dir-0/sub/new"), "new").unwrap();
     lchown(pair.at("dir-0/sub/new"), Some(NOBODY), Some(NOBODY)).unwrap();
     fs::remove_file(pair.at("dir-0/sub/going")).unwrap();
+    // A change that neither size nor mtime tells of, once the catalog has seen it.
+    let hidden = pair.at("dir-0/sub/file-4");
+    let meta = hidden.metadata().unwrap();
+    File::options().write(true).open(&hidden).unwrap().write_all_at(b"hidden", 0).unwrap();
+    set_mtime(&hidden, meta.mtime(), meta.mtime_nsec());
     std::thread::sleep(TICKS);
     for round in ["first", "second", "third"] {
         let report = run();

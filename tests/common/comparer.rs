@@ -6,9 +6,9 @@
 //!
 //! Holes: where the source has a hole, shrunk to whole blocks of 4096 bytes, the copy must have no data; and the copy may
 //! have 64 KiB (blocks of extent trees) more allocated than the source. More holes than the source has are fine. XFS
-//! allocates ahead of writes that extend a file, and shows that as data: at least 64 KiB, and up to twice what lies
-//! before (`xfs_iomap_prealloc_size` in the kernel's fs/xfs/xfs_iomap.c). There, that much of the beginning of a hole
-//! may hold data.
+//! allocates ahead of writes that extend a file, and shows that as data: at least 64 KiB, and up to twice what lies in
+//! one piece before, what was allocated ahead for an earlier write included (`xfs_iomap_prealloc_size` in the kernel's
+//! fs/xfs/xfs_iomap.c). There, that much of the beginning of a hole may hold data.
 
 use super::names::shown;
 use super::raw;
@@ -331,7 +331,7 @@ fn holes_filled(source: &Entry, copy: &Entry, ahead: u64) -> Option<String> {
     }
     let mut ahead_of_all = 0;
     for (from, to) in holes(source) {
-        let ahead = if ahead == 0 { 0 } else { ahead.max(2 * data_before(source, from)) };
+        let ahead = allocated_ahead(source, from, ahead);
         if let Some(data) = copy.data.iter().find(|data| data.0 < to && data.1.min(to) > from + ahead) {
             return Some(format!("hole: {from}..{to} holds data at {}..{}", data.0, data.1));
         }
@@ -343,10 +343,15 @@ fn holes_filled(source: &Entry, copy: &Entry, ahead: u64) -> Option<String> {
         .then(|| format!("hole: {} bytes are allocated, at most {allowed} should be", copy.allocated))
 }
 
-/// Bytes of the piece of data that ends where a hole begins.
-fn data_before(entry: &Entry, hole: u64) -> u64 {
-    let before = entry.data.iter().find(|(_, end)| end.next_multiple_of(BLOCK) == hole);
-    before.map_or(0, |(start, end)| end - start)
+/// How far a file system that allocates at `least` so much ahead may have done so into the hole that begins at `hole`.
+fn allocated_ahead(source: &Entry, hole: u64, least: u64) -> u64 {
+    let (mut start, mut reach, mut ahead) = (0, 0, least);
+    for (from, to) in source.data.iter().filter(|(_, to)| least > 0 && *to <= hole) {
+        start = if *from > reach { *from } else { start };
+        ahead = least.max(2 * (to - start));
+        reach = to + ahead;
+    }
+    ahead
 }
 
 fn holes(entry: &Entry) -> Vec<(u64, u64)> {
