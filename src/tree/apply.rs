@@ -14,17 +14,35 @@ use super::subtree::make_writable;
 use super::workspace::Workspace;
 use crate::sys::dir::{self, Handle};
 use crate::sys::stat::Kind;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Opens both sides of a directory, the mirror's ready to be written; `None` if one cannot be opened.
-pub(super) fn open_both(pass: &Pass<'_>, path: &RelPath) -> Result<Option<(Handle, Handle)>, Error> {
-    let opened = pass.source_dir(path).on_source("opening directory").and_then(|source| {
-        let mirror = pass.mirror_dir(path).on_mirror("opening the mirror's directory")?;
-        make_writable(&mirror, pass).on_mirror("unlocking")?;
-        Ok((source, mirror))
-    });
+/// Opens both sides of a directory, the mirror's ready to be written; `None` if one cannot be opened, or the source's is
+/// not the one that was listed.
+pub(super) fn open_both(
+    pass: &Pass<'_>,
+    path: &RelPath,
+    ino: u64,
+) -> Result<Option<(Handle, Handle)>, Error> {
+    let opened = open_listed(pass, path, ino).and_then(|source| Ok((source, open_mirror(pass, path)?)));
+    if opened.is_err() {
+        pass.forget(path);
+    }
     pass.enter(|| path.clone(), opened)
+}
+
+/// Opens a directory of the mirror, ready to be written.
+pub(super) fn open_mirror(pass: &Pass<'_>, path: &RelPath) -> Result<Handle, Fault> {
+    let mirror = pass.mirror_dir(path).on_mirror("opening the mirror's directory")?;
+    make_writable(&mirror, pass).on_mirror("unlocking")?;
+    Ok(mirror)
+}
+
+/// Opens a directory of the source, if it is the one that was listed. An inode of 0 is any.
+fn open_listed(pass: &Pass<'_>, path: &RelPath, ino: u64) -> Result<Handle, Fault> {
+    let source = pass.source_dir(path).on_source("opening directory")?;
+    let same = ino == 0 || source.stat().on_source("examining")?.ino == ino;
+    if same { Ok(source) } else { Err(Fault::Vanished) }
 }
 
 /// Makes a directory, empty and closed to others; what it shall hold and be comes later.
@@ -156,8 +174,8 @@ fn lock_if(handle: &Handle, locks: u32) -> std::io::Result<()> {
 
 /// Gives a directory of the mirror the metadata of the source's. Comes after everything that changes its entries.
 /// Gives back whether it could.
-pub(super) fn finish_dir(pass: &Pass<'_>, path: &RelPath) -> Result<bool, Error> {
-    let finished = pass.source_dir(path).on_source("opening directory").and_then(|source| {
+pub(super) fn finish_dir(pass: &Pass<'_>, path: &RelPath, ino: u64) -> Result<bool, Error> {
+    let finished = open_listed(pass, path, ino).and_then(|source| {
         let mirror = pass.mirror_dir(path).on_mirror("opening the mirror's directory")?;
         finish_open_dir(pass, &source, &mirror)
     });
@@ -174,25 +192,24 @@ pub(super) fn finish_open_dir(pass: &Pass<'_>, source: &Handle, mirror: &Handle)
 
 /// Gives names to inodes that are in place, and finishes the directories that gained them.
 pub(super) fn link_all(pass: &Pass<'_>, workspace: &Workspace, links: &Links) -> Result<(), Error> {
-    let mut touched = BTreeSet::new();
+    let mut touched = BTreeMap::new();
     for one in links.iter() {
         pass.go_on()?;
         let linked = link_one(pass, workspace, &one);
-        if pass.enter(|| one.dir.join(&one.name), linked)?.is_some() {
+        if pass.enter(|| one.dir.path.join(&one.name), linked)?.is_some() {
             pass.count(|counts| counts.hardlinks += 1);
         }
-        touched.insert(one.dir.clone());
+        touched.insert(one.dir.path, one.dir.ino);
     }
-    touched.iter().rev().try_for_each(|path| finish_dir(pass, path).map(drop))
+    touched.iter().rev().try_for_each(|(path, ino)| finish_dir(pass, path, *ino).map(drop))
 }
 
 fn link_one(pass: &Pass<'_>, workspace: &Workspace, link: &LinkTo) -> Result<(), Fault> {
     let leader_dir = pass.mirror_dir(&link.leader_dir).on_mirror("opening the mirror's directory")?;
-    let target = pass.mirror_dir(&link.dir).on_mirror("opening the mirror's directory")?;
-    make_writable(&target, pass).on_mirror("unlocking")?;
+    let target = open_mirror(pass, &link.dir.path)?;
     let temporary = workspace.name();
     let locks = link_unlocked(pass, &leader_dir, &link.leader, workspace, &temporary)?;
-    let (dir, name, over) = (link.dir.clone(), link.name.clone(), link.over);
+    let (dir, name, over) = (link.dir.path.clone(), link.name.clone(), link.over);
     // Not a directory: its exact type does not matter here.
     let kind = Kind::File;
     put(

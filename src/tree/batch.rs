@@ -1,7 +1,9 @@
 //! Additions and changes into a mirror that somebody may need at any moment: in batches, each complete and on the
 //! disk before its first name changes.
 
-use super::apply::{adjust, finish_dir, is_dir_to_make, link_all, make_dir, open_both, prepare, put_all};
+use super::apply::{
+    adjust, finish_dir, is_dir_to_make, link_all, make_dir, open_both, open_mirror, prepare, put_all,
+};
 use super::change::{Action, Change, DirChange};
 use super::counts::Counts;
 use super::fault::Error;
@@ -88,6 +90,7 @@ fn next_batch(replay: &mut Replayed<'_>) -> Result<Vec<DirChange>, Error> {
 /// A part of one directory's changes.
 struct Portion<'a> {
     path: Arc<RelPath>,
+    ino: u64,
     changes: &'a [Change],
 }
 
@@ -100,7 +103,8 @@ fn one_batch(pass: &Pass<'_>, workspace: &Workspace, batch: &[DirChange]) -> Res
         .iter()
         .zip(&paths)
         .flat_map(|(change, path)| {
-            change.changes.chunks(PORTION).map(|changes| Portion { path: path.clone(), changes })
+            let portion = |changes| Portion { path: path.clone(), ino: change.ino, changes };
+            change.changes.chunks(PORTION).map(portion)
         })
         .collect();
     for turn in turns(&portions) {
@@ -110,13 +114,14 @@ fn one_batch(pass: &Pass<'_>, workspace: &Workspace, batch: &[DirChange]) -> Res
             flush(pass.mirror)?;
         }
         for group in pending.chunk_by(|a, b| a.dir == b.dir) {
-            if let Some((_, mirror)) = open_both(pass, &group[0].dir)? {
+            let dir = &group[0].dir;
+            if let Some(mirror) = pass.enter(|| (**dir).clone(), open_mirror(pass, dir))? {
                 put_all(pass, workspace, &mirror, group)?;
             }
         }
     }
     for change in batch.iter().rev() {
-        if finish_dir(pass, &change.path)? && change.adjusts_itself() {
+        if finish_dir(pass, &change.path, change.ino)? && change.adjusts_itself() {
             pass.count(|counts| counts.metadata_changed += 1);
         }
     }
@@ -180,7 +185,7 @@ fn in_parallel(
 
 fn one_portion(pass: &Pass<'_>, workspace: &Workspace, portion: &Portion<'_>) -> Result<Vec<Pending>, Error> {
     let path = &portion.path;
-    let Some((source, mirror)) = open_both(pass, path)? else { return Ok(Vec::new()) };
+    let Some((source, mirror)) = open_both(pass, path, portion.ino)? else { return Ok(Vec::new()) };
     let mut made = Vec::new();
     for change in portion.changes.iter().filter(|change| !is_dir_to_make(change)) {
         pass.go_on()?;

@@ -92,6 +92,8 @@ pub struct Change {
 pub struct DirChange {
     /// The directory.
     pub path: RelPath,
+    /// Which one that was on the source: by the time it is worked on, another may be in its place.
+    pub ino: u64,
     /// In what the directory's own metadata differ.
     pub own: Aspects,
     /// Its entries' changes.
@@ -110,6 +112,7 @@ impl DirChange {
     /// Appends its form: lengths and numbers little-endian, each name behind its length.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         put_bytes(out, self.path.as_bytes());
+        out.extend(self.ino.to_le_bytes());
         out.extend(self.own.0.to_le_bytes());
         out.extend((self.changes.len() as u32).to_le_bytes());
         for change in &self.changes {
@@ -127,10 +130,11 @@ impl DirChange {
     pub(super) fn decode(mut from: &[u8]) -> Option<DirChange> {
         let from = &mut from;
         let path = RelPath::from_bytes(take_bytes(from)?);
+        let ino = u64::from_le_bytes(take(from)?);
         let own = Aspects(u16::from_le_bytes(take(from)?));
         let count = u32::from_le_bytes(take(from)?);
         let changes = (0..count).map(|_| decode_change(from)).collect::<Option<_>>()?;
-        Some(DirChange { path, own, changes })
+        Some(DirChange { path, ino, own, changes })
     }
 }
 
@@ -194,6 +198,7 @@ mod tests {
         };
         DirChange {
             path: RelPath::from_bytes(path),
+            ino: 3,
             own: Aspects::MODE,
             changes: names.iter().map(change).collect(),
         }

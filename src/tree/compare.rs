@@ -5,7 +5,7 @@ use super::catalog::{Head, Slots, path_hash};
 use super::change::{Action, Aspects, Change, DirChange};
 use super::difference::Sides;
 use super::fault::{Error, Fault, Sided};
-use super::links::{LinkNames, MirrorInode, Needs};
+use super::links::{DirAt, LinkNames, MirrorInode, Needs};
 use super::listing::{Entry, Listing};
 use super::look::{Look, Looking, Memory, Room, Sheet, draft, key};
 use super::merge::{Pair, merge};
@@ -22,6 +22,8 @@ use std::sync::Arc;
 pub(super) struct Task {
     /// Its path on both sides.
     pub path: RelPath,
+    /// Which directory of the source it was when its name was read; none for the root.
+    pub ino: Option<u64>,
     /// What is known of the mirror's.
     pub known: Known,
 }
@@ -55,7 +57,10 @@ pub(super) fn compare_dir(
     room: &mut Room,
 ) -> Result<Option<(DirChange, Found)>, Error> {
     let opened = pass.source_dir(&task.path).and_then(|source| Ok((source.stat()?, source)));
-    let opened = opened.on_source("opening directory");
+    let opened = opened.on_source("opening directory").and_then(|(stat, source)| {
+        // Another may be in its place by now, and this one again for the next run.
+        if task.ino.is_none_or(|ino| ino == stat.ino) { Ok((stat, source)) } else { Err(Fault::Vanished) }
+    });
     if opened.is_err() && task.path.is_root() {
         return Err(root_error(opened));
     }
@@ -65,9 +70,9 @@ pub(super) fn compare_dir(
     let memory = Memory::of(pass, task.known == Known::Catalog, &stat, &mut room.block);
     let wanted = pass.options.wanted.in_dir(&task.path);
     let look = Looking { pass, dir: &source.fd, path: &task.path, wanted }.look(&memory, &mut room.sheet);
-    let path = Arc::new(task.path.clone());
+    let dir = DirAt { path: Arc::new(task.path.clone()), ino: stat.ino };
     let mut comparing =
-        Comparing { pass, path, whole: true, settled: true, audited: None, found: Found::default() };
+        Comparing { pass, dir, whole: true, settled: true, audited: None, found: Found::default() };
     if memory.holds(&look)
         && let (Some(catalog), Some(block)) = (memory.catalog, &memory.block)
     {
@@ -93,7 +98,7 @@ pub(super) fn compare_dir(
 fn unread(path: &RelPath) -> (DirChange, Found) {
     let mut found = Found::default();
     found.tally.unread(path.clone());
-    (DirChange { path: path.clone(), own: Aspects::NONE, changes: Vec::new() }, found)
+    (DirChange { path: path.clone(), ino: 0, own: Aspects::NONE, changes: Vec::new() }, found)
 }
 
 /// In what the mirror's root directory itself differs: to be asked before a workspace is made in it, which gives it a
@@ -118,7 +123,7 @@ fn root_error<T>(opened: Result<T, Fault>) -> Error {
 /// One directory while it is compared.
 struct Comparing<'a> {
     pass: &'a Pass<'a>,
-    path: Arc<RelPath>,
+    dir: DirAt,
     /// Whether the names of both sides are all known: else nothing may be deleted.
     whole: bool,
     /// Whether the next run may believe what is recorded of it.
@@ -153,7 +158,7 @@ impl Comparing<'_> {
                 key: key(stat),
                 ctime: stat.ctime,
                 looked_at: catalog.looked_at(),
-                path_hash: path_hash(&self.path),
+                path_hash: path_hash(&self.dir.path),
                 unsettled: !self.settled,
                 rows: 0,
                 files: 0,
@@ -164,16 +169,20 @@ impl Comparing<'_> {
         Ok(self.close(own))
     }
     fn at(&self, name: &[u8]) -> RelPath {
-        self.path.join(name)
+        self.dir.path.join(name)
     }
     /// Counts what is proven, and goes on below it.
     fn pass_by(&mut self, memory: &Memory<'_>, look: &Look) {
         self.found.tally.entries_scanned += look.passed;
         self.found.tally.mirror_entries += memory.mirror_entries().unwrap_or(0);
-        let below = look.proven_dirs.iter().map(|name| Task { path: self.at(name), known: Known::Catalog });
+        let below = look.proven_dirs.iter().map(|(ino, name)| Task {
+            path: self.at(name),
+            ino: Some(*ino),
+            known: Known::Catalog,
+        });
         self.found.below = below.collect();
         for (ino, name) in &look.proven_links {
-            self.found.links.add(&self.path, name, *ino, MirrorInode::Unseen, None);
+            self.found.links.add(&self.dir, name, *ino, MirrorInode::Unseen, None);
         }
     }
     fn entries(&mut self, memory: &Memory<'_>, look: Look, sides: &Sides<'_>) -> Result<(), Error> {
@@ -210,7 +219,7 @@ impl Comparing<'_> {
             let listing = Listing::of_names(&mirror.fd, names.into_iter());
             return self.enter(Listing { vanished: 0, ..listing }, Fault::Mirror);
         }
-        let listing = Listing::read(&mirror.fd, &self.path, &self.pass.options.excludes);
+        let listing = Listing::read(&mirror.fd, &self.dir.path, &self.pass.options.excludes);
         self.found.tally.mirror_entries += listing.entries.len() as u64;
         self.enter(listing, Fault::Mirror)
     }
@@ -226,9 +235,9 @@ impl Comparing<'_> {
         self.pass.count(|counts| counts.vanished += listing.vanished);
         if let Some(error) = listing.cut_short {
             self.whole = false;
-            self.pass.forget(&self.path);
-            self.found.tally.unread((*self.path).clone());
-            self.pass.fault((*self.path).clone(), side("reading directory", error))?;
+            self.pass.forget(&self.dir.path);
+            self.found.tally.unread((*self.dir.path).clone());
+            self.pass.fault((*self.dir.path).clone(), side("reading directory", error))?;
         }
         Ok(listing.entries)
     }
@@ -249,7 +258,7 @@ impl Comparing<'_> {
         if a.kind == Kind::Dir {
             if self.pass.source.holds(a) && self.pass.mirror.holds(b) {
                 let known = if source.proven { Known::Catalog } else { Known::Mirror };
-                self.found.below.push(Task { path: self.at(&source.name), known });
+                self.found.below.push(Task { path: self.at(&source.name), ino: Some(a.ino), known });
             }
             return Ok(());
         }
@@ -258,11 +267,11 @@ impl Comparing<'_> {
             Err(fault) => return self.fault(&source.name, fault),
         };
         self.alarm_if(source.proven && !aspects.is_empty(), &source.name)?;
-        let size = self.pass.size(&self.path, &source.name, a);
+        let size = self.pass.size(&self.dir.path, &source.name, a);
         if a.nlink > 1 || b.nlink > 1 {
             let needs = Needs { kind: a.kind, size, over: Some(b.kind), aspects, slot: source.slot };
             let needs = (!aspects.is_empty()).then_some(needs);
-            self.found.links.add(&self.path, &source.name, a.ino, MirrorInode::Is(b.ino), needs);
+            self.found.links.add(&self.dir, &source.name, a.ino, MirrorInode::Is(b.ino), needs);
         } else if !aspects.is_empty() {
             self.change(source, a, size, Some(b.kind), aspects);
         }
@@ -290,20 +299,18 @@ impl Comparing<'_> {
     /// An entry that must be made, in place of `over`.
     fn new_entry(&mut self, source: &Entry, over: Option<Kind>, aspects: Aspects) {
         let Some(stat) = &source.stat else { return };
-        let size = self.pass.size(&self.path, &source.name, stat);
+        let size = self.pass.size(&self.dir.path, &source.name, stat);
         if stat.kind == Kind::Dir {
             if self.pass.source.holds(stat) {
-                self.found.below.push(Task { path: self.at(&source.name), known: Known::Nothing });
+                self.found.below.push(Task {
+                    path: self.at(&source.name),
+                    ino: Some(stat.ino),
+                    known: Known::Nothing,
+                });
             }
         } else if stat.nlink > 1 {
             let needs = Needs { kind: stat.kind, size, over, aspects, slot: source.slot };
-            return self.found.links.add(
-                &self.path,
-                &source.name,
-                stat.ino,
-                MirrorInode::Absent,
-                Some(needs),
-            );
+            return self.found.links.add(&self.dir, &source.name, stat.ino, MirrorInode::Absent, Some(needs));
         }
         self.change(source, stat, size, over, aspects);
     }
@@ -355,13 +362,13 @@ impl Comparing<'_> {
             Ok(aspects) => aspects,
             Err(fault) => {
                 self.settled = false;
-                self.pass.fault((*self.path).clone(), fault)?;
+                self.pass.fault((*self.dir.path).clone(), fault)?;
                 return Ok(Aspects::NONE);
             }
         };
         // Its time is changed by whatever else keeps something of its own in it.
         if memory.audits && memory.own_proven && aspects.0 & !Aspects::MTIME.0 != 0 {
-            self.pass.fault((*self.path).clone(), Fault::Hidden)?;
+            self.pass.fault((*self.dir.path).clone(), Fault::Hidden)?;
         }
         Ok(aspects)
     }
@@ -374,7 +381,7 @@ impl Comparing<'_> {
     fn close(mut self, own: Aspects) -> (DirChange, Found) {
         let found = &mut self.found;
         if found.lost > 0 {
-            found.tally.loses((*self.path).clone(), found.lost);
+            found.tally.loses((*self.dir.path).clone(), found.lost);
         }
         found.tally.to_adjust += u64::from(!own.is_empty() && !own.needs_making());
         self.pass.count(|counts| {
@@ -383,7 +390,7 @@ impl Comparing<'_> {
         });
         self.pass.monitor.advance(found.tally.entries_scanned);
         let changes = std::mem::take(&mut found.changes);
-        (DirChange { path: (*self.path).clone(), own, changes }, self.found)
+        (DirChange { path: (*self.dir.path).clone(), ino: self.dir.ino, own, changes }, self.found)
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn end(pass: &Pass<'_>, changed: bool, workspace_is_ours: bool) -> Re
     }
     if let Some(deleted) = sweep(pass)? {
         pass.count(|counts| counts.deleted += if workspace_is_ours { deleted } else { 0 });
-        finish_dir(pass, &RelPath::root())?;
+        finish_dir(pass, &RelPath::root(), 0)?;
         flush(pass.mirror)?;
     }
     Ok(())
@@ -56,13 +56,13 @@ pub(super) fn end(pass: &Pass<'_>, changed: bool, workspace_is_ours: bool) -> Re
 
 /// Deletes in one directory, and gives it its time back.
 fn in_dir(pass: &Pass<'_>, change: &DirChange) -> Result<(), Error> {
-    let Some((source, mirror)) = open_both(pass, &change.path)? else { return Ok(()) };
+    let Some((source, mirror)) = open_both(pass, &change.path, change.ino)? else { return Ok(()) };
     for one in &change.changes {
         pass.go_on()?;
         delete(pass, &change.path, &source, &mirror, one)?;
         pass.monitor.advance(one.ino);
     }
-    finish_dir(pass, &change.path).map(drop)
+    finish_dir(pass, &change.path, change.ino).map(drop)
 }
 
 /// Deletes one entry, unless the source has it again.

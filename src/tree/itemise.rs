@@ -19,7 +19,7 @@ impl Changes {
             }
         }
         for link in self.links.iter() {
-            let (name, leader) = (link.dir.join(&link.name), link.leader_dir.join(&link.leader));
+            let (name, leader) = (link.dir.path.join(&link.name), link.leader_dir.join(&link.leader));
             writeln!(out, "hf{:9} {name} => {leader}", "+++++++++")?;
         }
         Ok(())
@@ -90,7 +90,7 @@ mod tests {
         };
         let mut out = Vec::new();
         lines(
-            &DirChange { path: RelPath::from_bytes("d"), own: Aspects::MTIME, changes: vec![change] },
+            &DirChange { path: RelPath::from_bytes("d"), ino: 0, own: Aspects::MTIME, changes: vec![change] },
             &mut out,
         )
         .expect("memory");

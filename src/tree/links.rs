@@ -10,6 +10,13 @@ use crate::sys::stat::Kind;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+/// A directory, and which one it was on the source when its names were read.
+#[derive(Debug, Clone)]
+pub(super) struct DirAt {
+    pub path: Arc<RelPath>,
+    pub ino: u64,
+}
+
 /// What a name of the mirror needs that is not what the source's is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Needs {
@@ -53,7 +60,7 @@ const UNSEEN: u64 = u64::MAX;
 /// Names of inodes that have several.
 #[derive(Debug, Default)]
 pub(super) struct LinkNames {
-    dirs: Vec<Arc<RelPath>>,
+    dirs: Vec<DirAt>,
     seen: Vec<Seen>,
     text: Vec<u8>,
     /// By the place of the name.
@@ -62,15 +69,8 @@ pub(super) struct LinkNames {
 
 impl LinkNames {
     /// Adds one. `needs` is none if the mirror's is what it should be.
-    pub fn add(
-        &mut self,
-        dir: &Arc<RelPath>,
-        name: &[u8],
-        ino: u64,
-        on_mirror: MirrorInode,
-        needs: Option<Needs>,
-    ) {
-        if self.dirs.last().is_none_or(|last| !Arc::ptr_eq(last, dir)) {
+    pub fn add(&mut self, dir: &DirAt, name: &[u8], ino: u64, on_mirror: MirrorInode, needs: Option<Needs>) {
+        if self.dirs.last().is_none_or(|last| !Arc::ptr_eq(&last.path, &dir.path)) {
             self.dirs.push(dir.clone());
         }
         let mirror_ino = match on_mirror {
@@ -108,8 +108,11 @@ impl LinkNames {
         self.seen.extend(other.seen.into_iter().map(moved));
         self.needs.extend(other.needs.into_iter().map(|(place, needs)| (place + text, needs)));
     }
-    fn dir(&self, seen: &Seen) -> &Arc<RelPath> {
+    fn at(&self, seen: &Seen) -> &DirAt {
         &self.dirs[seen.dir as usize]
+    }
+    fn dir(&self, seen: &Seen) -> &Arc<RelPath> {
+        &self.at(seen).path
     }
     fn name(&self, seen: &Seen) -> &[u8] {
         let at = seen.name as usize * 4;
@@ -125,7 +128,12 @@ impl LinkNames {
             self.needs.get(&seen.name).copied().unwrap_or(unknown);
         let name = self.name(seen).into();
         let change = Change { action, kind, over, aspects, ino: seen.ino, size, slot, name };
-        DirChange { path: (**self.dir(seen)).clone(), own: Aspects::NONE, changes: vec![change] }
+        DirChange {
+            path: (**self.dir(seen)).clone(),
+            ino: self.at(seen).ino,
+            own: Aspects::NONE,
+            changes: vec![change],
+        }
     }
     fn sort(&mut self) {
         let mut seen = std::mem::take(&mut self.seen);
@@ -145,7 +153,7 @@ pub(super) struct LinkTo {
     /// That name.
     pub leader: Box<[u8]>,
     /// The directory of the further name.
-    pub dir: Arc<RelPath>,
+    pub dir: DirAt,
     /// The further name.
     pub name: Box<[u8]>,
     /// What stands there now.
@@ -180,7 +188,7 @@ impl Links {
             LinkTo {
                 leader_dir: self.names.dir(leader).clone(),
                 leader: self.names.name(leader).into(),
-                dir: self.names.dir(seen).clone(),
+                dir: self.names.at(seen).clone(),
                 name: self.names.name(seen).into(),
                 over,
             }
@@ -293,7 +301,7 @@ mod tests {
     }
 
     fn resolved_with(given: &[Given<'_>], look: impl Fn(&RelPath, &[u8]) -> Option<u64>) -> Resolved {
-        let (root, mut names) = (Arc::new(RelPath::root()), LinkNames::default());
+        let (root, mut names) = (DirAt { path: Arc::new(RelPath::root()), ino: 2 }, LinkNames::default());
         for (name, ino, on_mirror, aspects) in given {
             let over = (*on_mirror != Absent).then_some(Kind::File);
             let needs = Needs { kind: Kind::File, size: 0, over, aspects: *aspects, slot: 0 };
@@ -373,12 +381,14 @@ mod tests {
     fn names_of_several_directories_stay_apart_when_they_are_put_together() {
         let (mut all, look) = (LinkNames::default(), |_: &RelPath, _: &[u8]| None);
         for dir in ["x", "y"] {
-            let (dir, mut names) = (Arc::new(RelPath::from_bytes(dir)), LinkNames::default());
+            let dir = DirAt { path: Arc::new(RelPath::from_bytes(dir)), ino: 3 };
+            let mut names = LinkNames::default();
             let needs = Needs { kind: Kind::File, size: 0, over: None, aspects: NEW, slot: 0 };
             names.add(&dir, b"name", 1, Absent, Some(needs));
             all.append(names);
         }
-        let links: Vec<_> = resolve(all, look).links.iter().map(|link| (link.leader_dir, link.dir)).collect();
+        let links: Vec<_> =
+            resolve(all, look).links.iter().map(|link| (link.leader_dir, link.dir.path)).collect();
         assert_eq!(links.len(), 1);
         assert_eq!((links[0].0.as_bytes(), links[0].1.as_bytes()), (&b"x"[..], &b"y"[..]));
     }

@@ -51,7 +51,7 @@ pub(super) struct Look {
     /// Names of the catalog that the source does not have any more, or for another inode.
     pub gone: Vec<Box<[u8]>>,
     /// Proven directories, whose mirror is not looked at here.
-    pub proven_dirs: Vec<Box<[u8]>>,
+    pub proven_dirs: Vec<(u64, Box<[u8]>)>,
     /// Proven names of inodes that have several.
     pub proven_links: Vec<(u64, Box<[u8]>)>,
     /// Proven entries whose mirror is not looked at.
@@ -185,7 +185,7 @@ impl Looking<'_> {
 fn pass_by(look: &mut Look, name: &[u8], stat: &Stat) -> Outcome {
     look.passed += 1;
     if stat.kind == Kind::Dir {
-        look.proven_dirs.push(name.into());
+        look.proven_dirs.push((stat.ino, name.into()));
     } else if stat.nlink > 1 {
         look.proven_links.push((stat.ino, name.into()));
     }

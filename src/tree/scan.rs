@@ -74,7 +74,8 @@ impl ChangeSink for ToSpools {
     fn take(&self, mut change: DirChange) -> Result<(), Error> {
         let (gone, changes) = change.changes.into_iter().partition(|change| change.action == Action::Delete);
         change.changes = changes;
-        let deletions = DirChange { path: change.path.clone(), own: Default::default(), changes: gone };
+        let deletions =
+            DirChange { path: change.path.clone(), ino: change.ino, own: Default::default(), changes: gone };
         for (spool, change) in [(&self.additions, change), (&self.deletions, deletions)] {
             if !change.is_empty() {
                 spool
@@ -175,7 +176,7 @@ pub(super) fn resolve_links(pass: &Pass<'_>, names: LinkNames) -> Resolved {
 
 /// Compares all directories.
 pub(super) fn walk(pass: &Pass<'_>, sink: &dyn ChangeSink) -> Result<Walked, Error> {
-    let root = Task { path: RelPath::root(), known: Known::Catalog };
+    let root = Task { path: RelPath::root(), ino: None, known: Known::Catalog };
     let state = QueueState { waiting: vec![root], at_work: 0, asleep: 0, ended: None };
     let queue = Queue { state: Mutex::new(state), more: Condvar::new() };
     let walked = Mutex::new(Walked::default());

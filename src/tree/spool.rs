@@ -86,7 +86,7 @@ mod tests {
 
     fn numbered(n: u32) -> DirChange {
         let path = RelPath::from_bytes(format!("{n:0>4000}"));
-        DirChange { path, own: Aspects::MODE, changes: Vec::new() }
+        DirChange { path, ino: 0, own: Aspects::MODE, changes: Vec::new() }
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl ChangeSink for Applier<'_> {
         if change.is_empty() && !root_differs {
             return Ok(());
         }
-        let Some((source, mirror)) = open_both(self.pass, &change.path)? else { return Ok(()) };
+        let Some((source, mirror)) = open_both(self.pass, &change.path, change.ino)? else { return Ok(()) };
         let adjusts_itself = root_differs || (!change.path.is_root() && change.adjusts_itself());
         // In the order of the source's disk.
         change.changes.sort_by_key(|one| one.ino);
