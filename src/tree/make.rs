@@ -25,7 +25,7 @@ pub(super) struct Made {
     pub bytes: u64,
     /// Whether the file was still changing at the last try.
     pub torn: bool,
-    /// BLAKE3 of a file's content, zeros for its holes; of a whole copy of the source's only.
+    /// BLAKE3 of a file's content, zeros for its holes; of a whole copy of the source's only, and of none that is nearly all holes.
     pub hash: Option<[u8; 32]>,
 }
 
@@ -134,7 +134,7 @@ fn copy(
         Some(want) => Ok((content::copy_wanted(pass, &source.fd, &made.fd, want)?, None)),
         None => {
             let Copied { bytes, hash } = content::copy(pass, &source.fd, &made.fd, stat.size)?;
-            Ok((bytes, Some(hash)))
+            Ok((bytes, hash))
         }
     }
 }
