@@ -106,7 +106,7 @@ impl<'a> Memory<'a> {
     /// in it, and what it is itself, its own block knows.
     fn proves(&self, row: &Row<'_>, stat: &Stat) -> bool {
         let (Some(block), Some(catalog)) = (&self.block, self.catalog) else { return false };
-        let same = row.kind == stat.kind && row.stamp == stamp(stat) && !row.wanted;
+        let same = row.kind == stat.kind && row.stamp == stamp(stat) && !row.unproven;
         same && (stat.kind == Kind::Dir || catalog.is_settled(stat.ctime, block.head.looked_at))
     }
 }
@@ -239,7 +239,8 @@ pub(super) fn draft(sheet: &mut Sheet, memory: &Memory<'_>, entries: &mut [Entry
                 let Some(stat) = &entry.stat else { continue };
                 let hash = if entry.proven { known(name).and_then(|(_, number)| hash(number)) } else { None };
                 let is_wanted = wanted.is_some_and(|wanted| wanted.contains_key(name));
-                let row = Row { ino: stat.ino, stamp: stamp(stat), kind: stat.kind, wanted: is_wanted, name };
+                let row =
+                    Row { ino: stat.ino, stamp: stamp(stat), kind: stat.kind, unproven: is_wanted, name };
                 entry.slot = sheet.draft.push(&row, hash).map_or(0, |place| place + 1);
             }
         }

@@ -159,9 +159,6 @@ impl<'a> Pass<'a> {
     pub fn unsettle(&self, path: &RelPath) {
         if let Some(catalog) = &self.options.catalog {
             catalog.unsettle(path.clone());
-            if let Some((parent, _)) = path.split() {
-                catalog.unsettle(parent);
-            }
         }
     }
     /// Enters the hash of a file that was copied whole into the next catalog.

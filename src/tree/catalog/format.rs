@@ -4,6 +4,7 @@
 //! file's hash; its checksums are the first 8 bytes of BLAKE3.
 
 use crate::sys::stat::{Kind, Timestamp};
+use std::collections::BTreeSet;
 
 /// Bytes of a block's head.
 pub const HEAD: usize = 88;
@@ -16,8 +17,8 @@ const LONGEST_NAME: usize = 255;
 
 /// The mirror's directory may hold what the rows do not tell: it must be listed.
 const UNSETTLED: u32 = 1;
-/// The entry holds something else than the source's: it is compared on every run.
-const WANTED: u8 = 0x80;
+/// The entry is compared whatever its row says.
+const UNPROVEN: u8 = 0x80;
 
 /// A directory, whatever its path: its inode, and when it was made, where the file system tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +34,9 @@ pub struct Row<'a> {
     /// Its ctime; of a directory the time it was made, because its ctime is its own block's affair.
     pub stamp: Timestamp,
     pub kind: Kind,
-    /// Whether the mirror's is to hold something else than the source's.
-    pub wanted: bool,
+    /// Whether the row proves nothing: the mirror's is to hold something else than the source's, or was not brought to its
+    /// end.
+    pub unproven: bool,
     pub name: &'a [u8],
 }
 
@@ -117,7 +119,7 @@ impl Draft {
         self.rows.extend(row.ino.to_le_bytes());
         self.rows.extend(row.stamp.secs.to_le_bytes());
         self.rows.extend(row.stamp.nanos.to_le_bytes());
-        self.rows.push(kind_code(row.kind) | if row.wanted { WANTED } else { 0 });
+        self.rows.push(kind_code(row.kind) | if row.unproven { UNPROVEN } else { 0 });
         self.rows.push(row.name.len() as u8);
         self.rows.extend([0; 2]);
         self.names.extend(row.name);
@@ -144,11 +146,20 @@ impl Draft {
     }
 }
 
-/// Gives a whole block its checksums, after marking it if the directory is not settled.
-pub fn seal(block: &mut [u8], length: usize, unsettled: bool) {
-    if unsettled {
-        block[44..48].copy_from_slice(&UNSETTLED.to_le_bytes());
+/// Marks a whole block: its directory is not settled, and the rows of `names` prove nothing. What a directory's row says
+/// stays: whether it is there, the mirror is asked; what is in it, its own block knows.
+pub fn unsettle(block: &mut [u8], head: &Head, names: &BTreeSet<Box<[u8]>>) {
+    block[44..48].copy_from_slice(&UNSETTLED.to_le_bytes());
+    let is_concerned = |(row, _): &(Row<'_>, _)| row.kind != Kind::Dir && names.contains(row.name);
+    let found = rows(*head, block).enumerate().filter(|(_, row)| is_concerned(row));
+    let concerned: Vec<usize> = found.map(|(number, _)| number).collect();
+    for number in concerned {
+        block[HEAD + number * ROW + 20] |= UNPROVEN;
     }
+}
+
+/// Gives a whole block its checksums.
+pub fn seal(block: &mut [u8], length: usize) {
     let hashes = checksum(&block[length..]);
     block[8..16].copy_from_slice(&hashes.to_le_bytes());
     let head = checksum(&block[8..length]);
@@ -177,11 +188,16 @@ pub fn rows(head: Head, bytes: &[u8]) -> impl Iterator<Item = (Row<'_>, Option<u
     rows.chunks_exact(ROW).map_while(move |row| {
         let (name, rest) = names.split_at_checked(usize::from(row[21]))?;
         names = rest;
-        let kind = kind_of(row[20] & !WANTED)?;
+        let kind = kind_of(row[20] & !UNPROVEN)?;
         let number = (kind == Kind::File).then_some(file);
         file += u32::from(kind == Kind::File);
-        let row =
-            Row { ino: u64_at(row, 0), stamp: time_at(row, 8), kind, wanted: row[20] & WANTED != 0, name };
+        let row = Row {
+            ino: u64_at(row, 0),
+            stamp: time_at(row, 8),
+            kind,
+            unproven: row[20] & UNPROVEN != 0,
+            name,
+        };
         Some((row, number))
     })
 }
@@ -242,14 +258,14 @@ mod tests {
     const EPOCH: Timestamp = Timestamp { secs: 0, nanos: 0 };
 
     fn row(ino: u64, kind: Kind, name: &[u8]) -> Row<'_> {
-        Row { ino, stamp: Timestamp { secs: -5, nanos: 999 }, kind, wanted: ino % 2 == 1, name }
+        Row { ino, stamp: Timestamp { secs: -5, nanos: 999 }, kind, unproven: ino % 2 == 1, name }
     }
 
     fn sealed() -> (Head, Vec<u8>, Vec<Row<'static>>) {
         let rows = vec![
             row(3, Kind::File, b"a"),
             row(4, Kind::Dir, &[0xff; 255]),
-            row(u64::MAX, Kind::File, b"c\n"),
+            row(u64::MAX - 1, Kind::File, b"c\n"),
         ];
         let (mut draft, mut block) = (Draft::default(), Vec::new());
         let places: Vec<_> = rows.iter().map(|row| draft.push(row, Some(&[7; HASH]))).collect();
@@ -266,7 +282,7 @@ mod tests {
             length: 0,
         };
         let head = draft.finish(unfinished, &mut block);
-        seal(&mut block, head.length as usize, false);
+        seal(&mut block, head.length as usize);
         (head, block, rows)
     }
 
@@ -294,11 +310,15 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_not_settled_is_marked_when_it_is_sealed() {
-        let (head, mut block, _) = sealed();
-        seal(&mut block, head.length as usize, true);
+    fn what_was_not_brought_to_its_end_is_marked_in_its_row_and_in_its_directory() {
+        let (head, mut block, written) = sealed();
+        let names = [b"c\n".as_slice(), &[0xff; 255], b"none"].map(Box::from).into_iter().collect();
+        unsettle(&mut block, &head, &names);
+        seal(&mut block, head.length as usize);
         assert!(is_sound(&block[..head.length as usize]));
         assert!(Head::decode(&block).is_some_and(|head| head.unsettled));
+        let changed: Vec<bool> = rows(head, &block).zip(written).map(|((is, _), was)| is != was).collect();
+        assert_eq!(changed, [false, false, true], "a directory's row stays");
     }
 
     #[test]

@@ -225,9 +225,10 @@ impl Catalog {
             recorder.put_hash(slot, hash);
         }
     }
-    /// Notes that something in a directory was not brought to its end: the next run lists it on both sides.
-    pub fn unsettle(&self, dir: RelPath) {
-        self.unsettled.lock().expect("no thread panics while noting").insert(dir);
+    /// Notes that an entry was not brought to its end: the next run compares it, and lists its directory, and itself if it
+    /// is one, on both sides.
+    pub fn unsettle(&self, entry: RelPath) {
+        self.unsettled.lock().expect("no thread panics while noting").insert(entry);
     }
     /// Notes that the mirror may have anything where a directory should be: the next run believes nothing of it.
     pub fn forget(&self, dir: RelPath) {
@@ -307,12 +308,20 @@ impl Catalog {
     fn verdicts(&self, inode_of: impl Fn(&RelPath) -> Option<u64>) -> Verdicts {
         let unsettled = self.unsettled.lock().expect("no thread panics while noting");
         let forgotten = self.forgotten.lock().expect("no thread panics while noting");
-        Verdicts {
-            unsettled: unsettled.iter().map(path_hash).collect(),
-            forgotten: forgotten.iter().map(path_hash).collect(),
-            // What this run did not record is in an older file, by its inode only.
-            forgotten_inodes: unsettled.iter().chain(&*forgotten).filter_map(inode_of).collect(),
+        let mut verdicts = Verdicts::default();
+        let mut concerned = BTreeSet::new();
+        for entry in unsettled.iter() {
+            verdicts.unsettled.entry(path_hash(entry)).or_default();
+            if let Some((dir, name)) = entry.split() {
+                verdicts.unsettled.entry(path_hash(&dir)).or_default().insert(name.into());
+                concerned.insert(dir);
+            }
         }
+        verdicts.forgotten = forgotten.iter().map(path_hash).collect();
+        // What this run did not record is in an older file, by its inode only.
+        let dirs = unsettled.iter().chain(&*forgotten).chain(&concerned);
+        verdicts.forgotten_inodes = dirs.filter_map(inode_of).collect();
+        verdicts
     }
 }
 

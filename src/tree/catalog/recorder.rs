@@ -1,10 +1,10 @@
 //! What a look at the source found, on its way to becoming the next catalog: blocks written as directories are
 //! compared, hashes as files are copied, everything else at the end.
 
-use super::format::{Draft, HASH, HEAD, Head, IndexEntry, checksum, encode_index, seal};
+use super::format::{Draft, HASH, HEAD, Head, IndexEntry, checksum, encode_index, seal, unsettle};
 use super::page::{PAGE, Page};
 use super::store::Store;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -80,7 +80,7 @@ impl Recorder {
     }
     /// Bytes of what was recorded.
     pub fn size(&self) -> u64 {
-        self.end.load(Relaxed)
+        self.end.load(Relaxed) - PAGE as u64
     }
     fn fail(&self, error: io::Error) {
         self.failed.lock().expect("no thread panics while failing").get_or_insert(error);
@@ -160,9 +160,11 @@ impl Recorder {
         let mut room = Vec::new();
         for entry in recorded {
             let head = self.read_whole(entry.offset, &mut room)?;
-            let unsettled = head.unsettled || verdicts.unsettled.contains(&head.path_hash);
-            seal(&mut room, head.length as usize, unsettled);
-            self.file()?.write_all_at(&room[..HEAD], entry.offset)?;
+            if let Some(names) = verdicts.unsettled.get(&head.path_hash) {
+                unsettle(&mut room, &head, names);
+            }
+            seal(&mut room, head.length as usize);
+            self.file()?.write_all_at(&room[..head.length as usize], entry.offset)?;
             let forgotten = verdicts.forgotten.contains(&head.path_hash);
             index.insert(entry.ino, if forgotten { 0 } else { entry.offset });
         }
@@ -212,8 +214,8 @@ pub struct Carried<'a> {
 /// What the run learned about directories after they had been recorded, by the hashes of their paths.
 #[derive(Debug, Default)]
 pub struct Verdicts {
-    /// Something in them was not brought to its end.
-    pub unsettled: HashSet<u64>,
+    /// Something in them was not brought to its end: which names.
+    pub unsettled: HashMap<u64, BTreeSet<Box<[u8]>>>,
     /// Nothing of them is to be believed.
     pub forgotten: HashSet<u64>,
     /// The same by inode, for directories that this run did not record.

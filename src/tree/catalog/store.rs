@@ -4,7 +4,7 @@ use super::format::{
     DirKey, HASH, HEAD, Head, INDEX_ENTRY, IndexEntry, Row, checksum, decode_index, hashes_are_sound,
     is_sound, rows,
 };
-use super::page::{Page, STATE_AT, Unreadable, WRITING};
+use super::page::{PAGE, Page, STATE_AT, Unreadable, WRITING};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -79,7 +79,7 @@ impl Store {
         Ok(Some(Self::read(file, path.to_owned())?))
     }
     fn read(file: File, path: PathBuf) -> io::Result<Result<Store, Unreadable>> {
-        let mut page = vec![0; super::page::PAGE];
+        let mut page = vec![0; PAGE];
         if !fills(&file, &mut page, 0)? {
             return Ok(Err(Unreadable::Damaged));
         }
@@ -177,7 +177,7 @@ impl Store {
     }
     /// Bytes of all blocks.
     pub fn size(&self) -> u64 {
-        self.page.index.0
+        self.page.index.0.saturating_sub(PAGE as u64)
     }
     /// Whether something in it was found damaged.
     pub fn is_damaged(&self) -> bool {
