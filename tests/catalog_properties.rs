@@ -26,6 +26,9 @@ use std::time::Duration;
 /// Far from the seeds of `sync_properties`.
 const SEEDS: u64 = 1 << 41;
 
+/// Syncs that left something added to a catalog, instead of written with the rest.
+static ADDED: AtomicU64 = AtomicU64::new(0);
+
 fn from_environment(name: &str, default: u64) -> u64 {
     let text = std::env::var(name).ok();
     text.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
@@ -45,6 +48,7 @@ fn every_sequence_of_changes_syncs_kills_and_damage_ends_with_an_equal_mirror() 
             scope.spawn(|| work(&next, first + sequences));
         }
     });
+    assert!(sequences < 50 || ADDED.load(Relaxed) > sequences / 5, "hardly anything was added to a catalog");
 }
 
 /// One worker. As root it has file systems of its own, the last one with ticks of a second; else it works beside the build.
@@ -156,6 +160,9 @@ impl<'a> Sequence<'a> {
         fs::create_dir(&copy).expect("a new directory");
         let mut generator = Generator::new(&source, seed + SEEDS, common::is_root());
         generator.grow();
+        if seed.is_multiple_of(2) {
+            add_ballast(&source);
+        }
         let rng = Rng::new(seed + 2 * SEEDS);
         let catalog = catalog.to_owned();
         Sequence { source, copy, catalog, foreign, generator, rng, stamps: 0, done: Vec::new() }
@@ -191,7 +198,10 @@ impl<'a> Sequence<'a> {
             Step::Overwrite => self.overwrite(),
             Step::Exchange => self.exchange(),
             Step::RenameDirectory => self.rename_directory(),
-            Step::Sync => format!("{:?}", self.sync("in between").stderr),
+            Step::Sync => {
+                let said = self.sync("in between").stderr;
+                format!("{said:?}{}", if self.delta().exists() { ", added" } else { "" })
+            }
             Step::Storm => self.storm(),
             Step::Kill => self.kill(),
             Step::FlipByte => self.damage(|file, length, rng| {
@@ -302,6 +312,7 @@ impl<'a> Sequence<'a> {
         assert!(lines.len() <= 1 && lines.iter().all(is_note), "{which}: {report:#?}");
         let found = differences(&self.source, &self.copy);
         assert!(found.is_empty(), "{which}: {found:#?}\n{report:#?}");
+        ADDED.fetch_add(u64::from(self.delta().exists()), Relaxed);
         report
     }
 
@@ -403,6 +414,17 @@ impl<'a> Sequence<'a> {
             let _ = fs::copy(&kept[1], self.delta());
         }
         if both { "both".into() } else { "the catalog alone".into() }
+    }
+}
+
+/// A directory that makes a catalog so large that small changes are added to it, instead of being written with the rest.
+fn add_ballast(source: &Path) {
+    let directory = source.join("ballast");
+    fs::create_dir(&directory).expect("a new directory");
+    for n in 0..90 {
+        let file = directory.join(format!("{n:0>240}"));
+        fs::write(&file, "").expect("written");
+        set_mtime(&file, 800_000_000 + n, 0);
     }
 }
 
