@@ -176,7 +176,7 @@ fn remember(
 
 /// Keeps what was found for the next sync; a catalog that cannot be written costs a full comparison then.
 fn keep_memory(options: &Options, source: &View, mirror: &View, monitor: &dyn Monitor) {
-    let kept = root_state(mirror).and_then(|state| tree::commit_memory(options, source, mirror, &state));
+    let kept = root_state(mirror).and_then(|state| tree::commit_memory(options, source, &state));
     match kept {
         Ok(note) => note.iter().for_each(|note| monitor.note(note)),
         Err(error) => monitor.note(&format!("the catalog cannot be written: {error}")),

@@ -58,10 +58,13 @@ fn copy_at_once(source: &OwnedFd, mirror: &OwnedFd, room: &mut [u8]) -> Result<C
     }
     let (mut at, mut bytes) = (0, 0);
     while let Some((start, end)) = next_data(source, at, got as u64).on_source("reading")? {
+        if end - start < got as u64 && bytes == 0 {
+            set_length(mirror, got as u64)?;
+        }
         write_all_at(mirror, &content[start as usize..end as usize], start).on_mirror("writing")?;
         (at, bytes) = (end, bytes + end - start);
     }
-    if at < got as u64 {
+    if bytes == 0 {
         set_length(mirror, got as u64)?;
     }
     Ok(Copied { bytes, hash })
@@ -91,6 +94,9 @@ impl Stretches<'_> {
             && self.at < size
             && let Some((start, end)) = next_data(self.source, self.at, size).on_source("reading")?
         {
+            if self.bytes == 0 && (start, end) != (0, size) {
+                set_length(self.mirror, size)?;
+            }
             self.hole(start);
             complete = self.data(end)?;
         }
@@ -142,6 +148,7 @@ impl Stretches<'_> {
     }
 }
 
+/// Comes first where there are holes: a file that grows is given room ahead (on XFS), which lies in the holes then.
 fn set_length(mirror: &OwnedFd, size: u64) -> Result<(), Fault> {
     ftruncate(mirror, size).map_err(io::Error::from).on_mirror("writing")
 }

@@ -35,7 +35,7 @@ pub struct Options {
     pub catalog: Option<Arc<Catalog>>,
     /// Whether owners, trusted and security attributes and device nodes can be set.
     pub privileged: bool,
-    /// Threads to work with; 0 is one for each processor, eight at most.
+    /// Threads to work with; 0 is as many as are good for the work.
     pub threads: usize,
 }
 
@@ -51,15 +51,6 @@ impl Default for Options {
             catalog: None,
             privileged: rustix::process::geteuid().is_root(),
             threads: 0,
-        }
-    }
-}
-
-impl Options {
-    pub(super) fn thread_count(&self) -> usize {
-        match self.threads {
-            0 => std::thread::available_parallelism().map_or(1, |n| n.get().min(8)),
-            n => n,
         }
     }
 }

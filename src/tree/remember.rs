@@ -46,7 +46,8 @@ pub fn remember(
     sync_volume(source.root())?;
     let binding = Binding {
         source: identity(source)?,
-        mirror: state(mirror, remembered.state)?,
+        mirror: identity(mirror)?,
+        state: remembered.state.to_owned(),
         rules: rules(options, source, mirror)?,
     };
     let opening = Opening { looked_at, binding, believe: remembered.settled, record: remembered.record };
@@ -77,18 +78,13 @@ pub fn begin_writing(options: &Options) -> io::Result<()> {
 ///
 /// # Errors
 /// The system's: the next comparison is of everything.
-pub fn commit_memory(
-    options: &Options,
-    source: &View,
-    mirror: &View,
-    new_state: &str,
-) -> io::Result<Option<String>> {
+pub fn commit_memory(options: &Options, source: &View, new_state: &str) -> io::Result<Option<String>> {
     let Some(catalog) = &options.catalog else { return Ok(None) };
     let inode_of = |path: &RelPath| {
         let dir = crate::sys::dir::open_dir(source.root(), path.as_bytes()).ok()?;
         Some(stat_fd(&dir).ok()?.ino)
     };
-    catalog.commit(&state(mirror, new_state)?, inode_of)
+    catalog.commit(new_state, inode_of)
 }
 
 /// Whether nothing that is known has to be written anew, but that it is known still: what was proven is proven.
@@ -101,10 +97,6 @@ fn identity(view: &View) -> io::Result<String> {
     let root = stat_fd(view.root())?;
     let btime = root.btime.unwrap_or_default();
     Ok(format!("{} {} {}.{}", volume::identity(view.root())?, root.ino, btime.secs, btime.nanos))
-}
-
-fn state(mirror: &View, state: &str) -> io::Result<String> {
-    Ok(format!("{} {state}", identity(mirror)?))
 }
 
 /// What is left out and what is carried over: of other rules a catalog says nothing.

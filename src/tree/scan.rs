@@ -11,6 +11,7 @@ use super::relpath::RelPath;
 use super::spool::Spool;
 use super::tally::Tally;
 use super::view::View;
+use super::workers::scanners;
 use crate::monitor::{Monitor, Unit};
 use crate::sys::stat::stat_at;
 use std::sync::{Condvar, Mutex};
@@ -181,7 +182,7 @@ pub(super) fn walk(pass: &Pass<'_>, sink: &dyn ChangeSink) -> Result<Walked, Err
     let queue = Queue { state: Mutex::new(state), more: Condvar::new() };
     let walked = Mutex::new(Walked::default());
     std::thread::scope(|scope| {
-        for _ in 0..pass.options.thread_count() {
+        for _ in 0..scanners(pass.options) {
             scope.spawn(|| work(pass, sink, &queue, &walked));
         }
     });

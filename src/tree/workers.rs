@@ -1,19 +1,31 @@
-//! Work shared out among threads. Most of copying is waiting for disks, so there are more threads than processors.
+//! Work shared out among threads. Much of it is waiting for disks, so there are more threads than processors: a scan that
+//! finds nothing in the cache takes half as long with sixteen as with two, and one that finds everything no longer.
 
 use super::fault::Error;
 use super::pass::Options;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Threads for each processor while files are copied …
-const EACH: usize = 3;
+/// Threads for each processor while directories are looked at …
+const SCANNING_EACH: usize = 8;
+/// … and while files are copied …
+const COPYING_EACH: usize = 3;
 /// … and at most in all.
 const MOST: usize = 16;
 
+/// How many threads look at directories.
+pub(super) fn scanners(options: &Options) -> usize {
+    threads(options, SCANNING_EACH)
+}
+
 /// How many threads copy.
 pub(super) fn copiers(options: &Options) -> usize {
+    threads(options, COPYING_EACH)
+}
+
+fn threads(options: &Options, each: usize) -> usize {
     match options.threads {
-        0 => std::thread::available_parallelism().map_or(1, |n| (n.get() * EACH).min(MOST)),
+        0 => std::thread::available_parallelism().map_or(1, |n| (n.get() * each).min(MOST)),
         n => n,
     }
 }

@@ -150,7 +150,7 @@ impl<'a> Work<'a> {
             tree::is_believed(&self.options) && self.changes.as_ref().is_some_and(Changes::is_empty);
         let before = mounted.mark.catalog.clone().filter(|_| as_it_was);
         let state = before.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-        match tree::commit_memory(&self.options, source, &mirror_view(mounted)?, &state) {
+        match tree::commit_memory(&self.options, source, &state) {
             Ok(note) => {
                 note.iter().for_each(|note| job.monitor.warn(&format!("{}: {note}", self.volume.mount)));
                 Ok(Some(state))

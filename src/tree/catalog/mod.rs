@@ -158,6 +158,9 @@ impl Catalog {
         if bound.source != self.binding.source {
             return useless("it was made of another source");
         }
+        if bound.mirror != self.binding.mirror {
+            return useless("it was made of another mirror");
+        }
         if set_back > SET_BACK_NANOS {
             return useless("the clock was set back since it was made");
         }
@@ -165,8 +168,8 @@ impl Catalog {
             let note = newest.was_writing.then(|| say("the last run did not come to its end")).flatten();
             return Advice { note, ..doubt };
         }
-        if bound.mirror != self.binding.mirror {
-            return useless("the mirror is another, or was changed since");
+        if bound.state != self.binding.state {
+            return useless("the mirror was changed since");
         }
         if bound.rules != self.binding.rules {
             return Advice { note: say("what is left out, or carried over, has changed"), ..doubt };
@@ -250,7 +253,7 @@ impl Catalog {
         }
     }
 
-    /// Writes what this run knows, once all that it wrote to the mirror is on the mirror's disk. `mirror` is the mirror's
+    /// Writes what this run knows, once all that it wrote to the mirror is on the mirror's disk. `state` is the mirror's
     /// state now, as the next run will see it; `inode_of` says which inode a directory of the source has.
     /// Gives back a remark for the administrator, if there is one.
     ///
@@ -258,7 +261,7 @@ impl Catalog {
     /// The system's: the next run compares everything.
     pub fn commit(
         &self,
-        mirror: &str,
+        state: &str,
         inode_of: impl Fn(&RelPath) -> Option<u64>,
     ) -> io::Result<Option<String>> {
         let Some(recorder) = &self.recorder else { return Ok(None) };
@@ -267,10 +270,10 @@ impl Catalog {
             format!("the catalog {}: what it should have proven was compared", because("it is damaged"))
         });
         let verdicts = self.verdicts(inode_of);
-        if self.is_still_true(recorder, mirror, &verdicts) {
+        if self.is_still_true(recorder, state, &verdicts) {
             return Ok(remark);
         }
-        let binding = Binding { mirror: mirror.to_owned(), ..self.binding.clone() };
+        let binding = Binding { state: state.to_owned(), ..self.binding.clone() };
         let page = |base: Option<String>| Page {
             format: FORMAT,
             id: uuid(),
@@ -297,12 +300,12 @@ impl Catalog {
         }
         Ok(remark)
     }
-    fn is_still_true(&self, recorder: &Recorder, mirror: &str, verdicts: &Verdicts) -> bool {
+    fn is_still_true(&self, recorder: &Recorder, state: &str, verdicts: &Verdicts) -> bool {
         let Some(files) = &self.known else { return false };
         let newest = &files.newest().page;
         recorder.is_empty()
             && verdicts.forgotten_inodes.is_empty()
-            && newest.binding.mirror == mirror
+            && newest.binding.state == state
             && newest.compared_whole == self.compared_whole
     }
     fn verdicts(&self, inode_of: impl Fn(&RelPath) -> Option<u64>) -> Verdicts {

@@ -25,8 +25,10 @@ pub const WRITING: u8 = b'w';
 pub struct Binding {
     /// The source: which file system, which directory of it.
     pub source: String,
-    /// The mirror, and the state of it.
+    /// The mirror: likewise.
     pub mirror: String,
+    /// The mirror's state: it changes with whatever is written there.
+    pub state: String,
     /// What is left out, and what is carried over.
     pub rules: String,
 }
@@ -131,7 +133,8 @@ mod tests {
 
     fn page() -> Page {
         let at = Moment { real: Timestamp { secs: 1, nanos: 2 }, since_boot: 3, boot_id: "b".into() };
-        let binding = Binding { source: "s".into(), mirror: "m".into(), rules: "r".into() };
+        let binding =
+            Binding { source: "s".into(), mirror: "m".into(), state: "t".into(), rules: "r".into() };
         Page {
             format: FORMAT,
             id: "i".into(),
