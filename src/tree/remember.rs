@@ -105,3 +105,92 @@ fn rules(options: &Options, source: &View, mirror: &View) -> io::Result<String> 
     let excludes = blake3::hash(options.excludes.text().as_bytes()).to_hex();
     Ok(format!("{privileged} {flags:x} {owners} {}", &excludes[..16]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::Silent;
+    use crate::sys::dir::open_root;
+    use crate::tree::catalog::{DirKey, HASH};
+    use crate::tree::{apply_additions, apply_deletions, scan, stream};
+    use std::fs;
+
+    /// A source and its mirror, and a catalog beside them.
+    struct Pair {
+        dir: tempfile::TempDir,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a directory on a disk");
+            for path in ["source/below", "mirror"] {
+                fs::create_dir_all(dir.path().join(path)).expect("made");
+            }
+            Pair { dir }
+        }
+        fn view(&self, name: &str) -> View {
+            View::of_fd(open_root(&self.dir.path().join(name)).expect("open")).expect("a view")
+        }
+        fn write(&self, path: &str, content: &[u8]) {
+            fs::write(self.dir.path().join(path), content).expect("written");
+        }
+        /// What a comparison would be told, in a state of the mirror.
+        fn remembered(&self, state: &str) -> (Options, Option<String>) {
+            let (path, mut options) = (self.dir.path().join("catalog"), Options::default());
+            let how = Remembered { path: &path, state, settled: true, record: true, whole_every_secs: None };
+            let said = remember(&mut options, &self.view("source"), &self.view("mirror"), &how);
+            (options, said.expect("a catalog can be kept here"))
+        }
+        fn commit(&self, options: &Options, state: &str) {
+            assert_eq!(commit_memory(options, &self.view("source"), state).expect("committed"), None);
+        }
+    }
+
+    fn hashes(pair: &Pair, options: &Options, dir: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let stat = stat_fd(open_root(&pair.dir.path().join(dir)).expect("open")).expect("examined");
+        let (key, mut room) = (DirKey { ino: stat.ino, btime: stat.btime.unwrap_or_default() }, Vec::new());
+        let catalog = options.catalog.as_ref().expect("there is one");
+        let block = catalog.block(key, &mut room).expect("it is known");
+        let all = catalog.hashes(&block).expect("sound");
+        let files = block.rows().filter_map(|(row, number)| Some((row.name.to_vec(), number? as usize)));
+        files.map(|(name, number)| (name, all[number * HASH..][..HASH].to_vec())).collect()
+    }
+
+    #[test]
+    fn the_hash_of_what_was_copied_is_kept_and_stays_when_something_else_changes() {
+        let pair = Pair::new();
+        let (source, mirror) = (pair.view("source"), pair.view("mirror"));
+        pair.write("source/below/one", b"first");
+        pair.write("source/below/other", b"second");
+        // Older than the clock's tick: else nothing is proven.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let (options, _) = pair.remembered("empty");
+        stream(&source, &mirror, &options, &Silent).expect("copied");
+        pair.commit(&options, "copied");
+
+        let b3 = |content: &[u8]| blake3::hash(content).as_bytes().to_vec();
+        let of = |list: &[(Vec<u8>, Vec<u8>)], name: &[u8]| {
+            list.iter().find(|(found, _)| found == name).map(|(_, hash)| hash.clone()).expect("there")
+        };
+        let (options, said) = pair.remembered("copied");
+        assert_eq!((said, is_believed(&options)), (None, true));
+        let kept = hashes(&pair, &options, "source/below");
+        assert_eq!((of(&kept, b"one"), of(&kept, b"other")), (b3(b"first"), b3(b"second")));
+
+        pair.write("source/below/other", b"changed");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let changes = scan(&source, &mirror, &options, &Silent).expect("compared");
+        assert_eq!(changes.tally().to_copy, 1);
+        begin_writing(&options).expect("marked");
+        assert!(!is_believed(&pair.remembered("copied").0), "it is being written");
+        apply_additions(&changes, &source, &mirror, &options, &Silent).expect("applied");
+        apply_deletions(&changes, &source, &mirror, &options, &Silent).expect("applied");
+        pair.commit(&options, "copied again");
+
+        let (options, said) = pair.remembered("copied");
+        assert!(said.is_some_and(|said| said.contains("the mirror was changed since")));
+        assert!(!is_believed(&options) && options.compare_content, "of another state of the mirror");
+        let kept = hashes(&pair, &pair.remembered("copied again").0, "source/below");
+        assert_eq!((of(&kept, b"one"), of(&kept, b"other")), (b3(b"first"), b3(b"changed")));
+    }
+}

@@ -98,7 +98,7 @@ impl Applier<'_> {
     fn entries(&self, sides: &Sides, changes: &[Change]) -> Result<(), Error> {
         let bytes: u64 = changes.iter().map(|one| one.size).sum();
         let alone = changes.len() <= ALONE_ENTRIES && bytes <= ALONE_BYTES;
-        let threads = if alone { 1 } else { self.pass.options.thread_count() };
+        let threads = if alone { 1 } else { copiers(self.pass.options) };
         share_out(threads, changes, |change| {
             self.pass.go_on()?;
             self.one(sides, change)
