@@ -35,11 +35,14 @@ impl Rng {
     }
     /// `length` bytes.
     pub fn bytes(&mut self, length: usize) -> Vec<u8> {
-        let mut out = Vec::with_capacity(length + 8);
-        while out.len() < length {
-            out.extend_from_slice(&self.next().to_le_bytes());
-        }
-        out.truncate(length);
+        let mut out = vec![0; length];
+        self.fill(&mut out);
         out
+    }
+    /// Fills `out` with bytes that do not compress.
+    pub fn fill(&mut self, out: &mut [u8]) {
+        for piece in out.chunks_mut(8) {
+            piece.copy_from_slice(&self.next().to_le_bytes()[..piece.len()]);
+        }
     }
 }

@@ -12,6 +12,9 @@ pub mod measure;
 pub mod page;
 pub mod plots;
 pub mod results;
+// The tests' own.
+#[allow(dead_code)]
+#[path = "../../../tests/common/rng.rs"]
 pub mod rng;
 pub mod rows;
 pub mod settings;
