@@ -102,14 +102,7 @@ fn after_a_broken_run_content_is_compared_where_size_and_time_agree() {
     let pair = Pair::new(EXT4_ROOT);
     populate(&pair.root(), 50);
     pair.run_done();
-    // As after a power cut: zeros of the right size and time behind a dirty mark.
-    pair.with_mirror("rw", |mirrors| {
-        let file = mirrors[0].join("d1/f1");
-        let meta = fs::metadata(&file).expect("it is there");
-        fs::write(&file, vec![0; meta.len() as usize]).expect("written");
-        let times = format!("@{}.{:09}", meta.mtime(), meta.mtime_nsec());
-        disks::must("touch", &["-d", &times, &file.to_string_lossy()]);
-    });
+    zero_a_file(&pair);
     pair.run_done();
     assert!(pair.differences().contains("d1/f1"), "size and time are believed while the mark is clean");
     pair.with_mirror("rw", |mirrors| {
@@ -119,6 +112,17 @@ fn after_a_broken_run_content_is_compared_where_size_and_time_agree() {
     });
     pair.run_done();
     assert_eq!(pair.differences(), "");
+}
+
+/// As after a power cut: zeros of the right size and time in place of a file of the mirror.
+fn zero_a_file(pair: &Pair) {
+    pair.with_mirror("rw", |mirrors| {
+        let file = mirrors[0].join("d1/f1");
+        let meta = fs::metadata(&file).expect("it is there");
+        fs::write(&file, vec![0; meta.len() as usize]).expect("written");
+        let times = format!("@{}.{:09}", meta.mtime(), meta.mtime_nsec());
+        disks::must("touch", &["-d", &times, &file.to_string_lossy()]);
+    });
 }
 
 /// The mark, last clean an hour ago.
@@ -134,6 +138,7 @@ fn a_repaired_file_system_is_compared_by_content_and_the_run_goes_on() {
     let pair = Pair::new(EXT4_ROOT);
     populate(&pair.root(), 50);
     pair.run_done();
+    zero_a_file(&pair);
     let node = pair.mirror.partition(1);
     // A wrong count of free blocks and a superblock that is not clean: fsck -p repairs that, and exits 1.
     disks::must("debugfs", &["-w", "-R", "ssv free_blocks_count 17", &node]);

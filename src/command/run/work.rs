@@ -33,6 +33,7 @@ pub struct Work<'a> {
     patterns: Arc<Vec<String>>,
     options: Options,
     knowledge: Knowledge,
+    checked: Checked,
     /// What is to be done; none while streaming.
     pub changes: Option<Changes>,
     counts: Counts,
@@ -53,7 +54,7 @@ impl<'a> Work<'a> {
             let view = source.as_ref().ok().map(view).transpose()?;
             let options =
                 Options { excludes: excludes::on_volume(&patterns, &volume.mount)?, ..Options::default() };
-            let (knowledge, time) = (Knowledge::Clean, Duration::ZERO);
+            let (knowledge, checked, time) = (Knowledge::Clean, Checked::Sound, Duration::ZERO);
             Ok(Work {
                 volume,
                 source,
@@ -61,6 +62,7 @@ impl<'a> Work<'a> {
                 patterns: patterns.clone(),
                 options,
                 knowledge,
+                checked,
                 changes: None,
                 counts: Counts::default(),
                 time,
@@ -94,7 +96,7 @@ impl<'a> Work<'a> {
 
     /// Takes in what the marks and the check say about its mirror, and refuses a source that has lost everything.
     fn learn(&mut self, knowledge: Knowledge, checked: Checked, mark: &Mark, full: bool) {
-        self.knowledge = knowledge;
+        (self.knowledge, self.checked) = (knowledge, checked);
         self.options.compare_content = full || checked == Checked::Repaired;
         self.options.compare_whole = full;
         self.options.doubt_since = mark.looked_at.map(|secs| Timestamp { secs: secs - DOUBT_SECS, nanos: 0 });
@@ -115,11 +117,11 @@ impl<'a> Work<'a> {
     fn remember(&mut self, job: &Job, mounted: &Mounted) -> Result<()> {
         let Some(source) = &self.view else { return Ok(()) };
         let path = job.catalog(self.volume);
-        let settled = self.knowledge == Knowledge::Clean && mounted.mark.catalog.is_some();
+        let sound = self.knowledge == Knowledge::Clean && self.checked == Checked::Sound;
         let remembered = Remembered {
             path: &path,
             state: mounted.mark.catalog.as_deref().unwrap_or_default(),
-            settled,
+            settled: sound && mounted.mark.catalog.is_some(),
             record: !job.args.dry_run,
             whole_every_secs: Some(job.mirror.full_every.0),
         };
@@ -139,13 +141,21 @@ impl<'a> Work<'a> {
         if writes { tree::begin_writing(&self.options).context("cannot write the catalog") } else { Ok(()) }
     }
 
-    /// Keeps what was found for the next run, and says in which state the mirror is for it. A catalog that cannot be
-    /// written costs a full comparison.
-    fn keep_memory(&self, job: &Job, mounted: &Mounted) -> Result<Option<String>> {
-        let Some(source) = &self.view else { return Ok(mounted.mark.catalog.clone()) };
-        if self.options.catalog.is_none() {
-            return Ok(None);
+    /// Keeps what was found for the next run, and enters into its last mark what that goes by. What was left alone is as it
+    /// was; where the audit found something, the mirror is not what it should be, and the next run looks at all of it.
+    fn keep_memory(&self, job: &Job, mounted: &Mounted, ended: Mark, alone: bool) -> Mark {
+        match &self.view {
+            None => ended,
+            Some(source) => {
+                let catalog = if alone { self.commit(job, mounted, source) } else { None };
+                Mark { catalog, looked_at: Some(self.looked_at), ..ended }
+            }
         }
+    }
+
+    /// Writes the catalog, and says in which state the mirror is for it. One that cannot be written costs a full comparison.
+    fn commit(&self, job: &Job, mounted: &Mounted, source: &View) -> Option<String> {
+        self.options.catalog.as_ref()?;
         let as_it_was =
             tree::is_believed(&self.options) && self.changes.as_ref().is_some_and(Changes::is_empty);
         let before = mounted.mark.catalog.clone().filter(|_| as_it_was);
@@ -153,11 +163,11 @@ impl<'a> Work<'a> {
         match tree::commit_memory(&self.options, source, &state) {
             Ok(note) => {
                 note.iter().for_each(|note| job.monitor.warn(&format!("{}: {note}", self.volume.mount)));
-                Ok(Some(state))
+                Some(state)
             }
             Err(error) => {
                 job.monitor.warn(&format!("{}: the catalog cannot be written: {error}", self.volume.mount));
-                Ok(None)
+                None
             }
         }
     }
@@ -344,10 +354,8 @@ fn write_all(
     for (work, one) in works.iter().zip(mounted) {
         // What was left alone is as complete as it was.
         if work.source.is_ok() || !work.streams() {
-            // Where the audit found something, the mirror is not what it should be: the next run looks at all of it.
-            let catalog = if boot.record.findings.is_empty() { work.keep_memory(job, one)? } else { None };
-            let looked_at = Some(work.looked_at);
-            mark::write(&one.root, &Mark { catalog, looked_at, ..one.mark.ended(run, job.now()) })?;
+            let ended = one.mark.ended(run, job.now());
+            mark::write(&one.root, &work.keep_memory(job, one, ended, boot.record.findings.is_empty()))?;
         }
     }
     Ok(())
