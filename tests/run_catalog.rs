@@ -160,7 +160,10 @@ fn each_file_system_has_a_catalog_and_a_run_without_changes_uses_them() {
     for file in catalogs(&server) {
         assert_eq!(mode(&file) & 0o077, 0, "{}: it names every file", file.display());
     }
+    let of_another = catalogs(&server)[0].with_file_name("of-a-mirror-that-was");
+    fs::write(&of_another, "a catalog").expect("written");
     assert_used(&server, "nothing has changed");
+    assert!(!of_another.exists(), "what belongs to no mirror goes");
     fs::write(server.root().join("home/alice/3"), "changed").expect("written");
     fs::rename(server.root().join("home/bob"), server.root().join("home/robert")).expect("renamed");
     fs::write(server.root().join("boot/notes"), "new").expect("written");

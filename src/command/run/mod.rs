@@ -84,16 +84,26 @@ fn recorded(job: &Job, record: &mut RunRecord, held: Lock) -> Result<()> {
     }
     history.begin(record)?;
     log::make(&job.log_file);
-    let catalogs = job.config.catalogs(job.root, job.mirror);
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(catalogs)
-        .context("cannot make a place for catalogs")?;
+    place_for_catalogs(job).context("cannot make a place for catalogs")?;
     let outcome = refresh(job, record);
     conclude(job, record, outcome);
     history.finish(record)?;
     drop(held);
+    Ok(())
+}
+
+/// Makes the catalogs' directory, and takes away what is there of file systems that this mirror does not have.
+fn place_for_catalogs(job: &Job) -> io::Result<()> {
+    let place = job.config.catalogs(job.root, job.mirror);
+    DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
+    for entry in std::fs::read_dir(&place)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_ours = |volume: &Volume| name.to_string_lossy().starts_with(&volume.mirror_uuid);
+        if !job.mirror.volumes.iter().any(is_ours) && entry.file_type()?.is_file() {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
     Ok(())
 }
 
