@@ -733,6 +733,7 @@ fn what_the_mirror_would_not_take_is_made_as_soon_as_it_does_though_the_source_h
     let pair = Cataloged::apart(Kind::Ext4, &[]);
     fill(&pair);
     fs::write(pair.at("dir-0/sub/going"), "x").unwrap();
+    pair.write("dir-1/tree/inner/file", "x");
     let at = pair.mirrors.as_ref().unwrap().path();
     let (program, state) = (at.join("program"), at.join("state"));
     // Copied by another process: a program that is open for writing here cannot be run.
@@ -763,6 +764,10 @@ fn what_the_mirror_would_not_take_is_made_as_soon_as_it_does_though_the_source_h
     // Below a directory of root's nothing can be made, changed or deleted.
     let closed = pair.copied("dir-0/sub");
     lchown(&closed, Some(0), Some(0)).unwrap();
+    // Nor below a tree that goes as a whole.
+    let inner = pair.copied("dir-1/tree/inner");
+    lchown(&inner, Some(0), Some(0)).unwrap();
+    fs::remove_dir_all(pair.at("dir-1/tree")).unwrap();
     pair.write("dir-0/sub/new", "new");
     pair.write("dir-0/sub/new-dir/inner/file", "new");
     for name in ["new", "new-dir", "new-dir/inner", "new-dir/inner/file"] {
@@ -778,10 +783,11 @@ fn what_the_mirror_would_not_take_is_made_as_soon_as_it_does_though_the_source_h
     for round in ["first", "second", "third"] {
         let report = run();
         assert_eq!(report.exit, 3, "{round}: {report:#?}");
-        assert!(pair.copied("dir-0/sub/going").exists());
+        assert!(pair.copied("dir-0/sub/going").exists() && inner.join("file").exists());
         std::thread::sleep(TICKS);
     }
     lchown(&closed, Some(NOBODY), Some(NOBODY)).unwrap();
+    lchown(&inner, Some(NOBODY), Some(NOBODY)).unwrap();
     let report = run().expect_done();
     pair.assert_equal(&format!("{report:#?}"));
     run().expect_done().expect_no_change("afterwards");

@@ -24,11 +24,10 @@ pub(super) fn open_both(
     path: &RelPath,
     ino: u64,
 ) -> Result<Option<(Handle, Handle)>, Error> {
-    let opened = open_listed(pass, path, ino).and_then(|source| Ok((source, open_mirror(pass, path)?)));
-    if opened.is_err() {
-        pass.forget(path);
-    }
-    pass.enter(|| path.clone(), opened)
+    pass.enter_dir(
+        path,
+        open_listed(pass, path, ino).and_then(|source| Ok((source, open_mirror(pass, path)?))),
+    )
 }
 
 /// Opens a directory of the mirror, ready to be written.

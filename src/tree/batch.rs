@@ -115,7 +115,7 @@ fn one_batch(pass: &Pass<'_>, workspace: &Workspace, batch: &[DirChange]) -> Res
         }
         for group in pending.chunk_by(|a, b| a.dir == b.dir) {
             let dir = &group[0].dir;
-            if let Some(mirror) = pass.enter(|| (**dir).clone(), open_mirror(pass, dir))? {
+            if let Some(mirror) = pass.enter_dir(dir, open_mirror(pass, dir))? {
                 put_all(pass, workspace, &mirror, group)?;
             }
         }
@@ -156,14 +156,10 @@ fn make_dirs(
     if !change.changes.iter().any(is_dir_to_make) {
         return Ok(());
     }
-    let opened = pass
-        .mirror_dir(path)
-        .and_then(|mirror| super::subtree::make_writable(&mirror, pass).map(|()| mirror));
-    let opened = super::fault::Sided::on_mirror(opened, "opening the mirror's directory");
-    let Some(mirror) = pass.enter(|| change.path.clone(), opened)? else { return Ok(()) };
+    let Some(mirror) = pass.enter_dir(path, open_mirror(pass, path))? else { return Ok(()) };
     for one in change.changes.iter().filter(|one| is_dir_to_make(one)) {
         let made = make_dir(pass, workspace, path, &mirror, one);
-        pass.enter_made(change.path.join(&one.name), made)?;
+        pass.enter_dir(&change.path.join(&one.name), made)?;
     }
     Ok(())
 }

@@ -82,6 +82,10 @@ pub(super) fn delete(
     if change.kind == Kind::Dir {
         let deleted = subtree::delete(pass, &path.join(&change.name), &pass.options.excludes)?;
         pass.count(|counts| counts.deleted += deleted);
+        if stat_at(&mirror.fd, &change.name).is_ok() {
+            // Something below could not be deleted, or is left out: what is there is looked at again.
+            pass.unsettle(&path.join(&change.name));
+        }
         return Ok(());
     }
     let removed = subtree::remove(mirror, &change.name).on_mirror("deleting");

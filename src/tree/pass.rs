@@ -139,12 +139,13 @@ impl<'a> Pass<'a> {
             Err(fault) => self.fault(path(), fault).map(|()| None),
         }
     }
-    /// As `enter`, for a directory that was to be made: if it was not, nothing that the catalog says of it is to be believed.
-    pub fn enter_made(&self, path: RelPath, made: Result<(), Fault>) -> Result<Option<()>, Error> {
-        if made.is_err() {
-            self.forget(&path);
+    /// As `enter`, for a directory that was to be made, or opened to be worked on: if it was not, nothing that the catalog
+    /// says of it is to be believed.
+    pub fn enter_dir<T>(&self, path: &RelPath, result: Result<T, Fault>) -> Result<Option<T>, Error> {
+        if result.is_err() {
+            self.forget(path);
         }
-        self.enter(|| path, made)
+        self.enter(|| path.clone(), result)
     }
     /// Notes that an entry, or something in it, was not brought to its end: the next run looks at both sides of it.
     pub fn unsettle(&self, path: &RelPath) {

@@ -112,7 +112,7 @@ impl Applier<'_> {
             Action::Delete => delete(pass, path, source, &nest.dir, change),
             Action::Adjust => pass.enter(at, adjust(pass, source, &nest.dir, change)).map(drop),
             Action::Make if change.kind == Kind::Dir => {
-                pass.enter_made(at(), make_dir(pass, self.workspace, path, &nest.dir, change)).map(drop)
+                pass.enter_dir(&at(), make_dir(pass, self.workspace, path, &nest.dir, change)).map(drop)
             }
             Action::Make if change.over.is_none() => {
                 pass.enter(at, make_in_place(pass, path, source, nest, change)).map(drop)

@@ -1,0 +1,100 @@
+//! What is a configuration, and how a mistake in one is shown.
+
+use super::*;
+
+fn example() -> Config {
+    let id = |serial: &str, table: &str| DiskId {
+        model: Some("Samsung SSD 870".into()),
+        serial: Some(serial.into()),
+        wwn: Some("0x5002538f12345678".into()),
+        table_id: table.into(),
+        path: None,
+    };
+    let volume = |mount: &str, kind, a: &str, b: &str| Volume {
+        mount: mount.into(),
+        kind,
+        primary_uuid: a.into(),
+        mirror_uuid: b.into(),
+    };
+    let container = |uuid: &str, unlock| Container {
+        luks_uuid: uuid.into(),
+        mapper: "mirror_crypt".into(),
+        unlock,
+        discard: true,
+    };
+    Config {
+        state_dir: "/var/lib/diskmirror".into(),
+        runtime_dir: "/run/diskmirror".into(),
+        log_file: "/var/log/diskmirror.log".into(),
+        mirrors: vec![Mirror {
+            name: "mirror".into(),
+            reversed: false,
+            primary: id("S1", "1234abcd"),
+            disk: id("S\"2\\", "1234abce"),
+            containers: vec![
+                container("aa", Unlock::KeyFile("/etc/diskmirror/keys/aa.key".into())),
+                container("bb", Unlock::Crypttab),
+            ],
+            volume_groups: vec!["mirror".into()],
+            volumes: vec![volume("/", FsKind::Xfs, "a1", "b1"), volume("/boot", FsKind::Ext3, "a2", "b2")],
+            excludes: vec!["/srv/\"odd\"/*".into()],
+            full_every: Every(6 * 60 * 60),
+        }],
+    }
+}
+
+fn config_mirror() -> Mirror {
+    example().mirrors.remove(0)
+}
+
+#[test]
+fn what_is_written_is_read_back_the_same() {
+    let config = example();
+    assert_eq!(parse(&config.to_toml()), Ok(config));
+    let turned = Config { mirrors: vec![config_mirror().turned()], ..example() };
+    assert_eq!(parse(&turned.to_toml()), Ok(turned));
+    let mut plain = example();
+    plain.mirrors[0].containers.clear();
+    plain.mirrors[0].volume_groups.clear();
+    plain.mirrors[0].disk =
+        DiskId { table_id: "x".into(), path: Some("/dev/loop1".into()), ..DiskId::default() };
+    assert_eq!(parse(&plain.to_toml()), Ok(plain));
+}
+
+/// The complaint about the example with `from` replaced by `to`, as it is shown.
+fn complaint(from: &str, to: &str) -> String {
+    let text = example().to_toml();
+    assert!(text.contains(from), "{text}");
+    let text = text.replacen(from, to, 1);
+    pointed_at(&text, &parse(&text).expect_err("it is wrong")).join("\n")
+}
+
+#[test]
+fn a_mistake_is_shown_with_a_caret_at_the_place() {
+    let shown = complaint("kind = \"ext3\"", "kind = \"reiser\"");
+    assert!(shown.contains("| kind = \"reiser\"\n"), "{shown}");
+    assert!(shown.contains("|        ^^^^^^^^\n"), "{shown}");
+    let shown = complaint("serial = \"S1\"", "serail = \"S1\"");
+    assert!(shown.contains("| ^^^^^^\n") && shown.contains("unknown field `serail`"), "{shown}");
+    let shown = complaint("name = \"mirror\"", "name = \"mirror");
+    assert!(shown.contains("| name = \"mirror\n"), "{shown}");
+    let shown = complaint("\"/run/diskmirror\"", "\"run/diskmirror\"");
+    assert!(shown.contains("^^^^^^^^^^^^^^^^") && shown.contains("not an absolute path"), "{shown}");
+}
+
+#[test]
+fn values_that_contradict_each_other_are_refused() {
+    for (from, to, says) in [
+        ("mirror_uuid = \"b1\"", "mirror_uuid = \"a1\"", "are the same"),
+        ("mirror_uuid = \"b2\"", "mirror_uuid = \"b1\"", "same mirror_uuid"),
+        ("mount = \"/\"", "mount = \"/srv\"", "must be the one with mount"),
+        ("mount = \"/boot\"", "mount = \"/../boot\"", "not an absolute path"),
+        ("name = \"mirror\"", "name = \"../x\"", "cannot be part of a path"),
+        ("key_file = \"/etc/diskmirror/keys/aa.key\"", "", "missing field `key_file`"),
+        ("full_every = \"6h\"", "full_every = \"daily\"", "no span of time"),
+        ("unlock = \"crypttab\"", "unlock = \"crypttab\"\nkey_file = \"/k\"", "no meaning"),
+    ] {
+        let shown = complaint(from, to);
+        assert!(shown.contains(says), "{to}: {shown}");
+    }
+}
