@@ -97,8 +97,7 @@ impl LinkNames {
     }
     /// Adds what was found in other directories.
     pub fn append(&mut self, other: LinkNames) {
-        if self.seen.is_empty() {
-            *self = other;
+        if other.seen.is_empty() {
             return;
         }
         let (dirs, text) = (self.dirs.len() as u32, (self.text.len() / 4) as u32);

@@ -193,13 +193,10 @@ pub(super) fn walk(pass: &Pass<'_>, sink: &dyn ChangeSink) -> Result<Walked, Err
 }
 
 fn work(pass: &Pass<'_>, sink: &dyn ChangeSink, queue: &Queue, walked: &Mutex<Walked>) {
-    let (mut own, mut room) = (Walked::default(), Room::default());
+    let mut room = Room::default();
     while let Some(task) = queue.next() {
-        queue.done(one(pass, sink, &task, &mut room, &mut own));
+        queue.done(one(pass, sink, &task, &mut room, walked));
     }
-    let mut all = walked.lock().expect("no thread panics while walking");
-    all.tally.merge(own.tally);
-    all.links.append(own.links);
 }
 
 fn one(
@@ -207,12 +204,14 @@ fn one(
     sink: &dyn ChangeSink,
     task: &Task,
     room: &mut Room,
-    walked: &mut Walked,
+    walked: &Mutex<Walked>,
 ) -> Result<Vec<Task>, Error> {
     pass.go_on()?;
     let Some((change, found)) = compare_dir(pass, task, room)? else { return Ok(Vec::new()) };
     let Found { tally, links, below, .. } = found;
     sink.take(change)?;
+    // One table for all threads: what each had kept would be there twice when they are put together.
+    let mut walked = walked.lock().expect("no thread panics while walking");
     walked.tally.merge(tally);
     walked.links.append(links);
     Ok(below)
