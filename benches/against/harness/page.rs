@@ -16,13 +16,17 @@ const END: &str = "<!-- What follows is written by hand. -->";
 /// Puts the results into the page, and the pictures into the directory of the same name.
 pub fn write(page: &Path, results: &Results) -> anyhow::Result<()> {
     let before = fs::read_to_string(page).with_context(|| format!("reading {}", page.display()))?;
-    // What was measured on smaller trees says little about others.
-    let rows: Vec<&RowResult> = results.rows.iter().filter(|row| row.scale >= 1.0).collect();
+    let rows: Vec<&RowResult> = results.rows.iter().filter(|row| is_largest(row, results)).collect();
     let pictures = plots::draw(&rows, &page.with_extension(""))?;
     let directory = page.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let after = replaced(&before, &measured(&rows, &pictures, &directory))
         .with_context(|| format!("{} has lost its markers:\n{BEGIN}\n{END}", page.display()))?;
     fs::write(page, after).with_context(|| format!("writing {}", page.display()))
+}
+
+/// Whether a row was not measured on a larger tree too: what smaller ones say, they say of themselves.
+fn is_largest(row: &RowResult, results: &Results) -> bool {
+    !results.rows.iter().any(|other| other.key == row.key && other.scale > row.scale)
 }
 
 fn replaced(page: &str, text: &str) -> anyhow::Result<String> {
@@ -51,7 +55,14 @@ fn machines(rows: &[&RowResult]) -> String {
     let mut lines: Vec<String> = rows.iter().map(|row| row.machine.line()).collect();
     lines.sort();
     lines.dedup();
-    format!("Measured on {}.\n\n", lines.join(";\nand on "))
+    let smaller = rows.iter().map(|row| row.scale).filter(|scale| *scale < 1.0);
+    let mut scales: Vec<String> = smaller.map(|scale| format!("BENCH_SCALE={scale}")).collect();
+    scales.dedup();
+    let scaled = match scales.is_empty() {
+        true => String::new(),
+        false => format!(" Trees and devices were smaller than said above: {}.", scales.join(", ")),
+    };
+    format!("Measured on {}.{scaled}\n\n", lines.join(";\nand on "))
 }
 
 fn table(title: &str, head: &[&str], lines: Vec<Vec<String>>) -> String {
