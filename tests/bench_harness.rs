@@ -56,5 +56,7 @@ fn a_small_bench_measures_checks_and_keeps_its_rows() {
     assert!(row.ours.samples.iter().all(|sample| sample.seconds > 0.0 && sample.peak_kib > 0));
     assert!(results.rows.iter().any(|row| row.key == "first-copy-t2-cold"));
     let left = std::fs::read_dir(directory.path()).expect("the directory").count();
-    assert_eq!(left, 2, "nothing is left but results and page");
+    assert_eq!(left, 3, "nothing is left but results, page and pictures");
+    let page = std::fs::read_to_string(directory.path().join("page.md")).expect("the page");
+    assert!(page.contains("BENCH_SCALE=0.001"), "it says on what it was measured: {page}");
 }
