@@ -87,7 +87,7 @@ pub fn commit_memory(options: &Options, source: &View, new_state: &str) -> io::R
     catalog.commit(new_state, inode_of)
 }
 
-/// Whether nothing that is known has to be written anew, but that it is known still: what was proven is proven.
+/// Whether the comparison goes by what the last one knew.
 pub fn is_believed(options: &Options) -> bool {
     options.catalog.as_ref().is_some_and(|catalog| catalog.is_believed())
 }
