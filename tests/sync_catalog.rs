@@ -215,7 +215,8 @@ fn an_unchanged_tree_costs_one_look_at_each_entry_of_the_source_and_none_at_the_
     let listings = calls(&|name| name.starts_with("getdents"));
     assert!(listings < 2 * DIRECTORIES + 40, "{listings} calls to list {DIRECTORIES} directories:\n{table}");
     let opened = calls(&|name| name.starts_with("open"));
-    assert!(opened < 2 * DIRECTORIES + 100, "{opened} opened:\n{table}");
+    // Not those of files: the loader alone opens many, by what is in its environment.
+    assert!(opened < 2 * DIRECTORIES + 400, "{opened} opened:\n{table}");
     let attributes = calls(&|name| name.contains("xattr") || name == "readlinkat" || name == "ioctl");
     assert!(attributes < 100, "attributes were looked at:\n{table}");
 }
