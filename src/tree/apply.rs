@@ -11,7 +11,7 @@ use super::pass::Pass;
 use super::place::{Pending, lock_in_place, put};
 use super::relpath::RelPath;
 use super::subtree::make_writable;
-use super::workspace::Workspace;
+use super::workspace::{Workspace, moved_name};
 use crate::sys::dir::{self, Handle};
 use crate::sys::stat::Kind;
 use std::collections::BTreeMap;
@@ -52,7 +52,9 @@ pub(super) fn make_dir(
     mirror: &Handle,
     change: &Change,
 ) -> Result<(), Fault> {
-    if change.over.is_none() {
+    // It may have been made already, to have something moved into it.
+    let is_there = || pass.mirror_dir(&path.join(&change.name)).is_ok();
+    if change.over.is_none() || change.over != Some(Kind::Dir) && is_there() {
         match dir::make_dir(&mirror.fd, &change.name) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             other => other.on_mirror("making directory")?,
@@ -77,6 +79,7 @@ pub(super) fn make_dir(
                 torn: false,
                 hash: None,
                 slot: 0,
+                renamed: false,
             },
         )?;
     }
@@ -97,7 +100,33 @@ pub(super) fn prepare(
     let Made { locks, bytes, torn, hash } = make(pass, source, change, want, &workspace.nest, &temporary)?;
     let (dir, name) = (path.clone(), change.name.clone());
     let Change { kind, over, slot, .. } = *change;
-    Ok(Pending { dir, name, temporary, kind, over, locks, bytes, torn, hash, slot })
+    Ok(Pending { dir, name, temporary, kind, over, locks, bytes, torn, hash, slot, renamed: false })
+}
+
+/// Has the file that was given a name in the workspace ready to be put in its place; if it is not there, or has changed
+/// once more, it is copied.
+pub(super) fn prepare_moved(
+    pass: &Pass<'_>,
+    workspace: &Workspace,
+    path: &Arc<RelPath>,
+    source: &Handle,
+    change: &Change,
+) -> Result<Pending, Fault> {
+    let temporary = moved_name(change.ino);
+    let nest = &workspace.nest.dir;
+    let (from, stat) = open_source(pass, source, change)?;
+    let moved = dir::open_read(&nest.fd, &temporary).and_then(|moved| Ok((moved.stat()?, moved)));
+    let Some((_, moved)) = moved.ok().filter(|(is, _)| (is.size, is.mtime) == (stat.size, stat.mtime)) else {
+        let copied = prepare(pass, workspace, path, source, change)?;
+        // What was known of its content before counts no more.
+        return Ok(Pending { hash: Some(copied.hash.unwrap_or_default()), ..copied });
+    };
+    let wanted = Wanted::read(&from, stat, &pass.rules).on_source("reading attributes")?;
+    let locks = wanted.apply(&moved, &nest.fd, &temporary, &pass.rules).on_mirror("setting metadata of")?;
+    let (dir, name) = (path.clone(), change.name.clone());
+    let Change { kind, over, .. } = *change;
+    let (bytes, torn, hash, slot, renamed) = (0, false, None, 0, true);
+    Ok(Pending { dir, name, temporary, kind, over, locks, bytes, torn, hash, slot, renamed })
 }
 
 /// Makes an entry under its own name, where the mirror has nothing yet that could be lost, and counts it.
@@ -126,6 +155,10 @@ pub(super) fn put_all(
     for one in pending {
         let done = put(pass, workspace, mirror, one);
         if pass.enter(|| one.dir.join(&one.name), done)?.is_some() {
+            if one.renamed {
+                pass.count(|counts| counts.renamed += 1);
+                continue;
+            }
             copied(pass, one.bytes);
             pass.put_hash(one.slot, one.hash);
             if one.torn {
@@ -196,7 +229,7 @@ pub(super) fn link_all(pass: &Pass<'_>, workspace: &Workspace, links: &Links) ->
         pass.go_on()?;
         let linked = link_one(pass, workspace, &one);
         if pass.enter(|| one.dir.path.join(&one.name), linked)?.is_some() {
-            pass.count(|counts| counts.hardlinks += 1);
+            pass.count(|counts| if one.renamed { counts.renamed += 1 } else { counts.hardlinks += 1 });
         }
         touched.insert(one.dir.path, one.dir.ino);
     }
@@ -215,12 +248,24 @@ fn link_one(pass: &Pass<'_>, workspace: &Workspace, link: &LinkTo) -> Result<(),
         pass,
         workspace,
         &target,
-        &Pending { dir, name, temporary, kind, over, locks, bytes: 0, torn: false, hash: None, slot: 0 },
+        &Pending {
+            dir,
+            name,
+            temporary,
+            kind,
+            over,
+            locks,
+            bytes: 0,
+            torn: false,
+            hash: None,
+            slot: 0,
+            renamed: false,
+        },
     )
 }
 
 /// Links the leader into the workspace. A lock (chattr +i, +a) forbids that: it is taken off, and given back to be set.
-fn link_unlocked(
+pub(super) fn link_unlocked(
     pass: &Pass<'_>,
     leader_dir: &Handle,
     leader: &[u8],

@@ -7,37 +7,18 @@ use super::difference::Sides;
 use super::fault::{Error, Fault, Sided};
 use super::links::{DirAt, LinkNames, MirrorInode, Needs};
 use super::listing::{Entry, Listing};
-use super::look::{Look, Looking, Memory, Room, Sheet, draft, key};
+use super::look::{Former, Look, Looking, Memory, Room, Sheet, draft, key};
 use super::merge::{Pair, merge};
 use super::pass::{Pass, at_root};
 use super::relpath::RelPath;
+use super::renames::{Arrived, Goes, Left};
+use super::subtree::{Place, deletion, survey};
 use super::tally::Tally;
+use super::task::{Known, Task};
 use crate::sys::stat::{Kind, Stat};
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-
-/// A directory to compare.
-#[derive(Debug, Clone)]
-pub(super) struct Task {
-    /// Its path on both sides.
-    pub path: RelPath,
-    /// Which directory of the source it was when its name was read; none for the root.
-    pub ino: Option<u64>,
-    /// What is known of the mirror's.
-    pub known: Known,
-}
-
-/// What is known of the mirror's side of a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Known {
-    /// The mirror does not have it.
-    Nothing,
-    /// It has to be asked.
-    Mirror,
-    /// It is what the catalog says, if that says anything.
-    Catalog,
-}
 
 /// What the comparison of one directory found.
 #[derive(Default)]
@@ -46,6 +27,12 @@ pub(super) struct Found {
     pub links: LinkNames,
     pub below: Vec<Task>,
     pub changes: Vec<Change>,
+    /// Directories that are looked at when it is known whether they were renamed.
+    pub arrived: Vec<Arrived>,
+    /// Entries whose names are gone.
+    pub left: Vec<Left>,
+    /// Directories of the mirror whose names the catalog does not know.
+    pub left_unknown: Vec<Left>,
     deferred: u64,
     lost: u64,
 }
@@ -69,10 +56,10 @@ pub(super) fn compare_dir(
     };
     let memory = Memory::of(pass, task.known == Known::Catalog, &stat, &mut room.block);
     let wanted = pass.options.wanted.in_dir(&task.path);
-    let look = Looking { pass, dir: &source.fd, path: &task.path, wanted }.look(&memory, &mut room.sheet);
-    let dir = DirAt { path: Arc::new(task.path.clone()), ino: stat.ino };
-    let mut comparing =
-        Comparing { pass, dir, whole: true, settled: true, audited: None, found: Found::default() };
+    let moved = task.mirror.is_some();
+    let looking = Looking { pass, dir: &source.fd, path: &task.path, wanted, moved };
+    let look = looking.look(&memory, &mut room.sheet);
+    let mut comparing = Comparing::new(pass, task, &stat);
     if memory.holds(&look)
         && let (Some(catalog), Some(block)) = (memory.catalog, &memory.block)
     {
@@ -85,7 +72,7 @@ pub(super) fn compare_dir(
     let mirror = match task.known {
         Known::Nothing => None,
         Known::Mirror | Known::Catalog => {
-            let opened = pass.mirror_dir(&task.path).on_mirror("opening the mirror's directory");
+            let opened = pass.mirror_dir(task.on_mirror()).on_mirror("opening the mirror's directory");
             let Some(handle) = pass.enter(|| task.path.clone(), opened)? else { return Ok(None) };
             Some(handle)
         }
@@ -133,7 +120,15 @@ struct Comparing<'a> {
     found: Found,
 }
 
-impl Comparing<'_> {
+impl<'a> Comparing<'a> {
+    fn new(pass: &'a Pass<'a>, task: &Task, stat: &Stat) -> Self {
+        let dir = DirAt {
+            path: Arc::new(task.path.clone()),
+            mirror: task.mirror.clone().map(Arc::new),
+            ino: stat.ino,
+        };
+        Comparing { pass, dir, whole: true, settled: true, audited: None, found: Found::default() }
+    }
     /// Both sides, entry by entry; then the directory itself; and what the next run shall know of it.
     fn whole_dir(
         mut self,
@@ -148,7 +143,7 @@ impl Comparing<'_> {
             draft(sheet, memory, &mut look.entries, sides.wanted);
         }
         if memory.audits {
-            self.audited = Some(look.gone.iter().cloned().collect());
+            self.audited = Some(look.gone.iter().map(|former| former.name.clone()).collect());
         }
         self.pass_by(memory, &look);
         self.entries(memory, look, sides)?;
@@ -171,16 +166,34 @@ impl Comparing<'_> {
     fn at(&self, name: &[u8]) -> RelPath {
         self.dir.path.join(name)
     }
+    fn below(&mut self, name: &[u8], ino: u64, known: Known) {
+        let task = Task {
+            path: self.at(name),
+            mirror: self.dir.mirror.as_ref().map(|dir| dir.join(name)),
+            ino: Some(ino),
+            known,
+        };
+        self.found.below.push(task);
+    }
+    /// Goes on in a directory of another name, or made anew; or puts that off, if it may have been renamed.
+    fn unknown_dir(&mut self, source: &Entry, stat: &Stat, over: Option<Kind>, known: Known) {
+        if self.pass.finds_renames {
+            let (parent, name) = (self.dir.clone(), source.name.clone());
+            self.found.arrived.push(Arrived { parent, name, key: key(stat), over });
+            return;
+        }
+        self.below(&source.name, stat.ino, known);
+        if known == Known::Nothing {
+            self.change(source, stat, 0, over, Aspects::ABSENT);
+        }
+    }
     /// Counts what is proven, and goes on below it.
     fn pass_by(&mut self, memory: &Memory<'_>, look: &Look) {
         self.found.tally.entries_scanned += look.passed;
         self.found.tally.mirror_entries += memory.mirror_entries().unwrap_or(0);
-        let below = look.proven_dirs.iter().map(|(ino, name)| Task {
-            path: self.at(name),
-            ino: Some(*ino),
-            known: Known::Catalog,
-        });
-        self.found.below = below.collect();
+        for (ino, name) in &look.proven_dirs {
+            self.below(name, *ino, Known::Catalog);
+        }
         for (ino, name) in &look.proven_links {
             self.found.links.add(&self.dir, name, *ino, MirrorInode::Unseen, None);
         }
@@ -194,6 +207,7 @@ impl Comparing<'_> {
             Fault::Source,
         )?;
         let mirror = self.mirror_entries(memory, &entries, &gone, sides)?;
+        self.left(gone);
         for pair in merge(&entries, &mirror) {
             self.pass.go_on()?;
             match pair {
@@ -209,19 +223,50 @@ impl Comparing<'_> {
         &mut self,
         memory: &Memory<'_>,
         entries: &[Entry],
-        gone: &[Box<[u8]>],
+        gone: &[Former],
         sides: &Sides<'_>,
     ) -> Result<Vec<Entry>, Error> {
         let Some(mirror) = &sides.mirror else { return Ok(Vec::new()) };
         if memory.believes {
-            let names: BTreeSet<&[u8]> =
-                entries.iter().map(|entry| &*entry.name).chain(gone.iter().map(|name| &**name)).collect();
+            let names: BTreeSet<&[u8]> = entries
+                .iter()
+                .map(|entry| &*entry.name)
+                .chain(gone.iter().map(|former| &*former.name))
+                .collect();
             let listing = Listing::of_names(&mirror.fd, names.into_iter());
             return self.enter(Listing { vanished: 0, ..listing }, Fault::Mirror);
         }
         let listing = Listing::read(&mirror.fd, &self.dir.path, &self.pass.options.excludes);
         self.found.tally.mirror_entries += listing.entries.len() as u64;
         self.enter(listing, Fault::Mirror)
+    }
+    /// Keeps what may be found again under another name.
+    fn left(&mut self, gone: Vec<Former>) {
+        if self.pass.finds_renames && self.whole {
+            let found = gone.into_iter().filter(|former| matches!(former.kind, Kind::File | Kind::Dir));
+            let left = found.map(|entry| Left { dir: self.dir.clone(), entry, goes: Goes::Not });
+            self.found.left = left.collect();
+        }
+    }
+    /// Leaves the decision about a directory of the mirror until it is known whether it was renamed, if it may have been.
+    fn is_left(&mut self, name: &[u8]) -> bool {
+        let may_be_known = self.pass.finds_renames && self.audited.is_none();
+        if let Some(left) = self.left_dir(name) {
+            left.goes = Goes::Deleted;
+            return true;
+        }
+        if may_be_known {
+            // What it is, the directory above may have known under another name.
+            let (dir, entry) = (self.dir.clone(), Former::unknown_dir(name));
+            self.found.left_unknown.push(Left { dir, entry, goes: Goes::Deleted });
+        }
+        may_be_known
+    }
+    /// The directory of the mirror that is kept under this name, if it is one.
+    fn left_dir(&mut self, name: &[u8]) -> Option<&mut Left> {
+        let left = &mut self.found.left;
+        let at = left.binary_search_by(|left| (*left.entry.name).cmp(name)).ok()?;
+        Some(&mut left[at]).filter(|left| left.entry.kind == Kind::Dir)
     }
     /// Counts what a listing could not read, and gives its entries.
     fn enter(
@@ -257,8 +302,10 @@ impl Comparing<'_> {
         }
         if a.kind == Kind::Dir {
             if self.pass.source.holds(a) && self.pass.mirror.holds(b) {
-                let known = if source.proven { Known::Catalog } else { Known::Mirror };
-                self.found.below.push(Task { path: self.at(&source.name), ino: Some(a.ino), known });
+                match source.proven {
+                    true => self.below(&source.name, a.ino, Known::Catalog),
+                    false => self.unknown_dir(source, a, Some(Kind::Dir), Known::Mirror),
+                }
             }
             return Ok(());
         }
@@ -285,13 +332,18 @@ impl Comparing<'_> {
     fn other_type(&mut self, source: &Entry, mirror: &Entry, b: &Stat) -> Result<(), Error> {
         if b.kind == Kind::Dir {
             let mut lost = Tally::default();
-            let below = super::subtree::survey(self.pass, &self.at(&mirror.name), &mut lost)?;
+            let below = survey(self.pass, self.place(&mirror.name), &mut lost, &|_| false)?;
             if below.left_out {
                 let kept = io::Error::other("something that is left out stands in its place");
                 return self.fault(&mirror.name, Fault::Mirror("replacing directory", kept));
             }
-            lost.loses(self.at(&mirror.name), below.entries);
-            self.found.tally.merge(lost);
+            match self.left_dir(&mirror.name) {
+                Some(left) => left.goes = Goes::Aside,
+                None => {
+                    lost.loses(self.at(&mirror.name), below.entries);
+                    self.found.tally.merge(lost);
+                }
+            }
         }
         self.new_entry(source, Some(b.kind), Aspects::CONTENT);
         Ok(())
@@ -301,12 +353,10 @@ impl Comparing<'_> {
         let Some(stat) = &source.stat else { return };
         let size = self.pass.size(&self.dir.path, &source.name, stat);
         if stat.kind == Kind::Dir {
-            if self.pass.source.holds(stat) {
-                self.found.below.push(Task {
-                    path: self.at(&source.name),
-                    ino: Some(stat.ino),
-                    known: Known::Nothing,
-                });
+            // A mount point of the source is an empty directory of the mirror.
+            match self.pass.source.holds(stat) {
+                true => return self.unknown_dir(source, stat, over, Known::Nothing),
+                false => return self.change(source, stat, size, over, aspects),
             }
         } else if stat.nlink > 1 {
             let needs = Needs { kind: stat.kind, size, over, aspects, slot: source.slot };
@@ -316,9 +366,9 @@ impl Comparing<'_> {
     }
     fn change(&mut self, source: &Entry, stat: &Stat, size: u64, over: Option<Kind>, aspects: Aspects) {
         let action = if aspects.needs_making() { Action::Make } else { Action::Adjust };
-        tally(&mut self.found.tally, action, size);
+        self.found.tally.enter(action, size);
         let (kind, ino, slot, name) = (stat.kind, stat.ino, source.slot, source.name.clone());
-        self.found.changes.push(Change { action, kind, over, aspects, ino, size, slot, name });
+        self.found.changes.push(Change { action, kind, over, aspects, ino, size, slot, name, from: None });
     }
     fn gone(&mut self, mirror: &Entry) -> Result<(), Error> {
         let Some(stat) = mirror.stat.as_ref().filter(|stat| self.pass.mirror.holds(stat)) else {
@@ -328,27 +378,22 @@ impl Comparing<'_> {
             self.found.deferred += 1;
             return Ok(());
         }
-        let path = self.at(&mirror.name);
-        let (mut entries, mut goes) = (0, true);
-        if stat.kind == Kind::Dir {
-            let below = super::subtree::survey(self.pass, &path, &mut self.found.tally)?;
-            (entries, goes) = (below.entries, !below.left_out);
-            self.found.tally.loses(path.clone(), entries);
-        }
-        if goes {
-            entries += 1;
-            self.found.lost += 1;
-            self.found.tally.delete(&path);
-        }
-        if entries == 0 {
+        if stat.kind == Kind::Dir && self.is_left(&mirror.name) {
             return Ok(());
         }
+        let place = self.place(&mirror.name);
+        let Some((change, own)) = deletion(self.pass, place, stat.kind, &mut self.found.tally, &|_| false)?
+        else {
+            return Ok(());
+        };
+        self.found.lost += u64::from(own);
         let unknown = self.audited.as_ref().is_some_and(|gone| !gone.contains(&mirror.name));
         self.alarm_if(unknown, &mirror.name)?;
-        let (kind, name) = (stat.kind, mirror.name.clone());
-        let (action, over, aspects) = (Action::Delete, None, Aspects::NONE);
-        self.found.changes.push(Change { action, kind, over, aspects, ino: entries, size: 0, slot: 0, name });
+        self.found.changes.push(change);
         Ok(())
+    }
+    fn place(&self, name: &[u8]) -> Place {
+        Place { path: self.at(name), mirror: self.dir.on_mirror().join(name) }
     }
     /// In what the directory itself differs.
     fn own(&mut self, memory: &Memory<'_>, sides: &Sides<'_>, stat: &Stat) -> Result<Aspects, Error> {
@@ -391,17 +436,5 @@ impl Comparing<'_> {
         self.pass.monitor.advance(found.tally.entries_scanned);
         let changes = std::mem::take(&mut found.changes);
         (DirChange { path: (*self.dir.path).clone(), ino: self.dir.ino, own, changes }, self.found)
-    }
-}
-
-/// Enters what is to be done with one entry.
-pub(super) fn tally(tally: &mut Tally, action: Action, size: u64) {
-    match action {
-        Action::Make => {
-            tally.to_copy += 1;
-            tally.to_copy_bytes += size;
-        }
-        Action::Adjust => tally.to_adjust += 1,
-        Action::Delete => {}
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Pending {
     pub hash: Option<[u8; 32]>,
     /// Where in the next catalog that belongs.
     pub slot: u64,
+    /// Whether the mirror had it under another name.
+    pub renamed: bool,
 }
 
 /// Moves `pending` into `target`, its directory. An old directory in its place ends up in the workspace.
@@ -72,6 +74,10 @@ fn move_over(workspace: &Workspace, target: &Handle, pending: &Pending) -> io::R
     match dir::exchange(&workspace.nest.dir.fd, from, &target.fd, to) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             dir::rename(&target.fd, to, &workspace.nest.dir.fd, &workspace.name())?;
+            dir::rename(&workspace.nest.dir.fd, from, &target.fd, to)
+        }
+        // What stood there was renamed.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
             dir::rename(&workspace.nest.dir.fd, from, &target.fd, to)
         }
         other => other,

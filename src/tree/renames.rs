@@ -1,0 +1,381 @@
+//! What was renamed: entries whose names are gone, and entries that have come under names which the catalog does not
+//! know, joined by inode and time of birth.
+//!
+//! A directory that came is not looked at before it is known whether the mirror has it under another name: what is below
+//! it is then as the catalog says, and the mirror is asked for it there. So the trees are walked in rounds: what came is
+//! joined with what has gone so far; when nothing more is found, what is left of it is new.
+
+use super::catalog::{DirKey, Tail};
+use super::change::{Action, Aspects, Change, DirChange};
+use super::fault::Error;
+use super::links::DirAt;
+use super::look::Former;
+use super::old_names::OldFiles;
+use super::pass::Pass;
+use super::relpath::RelPath;
+use super::scan::{ChangeSink, Walked};
+use super::subtree::{Place, deletion, survey};
+use super::tally::Tally;
+use super::task::{Known, Task};
+use crate::sys::stat::Kind;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// A directory of the source that the catalog does not know under its name.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub parent: DirAt,
+    pub name: Box<[u8]>,
+    pub key: DirKey,
+    /// What the mirror has under that name.
+    pub over: Option<Kind>,
+}
+
+impl Arrived {
+    fn path(&self) -> RelPath {
+        self.parent.path.join(&self.name)
+    }
+    /// Where the mirror has what has its name.
+    fn place(&self) -> RelPath {
+        self.parent.on_mirror().join(&self.name)
+    }
+}
+
+/// An entry that the catalog knows, and whose name is gone.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub dir: DirAt,
+    pub entry: Former,
+    pub goes: Goes,
+}
+
+/// What becomes of a directory of the mirror that is found nowhere else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Goes {
+    /// Nothing: it is not there, or something above it decides.
+    Not,
+    /// It is deleted.
+    Deleted,
+    /// It is set aside for what has come in its place, and deleted at the end.
+    Aside,
+}
+
+/// A directory to be renamed on the mirror.
+#[derive(Debug, Clone)]
+pub(super) struct DirMove {
+    /// Where the mirror has it.
+    pub from: RelPath,
+    /// The directory that loses it.
+    pub old_parent: DirAt,
+    /// The directory that gets it.
+    pub parent: DirAt,
+    /// Its new name.
+    pub name: Box<[u8]>,
+    /// Which directory of the source it is.
+    pub ino: u64,
+}
+
+impl DirMove {
+    /// Its new path.
+    pub fn to(&self) -> RelPath {
+        self.parent.path.join(&self.name)
+    }
+    /// Where the mirror has what stands in its place.
+    pub fn place(&self) -> RelPath {
+        self.parent.on_mirror().join(&self.name)
+    }
+}
+
+/// In place of the inode of a directory that the source does not have any more.
+const NOT_LOOKED_AT: u64 = 0;
+
+/// What is known of where a directory has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Nothing yet.
+    Open,
+    /// It is renamed.
+    Moved,
+    /// It stays, and is made equal to the one that has come under its name.
+    Taken,
+}
+
+#[derive(Debug)]
+struct LeftDir {
+    dir: DirAt,
+    name: Box<[u8]>,
+    goes: Goes,
+    fate: Fate,
+    /// Whether what was in it is known.
+    opened: bool,
+}
+
+impl LeftDir {
+    fn place(&self) -> Place {
+        Place { path: self.dir.path.join(&self.name), mirror: self.dir.on_mirror().join(&self.name) }
+    }
+}
+
+/// The search for what was renamed, over the rounds of a scan.
+pub(super) struct Search<'a> {
+    pass: &'a Pass<'a>,
+    dirs: HashMap<DirKey, LeftDir>,
+    /// By where the mirror has them.
+    by_place: HashMap<RelPath, DirKey>,
+    /// Those that are known by their places only.
+    unknown: Vec<LeftDir>,
+    files: OldFiles,
+    arrived: Vec<Arrived>,
+    moves: Vec<DirMove>,
+    tally: Tally,
+}
+
+/// What was found.
+pub(super) struct Found {
+    /// Directories to rename, those above before those below.
+    pub moves: Vec<DirMove>,
+    /// Files whose names are gone.
+    pub files: OldFiles,
+    gone: Vec<LeftDir>,
+    /// Old paths of moved directories.
+    moved: HashSet<RelPath>,
+}
+
+impl<'a> Search<'a> {
+    pub fn new(pass: &'a Pass<'a>) -> Self {
+        Search {
+            pass,
+            dirs: HashMap::new(),
+            by_place: HashMap::new(),
+            unknown: Vec::new(),
+            files: OldFiles::default(),
+            arrived: Vec::new(),
+            moves: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+    /// Takes in what a round found, and gives the directories of the next one; none if there are none left.
+    pub fn next(&mut self, walked: &mut Walked, sink: &dyn ChangeSink) -> Result<Vec<Task>, Error> {
+        std::mem::take(&mut walked.left).into_iter().for_each(|left| self.take_in(left));
+        self.arrived.append(&mut walked.arrived);
+        let tasks = loop {
+            let tasks = self.join()?;
+            if !tasks.is_empty() || self.arrived.is_empty() {
+                break tasks;
+            }
+            if !self.open_gone() {
+                break self.all_new(sink)?;
+            }
+        };
+        walked.tally.merge(std::mem::take(&mut self.tally));
+        Ok(tasks)
+    }
+    /// Ends the search. What was in directories that are gone is asked for only if something has come that might be it.
+    pub fn end(mut self, has_new: bool) -> Found {
+        while has_new && self.open_gone() {}
+        self.recognise();
+        let mut files = std::mem::take(&mut self.files);
+        files.settle(|dir| self.is_gone(dir));
+        let Search { dirs, moves, unknown, .. } = self;
+        let (moved, open): (Vec<LeftDir>, Vec<LeftDir>) = dirs
+            .into_values()
+            .chain(unknown)
+            .filter(|left| left.fate != Fate::Taken)
+            .partition(|left| left.fate == Fate::Moved);
+        let moved = moved.into_iter().map(|left| left.place().path).collect();
+        let mut gone: Vec<LeftDir> = open.into_iter().filter(|left| left.goes != Goes::Not).collect();
+        gone.sort_by(|a, b| a.dir.path.cmp(&b.dir.path).then_with(|| a.name.cmp(&b.name)));
+        Found { moves, files, gone, moved }
+    }
+    /// Finds out what directories are that were known by their places only.
+    fn recognise(&mut self) {
+        for left in std::mem::take(&mut self.unknown) {
+            match self.by_place.get(&left.place().mirror).and_then(|key| self.dirs.get_mut(key)) {
+                Some(known) => (known.dir, known.goes) = (left.dir, left.goes),
+                None => self.unknown.push(left),
+            }
+        }
+    }
+    /// Whether what was in a directory is gone: if that has turned up, what is gone of it was found there.
+    fn is_gone(&self, dir: &DirAt) -> bool {
+        let mut dir = dir;
+        while dir.ino == NOT_LOOKED_AT {
+            match self.by_place.get(dir.on_mirror()).and_then(|key| self.dirs.get(key)) {
+                Some(left) if left.fate != Fate::Moved => dir = &left.dir,
+                _ => return false,
+            }
+        }
+        true
+    }
+    fn take_in(&mut self, left: Left) {
+        let Left { dir, entry, goes } = left;
+        if entry.kind != Kind::Dir {
+            return self.files.add(dir, entry);
+        }
+        let key = DirKey { ino: entry.ino, btime: entry.btime };
+        let left = LeftDir { dir, name: entry.name, goes, fate: Fate::Open, opened: false };
+        if key.ino == 0 {
+            return self.unknown.push(left);
+        }
+        self.by_place.insert(left.place().mirror, key);
+        match self.dirs.get_mut(&key) {
+            // Known from the directory above, which has turned up since.
+            Some(known) => (known.dir, known.goes) = (left.dir, left.goes),
+            None => drop(self.dirs.insert(key, left)),
+        }
+    }
+    /// Joins what has come with what has gone.
+    fn join(&mut self) -> Result<Vec<Task>, Error> {
+        let mut tasks = Vec::new();
+        for arrived in std::mem::take(&mut self.arrived) {
+            match self.claim(&arrived)? {
+                Some(task) => tasks.push(task),
+                None => self.arrived.push(arrived),
+            }
+        }
+        Ok(tasks)
+    }
+    fn claim(&mut self, arrived: &Arrived) -> Result<Option<Task>, Error> {
+        let known = |left: &&LeftDir| left.fate == Fate::Open && arrived.key.btime != Default::default();
+        let Some(left) = self.dirs.get(&arrived.key).filter(known) else { return Ok(None) };
+        let (from, old_parent) = (left.place().mirror, left.dir.clone());
+        let is_there = self.pass.mirror_dir(&from).and_then(|dir| dir.stat());
+        if !is_there.is_ok_and(|stat| self.pass.mirror.holds(&stat)) || !self.makes_way(arrived)? {
+            return Ok(None);
+        }
+        if let Some(left) = self.dirs.get_mut(&arrived.key) {
+            left.fate = Fate::Moved;
+        }
+        self.tally.enter(Action::Rename, 0);
+        let (parent, name, ino) = (arrived.parent.clone(), arrived.name.clone(), arrived.key.ino);
+        self.moves.push(DirMove { from: from.clone(), old_parent, parent, name, ino });
+        let (path, known) = (arrived.path(), Known::Catalog);
+        Ok(Some(Task { path, mirror: Some(from), ino: Some(ino), known }))
+    }
+    /// Whether what the mirror has in the place of a directory may be set aside. What is left out has to stay.
+    fn makes_way(&mut self, arrived: &Arrived) -> Result<bool, Error> {
+        if arrived.over != Some(Kind::Dir) {
+            return Ok(true);
+        }
+        let (mut lost, place) = (Tally::default(), Place { path: arrived.path(), mirror: arrived.place() });
+        let below = survey(self.pass, place.clone(), &mut lost, &|_| false)?;
+        if below.left_out {
+            return Ok(false);
+        }
+        match self.by_place.get(&place.mirror).and_then(|key| self.dirs.get_mut(key)) {
+            Some(left) => left.goes = Goes::Aside,
+            None => {
+                lost.loses(place.path, below.entries);
+                self.tally.merge(lost);
+            }
+        }
+        Ok(true)
+    }
+    /// Adds what was in directories that are gone. Gives back whether there was any.
+    fn open_gone(&mut self) -> bool {
+        let closed = |left: &LeftDir| !left.opened && left.fate != Fate::Moved;
+        let keys: Vec<DirKey> =
+            self.dirs.iter().filter(|(_, left)| closed(left)).map(|(key, _)| *key).collect();
+        let found: Vec<Left> = keys.iter().flat_map(|key| self.open(*key)).collect();
+        let any = !found.is_empty();
+        found.into_iter().for_each(|left| self.take_in(left));
+        any
+    }
+    /// What was in one.
+    fn open(&mut self, key: DirKey) -> Vec<Left> {
+        let Some(left) = self.dirs.get_mut(&key) else { return Vec::new() };
+        left.opened = true;
+        let Place { path, mirror } = left.place();
+        let dir = DirAt { path: Arc::new(path), mirror: Some(Arc::new(mirror)), ino: NOT_LOOKED_AT };
+        let (Some(catalog), mut room) = (&self.pass.options.catalog, Vec::new()) else { return Vec::new() };
+        let Some(block) = catalog.block(key, &mut room) else { return Vec::new() };
+        let tails = catalog.tails(&block).unwrap_or_default();
+        let rows = block.rows().filter(|(row, _)| matches!(row.kind, Kind::File | Kind::Dir));
+        let former =
+            rows.map(|(row, number)| Former::new(&row, number.and_then(|number| Tail::of(&tails, number))));
+        former.map(|entry| Left { dir: dir.clone(), entry, goes: Goes::Not }).collect()
+    }
+    /// What has come and was found nowhere is new, or made equal to what has its name.
+    fn all_new(&mut self, sink: &dyn ChangeSink) -> Result<Vec<Task>, Error> {
+        let mut arrived = std::mem::take(&mut self.arrived);
+        arrived.sort_by(|a, b| a.parent.path.cmp(&b.parent.path).then_with(|| a.name.cmp(&b.name)));
+        let mut tasks = Vec::new();
+        for siblings in arrived.chunk_by(|a, b| a.parent.path == b.parent.path) {
+            let mut changes = Vec::new();
+            for one in siblings {
+                let (known, change) = self.new_or_taken(one);
+                tasks.push(Task {
+                    path: one.path(),
+                    mirror: one.parent.mirror.as_ref().map(|dir| dir.join(&one.name)),
+                    ino: Some(one.key.ino),
+                    known,
+                });
+                changes.extend(change);
+            }
+            if !changes.is_empty() {
+                let DirAt { path, ino, .. } = &siblings[0].parent;
+                sink.take(DirChange { path: (**path).clone(), ino: *ino, own: Aspects::NONE, changes })?;
+            }
+        }
+        Ok(tasks)
+    }
+    fn new_or_taken(&mut self, arrived: &Arrived) -> (Known, Option<Change>) {
+        let occupant = self.by_place.get(&arrived.place()).and_then(|key| self.dirs.get_mut(key));
+        let leaves = occupant.as_ref().is_some_and(|left| left.fate == Fate::Moved);
+        if arrived.over == Some(Kind::Dir) && !leaves {
+            if let Some(left) = occupant {
+                left.fate = Fate::Taken;
+            }
+            return (Known::Mirror, None);
+        }
+        self.tally.enter(Action::Make, 0);
+        let change = Change {
+            action: Action::Make,
+            kind: Kind::Dir,
+            over: arrived.over.filter(|_| !leaves),
+            aspects: Aspects::ABSENT,
+            ino: arrived.key.ino,
+            size: 0,
+            slot: 0,
+            name: arrived.name.clone(),
+            from: None,
+        };
+        (Known::Nothing, Some(change))
+    }
+}
+
+impl Found {
+    /// Enters what is lost of directories that are gone, but for what is found again: `vacated` are the old names of files.
+    pub fn deletions(
+        &self,
+        pass: &Pass<'_>,
+        vacated: &HashSet<RelPath>,
+        tally: &mut Tally,
+    ) -> Result<Vec<DirChange>, Error> {
+        let stays = |path: &RelPath| vacated.contains(path) || self.moved.contains(path);
+        let mut all = Vec::new();
+        for siblings in self.gone.chunk_by(|a, b| a.dir.path == b.dir.path) {
+            let (mut changes, mut lost) = (Vec::new(), 0);
+            for left in siblings {
+                if left.goes == Goes::Aside {
+                    let (place, path) = (left.place(), left.place().path);
+                    let below = survey(pass, place, tally, &stays)?;
+                    tally.loses(path, below.entries);
+                    continue;
+                }
+                if let Some((change, own)) = deletion(pass, left.place(), Kind::Dir, tally, &stays)? {
+                    lost += u64::from(own);
+                    changes.push(change);
+                }
+            }
+            let DirAt { path, ino, .. } = &siblings[0].dir;
+            if lost > 0 {
+                tally.loses((**path).clone(), lost);
+            }
+            if !changes.is_empty() {
+                all.push(DirChange { path: (**path).clone(), ino: *ino, own: Aspects::NONE, changes });
+            }
+        }
+        Ok(all)
+    }
+}
