@@ -46,6 +46,7 @@ mod workers;
 mod workspace;
 
 pub use batch::apply_additions;
+pub use catalog::unsure_from;
 pub use counts::Counts;
 pub use deletions::apply_deletions;
 pub use excludes::Excludes;
