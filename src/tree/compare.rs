@@ -319,10 +319,20 @@ impl<'a> Comparing<'a> {
             let needs = Needs { kind: a.kind, size, over: Some(b.kind), aspects, slot: source.slot };
             let needs = (!aspects.is_empty()).then_some(needs);
             self.found.links.add(&self.dir, &source.name, a.ino, MirrorInode::Is(b.ino), needs);
-        } else if !aspects.is_empty() {
+            return Ok(());
+        }
+        if !aspects.needs_making() {
+            self.stays(&source.name);
+        }
+        if !aspects.is_empty() {
             self.change(source, a, size, Some(b.kind), aspects);
         }
         Ok(())
+    }
+    /// The mirror's file goes on under its name, although the source has another inode there now: as good as the one that
+    /// left, so that one is not looked for here.
+    fn stays(&mut self, name: &[u8]) {
+        self.found.left.retain(|left| left.entry.kind != Kind::File || *left.entry.name != *name);
     }
     fn only_on_source(&mut self, source: &Entry) -> Result<(), Error> {
         self.alarm_if(source.proven, &source.name)?;

@@ -72,11 +72,14 @@ struct Moving<'a> {
 
 impl Moving<'_> {
     fn one(&mut self, moved: &DirMove) -> Result<(), Fault> {
-        let (from, to) = (self.locate(&moved.from), moved.to());
+        let (mut from, to) = (self.locate(&moved.from), moved.to());
         if from == to {
             return Ok(());
         }
         let parent = self.ready(&moved.parent.path)?;
+        if is_below(&from, &to) {
+            from = self.take_out(moved, &from)?;
+        }
         let Some((dir, name)) = from.split() else { return Err(Fault::Vanished) };
         let old_parent = open_mirror(self.pass, &dir)?;
         let ends = Ends { from: (&old_parent, name), to: (&parent, &moved.name) };
@@ -84,9 +87,24 @@ impl Moving<'_> {
         self.now.insert(moved.from.clone(), to);
         if over { self.set_aside(moved.place(), &from, ends.from) } else { Ok(()) }
     }
-    /// What stood in the place of a directory is where that was, and stays there only if it belongs there.
+    /// Moves a directory that takes the place of one above it to the workspace first: nothing can be exchanged with what
+    /// it lies in.
+    fn take_out(&mut self, moved: &DirMove, from: &RelPath) -> Result<RelPath, Fault> {
+        let (dir, name) = from.split().ok_or(Fault::Vanished)?;
+        let (dir, aside) = (open_mirror(self.pass, &dir)?, self.workspace.name());
+        let ends = Ends { from: (&dir, name), to: (&self.workspace.nest.dir, &aside) };
+        ends.rename(self.pass).on_mirror("setting aside")?;
+        let taken_out = workspace::path().join(&aside);
+        self.now.insert(moved.from.clone(), taken_out.clone());
+        Ok(taken_out)
+    }
+    /// What stood in the place of a directory is where that was, and stays there only if it belongs there: by its path,
+    /// and in a directory that is in its own place already.
     fn set_aside(&mut self, place: RelPath, at: &RelPath, from: (&Handle, &[u8])) -> Result<(), Fault> {
-        if self.by_place.get(&place).is_some_and(|own| own.to() == *at) {
+        let is_home =
+            |own: &&&DirMove| own.to() == *at && self.locate(own.parent.on_mirror()) == *own.parent.path;
+        let belongs_there = self.by_place.get(&place).filter(is_home).is_some();
+        if belongs_there || is_below(at, &workspace::path()) {
             self.now.insert(place, at.clone());
             return Ok(());
         }
@@ -134,6 +152,10 @@ impl Moving<'_> {
             other => other,
         }
     }
+}
+
+fn is_below(path: &RelPath, above: &RelPath) -> bool {
+    path.as_bytes().strip_prefix(above.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 /// One directory's way.
