@@ -251,7 +251,7 @@ impl<'a> Comparing<'a> {
     /// Leaves the decision about a directory of the mirror until it is known whether it was renamed, if it may have been.
     fn is_left(&mut self, name: &[u8]) -> bool {
         let may_be_known = self.pass.finds_renames && self.audited.is_none();
-        if let Some(left) = self.left_dir(name) {
+        if let Some(left) = self.left_as(name, Kind::Dir) {
             left.goes = Goes::Deleted;
             return true;
         }
@@ -262,11 +262,11 @@ impl<'a> Comparing<'a> {
         }
         may_be_known
     }
-    /// The directory of the mirror that is kept under this name, if it is one.
-    fn left_dir(&mut self, name: &[u8]) -> Option<&mut Left> {
+    /// What was of this type under this name, if it is kept.
+    fn left_as(&mut self, name: &[u8], kind: Kind) -> Option<&mut Left> {
         let left = &mut self.found.left;
         let at = left.binary_search_by(|left| (*left.entry.name).cmp(name)).ok()?;
-        Some(&mut left[at]).filter(|left| left.entry.kind == Kind::Dir)
+        Some(&mut left[at]).filter(|left| left.entry.kind == kind)
     }
     /// Counts what a listing could not read, and gives its entries.
     fn enter(
@@ -332,7 +332,9 @@ impl<'a> Comparing<'a> {
     /// The mirror's file goes on under its name, although the source has another inode there now: as good as the one that
     /// left, so that one is not looked for here.
     fn stays(&mut self, name: &[u8]) {
-        self.found.left.retain(|left| left.entry.kind != Kind::File || *left.entry.name != *name);
+        if let Some(left) = self.left_as(name, Kind::File) {
+            left.goes = Goes::Nowhere;
+        }
     }
     fn only_on_source(&mut self, source: &Entry) -> Result<(), Error> {
         self.alarm_if(source.proven, &source.name)?;
@@ -347,7 +349,7 @@ impl<'a> Comparing<'a> {
                 let kept = io::Error::other("something that is left out stands in its place");
                 return self.fault(&mirror.name, Fault::Mirror("replacing directory", kept));
             }
-            match self.left_dir(&mirror.name) {
+            match self.left_as(&mirror.name, Kind::Dir) {
                 Some(left) => left.goes = Goes::Aside,
                 None => {
                     lost.loses(self.at(&mirror.name), below.entries);

@@ -13,7 +13,9 @@ impl Changes {
     /// Those of reading the list and of writing.
     pub fn itemise(&mut self, out: &mut impl Write) -> io::Result<()> {
         for moved in &self.moves {
-            writeln!(out, "rd{:9} {}/ <= {}/", ".........", moved.to(), moved.from)?;
+            if let Some(from) = &moved.from {
+                writeln!(out, "rd{:9} {}/ <= {from}/", ".........", moved.to())?;
+            }
         }
         for spool in [&mut self.additions, &mut self.deletions] {
             let spool = spool.get_mut().expect("no thread panics while spooling");

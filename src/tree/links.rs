@@ -315,13 +315,11 @@ impl Resolving<'_> {
     /// One inode's names, of which the first is `names.seen[start]`.
     fn group(&mut self, start: usize, group: &[Seen]) {
         let stays = self.most_shared(group);
-        let bearer = self.bearer(group);
+        let bearer = self.bearer(group, stays.map(|at| group[at].mirror_ino));
         let mut gone = bearer.iter().flat_map(|bearer| bearer.names.clone());
         let (leader, inode) = match (stays, &bearer) {
             (Some(at), _) => (at, Some(group[at].mirror_ino)),
-            (None, Some(bearer)) if self.can_bear(bearer) => {
-                (self.first_absent(group), Some(bearer.mirror_ino))
-            }
+            (None, Some(bearer)) if self.can_bear(bearer) => (0, Some(bearer.mirror_ino)),
             (None, _) => (0, None),
         };
         self.taken.extend(inode);
@@ -352,16 +350,13 @@ impl Resolving<'_> {
             }
         }
     }
-    /// The inode of names that are gone, if a name of the group has come instead.
-    fn bearer(&self, group: &[Seen]) -> Option<Bearer> {
-        let absent = group.iter().find(|seen| seen.mirror_ino == ABSENT)?;
-        self.side.bearer(absent.ino, self.names.at(absent), self.names.name(absent))
+    /// The inode of names that are gone, if a name of the group does not bear the one that `stays`.
+    fn bearer(&self, group: &[Seen], stays: Option<u64>) -> Option<Bearer> {
+        let other = group.iter().find(|seen| stays != Some(seen.mirror_ino))?;
+        self.side.bearer(other.ino, self.names.at(other), self.names.name(other))
     }
     fn can_bear(&self, bearer: &Bearer) -> bool {
         !self.taken.contains(&bearer.mirror_ino) && !bearer.aspects.needs_making()
-    }
-    fn first_absent(&self, group: &[Seen]) -> usize {
-        group.iter().position(|seen| seen.mirror_ino == ABSENT).unwrap_or(0)
     }
     /// The name whose mirror inode can stay and already bears most names of the group: the fewest links to make.
     fn most_shared(&self, group: &[Seen]) -> Option<usize> {

@@ -38,13 +38,15 @@ fn name_one(pass: &Pass<'_>, workspace: &Workspace, change: &Change) -> Result<(
 
 /// Renames directories, those above before those below.
 pub(super) fn move_all(pass: &Pass<'_>, workspace: &Workspace, moves: &[DirMove]) -> Result<(), Error> {
-    let by_place = moves.iter().map(|one| (&one.from, one)).collect();
-    let mut moving = Moving { pass, workspace, by_place, now: HashMap::new() };
+    let by_place = moves.iter().filter_map(|one| Some((one.from.as_ref()?, one))).collect();
+    let by_target = moves.iter().filter(|one| one.from.is_some()).map(|one| (one.place(), one)).collect();
+    let mut moving = Moving { pass, workspace, by_place, by_target, now: HashMap::new() };
     for one in moves {
-        pass.go_on()?;
-        if pass.enter_dir(&one.to(), moving.one(one))?.is_some() {
-            pass.count(|counts| counts.renamed += 1);
+        let mut chain = vec![one];
+        while let Some(before) = moving.comes_before(chain[chain.len() - 1], &chain) {
+            chain.push(before);
         }
+        chain.iter().rev().try_for_each(|one| moving.counted(one))?;
     }
     Ok(())
 }
@@ -66,36 +68,70 @@ struct Moving<'a> {
     workspace: &'a Workspace,
     /// By where the mirror had them at first.
     by_place: HashMap<&'a RelPath, &'a DirMove>,
+    /// By where the mirror had what stands in their places.
+    by_target: HashMap<RelPath, &'a DirMove>,
     /// Where directories are that are not there any more.
     now: HashMap<RelPath, RelPath>,
 }
 
-impl Moving<'_> {
+impl<'a> Moving<'a> {
+    /// What takes the place of a directory that is still there comes before that leaves, so that the name is never missing;
+    /// if the directory that gets it is in its own place already.
+    fn comes_before(&self, moved: &DirMove, chain: &[&DirMove]) -> Option<&'a DirMove> {
+        let before = *self.by_target.get(moved.from.as_ref()?)?;
+        let is_new = !chain.iter().any(|one| one.from == before.from);
+        let has_moved = before.from.as_ref().is_some_and(|from| self.now.contains_key(from));
+        let is_ready = self.locate(before.parent.on_mirror()) == *before.parent.path;
+        (is_new && !has_moved && is_ready).then_some(before)
+    }
+    fn counted(&mut self, moved: &DirMove) -> Result<(), Error> {
+        let arrived = moved.from.as_ref().and_then(|from| self.now.get(from)).is_some_and(|now| *now == moved.to());
+        if arrived {
+            return Ok(());
+        }
+        self.pass.go_on()?;
+        let done = self.pass.enter_dir(&moved.to(), self.one(moved))?;
+        if done.is_some() && moved.from.is_some() {
+            self.pass.count(|counts| counts.renamed += 1);
+        }
+        Ok(())
+    }
     fn one(&mut self, moved: &DirMove) -> Result<(), Fault> {
-        let (mut from, to) = (self.locate(&moved.from), moved.to());
+        let Some(place) = &moved.from else { return self.make_room(moved) };
+        let (mut from, to) = (self.locate(place), moved.to());
         if from == to {
             return Ok(());
         }
         let parent = self.ready(&moved.parent.path)?;
         if is_below(&from, &to) {
-            from = self.take_out(moved, &from)?;
+            from = self.take_out(place, &from)?;
         }
         let Some((dir, name)) = from.split() else { return Err(Fault::Vanished) };
         let old_parent = open_mirror(self.pass, &dir)?;
         let ends = Ends { from: (&old_parent, name), to: (&parent, &moved.name) };
         let over = ends.rename(self.pass).on_mirror("renaming directory")?;
-        self.now.insert(moved.from.clone(), to);
+        self.now.insert(place.clone(), to);
         if over { self.set_aside(moved.place(), &from, ends.from) } else { Ok(()) }
+    }
+    /// Makes a new directory in the place of one that will be moved into it.
+    fn make_room(&mut self, moved: &DirMove) -> Result<(), Fault> {
+        let (parent, aside) = (self.ready(&moved.parent.path)?, self.workspace.name());
+        let workspace = &self.workspace.nest.dir;
+        dir::make_dir(&workspace.fd, &aside).on_mirror("making directory")?;
+        let ends = Ends { from: (workspace, &aside), to: (&parent, &moved.name) };
+        ends.rename(self.pass).on_mirror("setting aside")?;
+        self.now.insert(moved.place(), workspace::path().join(&aside));
+        Ok(())
     }
     /// Moves a directory that takes the place of one above it to the workspace first: nothing can be exchanged with what
     /// it lies in.
-    fn take_out(&mut self, moved: &DirMove, from: &RelPath) -> Result<RelPath, Fault> {
+    fn take_out(&mut self, place: &RelPath, from: &RelPath) -> Result<RelPath, Fault> {
         let (dir, name) = from.split().ok_or(Fault::Vanished)?;
         let (dir, aside) = (open_mirror(self.pass, &dir)?, self.workspace.name());
         let ends = Ends { from: (&dir, name), to: (&self.workspace.nest.dir, &aside) };
         ends.rename(self.pass).on_mirror("setting aside")?;
         let taken_out = workspace::path().join(&aside);
-        self.now.insert(moved.from.clone(), taken_out.clone());
+        self.now.insert(place.clone(), taken_out.clone());
         Ok(taken_out)
     }
     /// What stood in the place of a directory is where that was, and stays there only if it belongs there: by its path,

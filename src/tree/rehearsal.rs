@@ -36,7 +36,8 @@ pub fn rehearse(
     done?;
     pass.count(|counts| {
         let (renamed, linked) = changes.links.counts();
-        counts.renamed += renamed + changes.moves.len() as u64;
+        let moved = changes.moves.iter().filter(|moved| moved.from.is_some()).count();
+        counts.renamed += renamed + moved as u64;
         counts.hardlinks += linked;
         counts.deleted += changes.tally.to_delete;
     });

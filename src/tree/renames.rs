@@ -9,7 +9,7 @@ use super::catalog::{DirKey, Tail};
 use super::change::{Action, Aspects, Change, DirChange};
 use super::fault::Error;
 use super::links::DirAt;
-use super::look::Former;
+use super::look::{self, Former};
 use super::old_names::OldFiles;
 use super::pass::Pass;
 use super::relpath::RelPath;
@@ -17,8 +17,10 @@ use super::scan::{ChangeSink, Walked};
 use super::subtree::{Place, deletion, survey};
 use super::tally::Tally;
 use super::task::{Known, Task};
-use crate::sys::stat::Kind;
-use std::collections::{HashMap, HashSet};
+use crate::sys::dir::read_names;
+use crate::sys::stat::{Kind, stat_at};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
 use std::sync::Arc;
 
 /// A directory of the source that the catalog does not know under its name.
@@ -49,7 +51,7 @@ pub(super) struct Left {
     pub goes: Goes,
 }
 
-/// What becomes of a directory of the mirror that is found nowhere else.
+/// What becomes of an entry of the mirror that is found nowhere else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Goes {
     /// Nothing: it is not there, or something above it decides.
@@ -58,13 +60,15 @@ pub(super) enum Goes {
     Deleted,
     /// It is set aside for what has come in its place, and deleted at the end.
     Aside,
+    /// It goes on under its name, as what the source has there now.
+    Nowhere,
 }
 
 /// A directory to be renamed on the mirror.
 #[derive(Debug, Clone)]
 pub(super) struct DirMove {
-    /// Where the mirror has it.
-    pub from: RelPath,
+    /// Where the mirror has it; none for a new one, which takes the place of what is moved into it afterwards.
+    pub from: Option<RelPath>,
     /// The directory that loses it.
     pub old_parent: DirAt,
     /// The directory that gets it.
@@ -85,6 +89,9 @@ impl DirMove {
         self.parent.on_mirror().join(&self.name)
     }
 }
+
+/// So many entries of a new directory are looked through for the one whose name it has taken.
+const LOOKED_THROUGH: usize = 4096;
 
 /// In place of the inode of a directory that the source does not have any more.
 const NOT_LOOKED_AT: u64 = 0;
@@ -240,7 +247,8 @@ impl<'a> Search<'a> {
         let Some(left) = self.dirs.get(&arrived.key).filter(known) else { return Ok(None) };
         let (from, old_parent) = (left.place().mirror, left.dir.clone());
         let is_there = self.pass.mirror_dir(&from).and_then(|dir| dir.stat());
-        if !is_there.is_ok_and(|stat| self.pass.mirror.holds(&stat)) || !self.makes_way(arrived)? {
+        let is_there = is_there.is_ok_and(|stat| self.pass.mirror.holds(&stat));
+        if !is_there || self.holds_left_out(&from, &arrived.path())? || !self.makes_way(arrived)? {
             return Ok(None);
         }
         if let Some(left) = self.dirs.get_mut(&arrived.key) {
@@ -248,9 +256,22 @@ impl<'a> Search<'a> {
         }
         self.tally.enter(Action::Rename, 0);
         let (parent, name, ino) = (arrived.parent.clone(), arrived.name.clone(), arrived.key.ino);
-        self.moves.push(DirMove { from: from.clone(), old_parent, parent, name, ino });
+        self.moves.push(DirMove { from: Some(from.clone()), old_parent, parent, name, ino });
         let (path, known) = (arrived.path(), Known::Catalog);
         Ok(Some(Task { path, mirror: Some(from), ino: Some(ino), known }))
+    }
+    /// Whether a directory of the mirror holds what is left out where it is, or where it would be: that stays, and does not
+    /// come to be, so the directory is not renamed as a whole.
+    fn holds_left_out(&self, from: &RelPath, to: &RelPath) -> Result<bool, Error> {
+        for path in [from, to] {
+            if self.pass.options.excludes.may_leave_out_below(path) {
+                let place = Place { path: path.clone(), mirror: from.clone() };
+                if survey(self.pass, place, &mut Tally::default(), &|_| false)?.left_out {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
     /// Whether what the mirror has in the place of a directory may be set aside. What is left out has to stay.
     fn makes_way(&mut self, arrived: &Arrived) -> Result<bool, Error> {
@@ -320,10 +341,16 @@ impl<'a> Search<'a> {
         Ok(tasks)
     }
     fn new_or_taken(&mut self, arrived: &Arrived) -> (Known, Option<Change>) {
-        let occupant = self.by_place.get(&arrived.place()).and_then(|key| self.dirs.get_mut(key));
-        let leaves = occupant.as_ref().is_some_and(|left| left.fate == Fate::Moved);
+        let key = self.by_place.get(&arrived.place()).copied();
+        let is_open = |left: &&LeftDir| left.fate == Fate::Open;
+        let open = key.filter(|key| self.dirs.get(key).filter(is_open).is_some());
+        let leaves = match (open, key) {
+            (Some(key), _) => self.steps_aside(arrived, key),
+            (None, Some(key)) => self.dirs.get(&key).is_some_and(|left| left.fate == Fate::Moved),
+            (None, None) => false,
+        };
         if arrived.over == Some(Kind::Dir) && !leaves {
-            if let Some(left) = occupant {
+            if let Some(left) = open.and_then(|key| self.dirs.get_mut(&key)) {
                 left.fate = Fate::Taken;
             }
             return (Known::Mirror, None);
@@ -341,6 +368,41 @@ impl<'a> Search<'a> {
             from: None,
         };
         (Known::Nothing, Some(change))
+    }
+}
+
+impl Search<'_> {
+    /// Sets what the mirror has in the place of a new directory aside, if that is to be moved into the new one.
+    fn steps_aside(&mut self, arrived: &Arrived, key: DirKey) -> bool {
+        let Ok(true) = self.is_below(arrived, key) else { return false };
+        if let Some(left) = self.dirs.get_mut(&key) {
+            left.goes = Goes::Aside;
+        }
+        let (parent, name, ino) = (arrived.parent.clone(), arrived.name.clone(), arrived.key.ino);
+        self.moves.push(DirMove { from: None, old_parent: parent.clone(), parent, name, ino });
+        true
+    }
+    /// Whether the source has this directory near the top of a new one.
+    fn is_below(&self, arrived: &Arrived, key: DirKey) -> io::Result<bool> {
+        let (mut dirs, mut seen) = (VecDeque::from([arrived.path()]), 0);
+        while let Some(path) = dirs.pop_front() {
+            let dir = self.pass.source_dir(&path)?;
+            for named in read_names(&dir.fd).0 {
+                seen += 1;
+                let Ok(stat) = stat_at(&dir.fd, &named.name) else { continue };
+                if stat.kind != Kind::Dir || !self.pass.source.holds(&stat) {
+                    continue;
+                }
+                if look::key(&stat) == key {
+                    return Ok(true);
+                }
+                dirs.push_back(path.join(&named.name));
+            }
+            if seen > LOOKED_THROUGH {
+                break;
+            }
+        }
+        Ok(false)
     }
 }
 

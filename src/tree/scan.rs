@@ -8,7 +8,7 @@ use super::links::{LinkNames, Links, Resolved, resolve};
 use super::look::Room;
 use super::old_names::{Asked, Vacated};
 use super::pass::{Options, Pass, at_root};
-use super::renames::{Arrived, DirMove, Found, Left, Search};
+use super::renames::{Arrived, DirMove, Found, Goes, Left, Search};
 use super::spool::Spool;
 use super::tally::Tally;
 use super::task::Task;
@@ -300,6 +300,7 @@ fn one(
     walked.tally.merge(tally);
     walked.links.append(links);
     walked.arrived.extend(arrived);
-    walked.left.extend(left.into_iter().chain(left_unknown));
+    let left = left.into_iter().chain(left_unknown).filter(|left| left.goes != Goes::Nowhere);
+    walked.left.extend(left);
     Ok(below)
 }

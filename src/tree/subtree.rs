@@ -5,8 +5,9 @@ use super::change::{Action, Aspects, Change};
 use super::excludes::Excludes;
 use super::fault::{Error, Sided};
 use super::listing::Listing;
-use super::metadata::{lock, unlock};
+use super::metadata::unlock;
 use super::pass::Pass;
+use super::place::lock_again;
 use super::relpath::RelPath;
 use super::tally::Tally;
 use crate::sys::dir::{self, Handle};
@@ -183,7 +184,7 @@ pub(super) fn remove(parent: &Handle, name: &[u8]) -> io::Result<()> {
             let locks = flags::get(&file.fd)?.unwrap_or(0) & LOCKS;
             unlock(&file)?;
             dir::unlink(&parent.fd, name)?;
-            if file.stat()?.nlink > 0 { lock(&file, locks) } else { Ok(()) }
+            lock_again(&file, locks)
         }
         other => other,
     }
