@@ -76,6 +76,7 @@ const DIRECTORIES: &[Case] = &[
     renames("three turned upside down", "tree a a/b a/b/c", "mv a/b/c c; mv a/b c/b; mv a c/b/a", 3),
     renames("into a new one that takes its name", "tree a", "mkdir t; mv a t/x; mv t a", 1),
     renames("into a new one of its own name", "tree a", "mkdir t; mv a t/a; mv t a", 1),
+    mirrors("one with a file into a new one that takes its name", "mkdir a; file a/f", "mkdir t; mv a t/x; mv t a"),
     renames("below new ones of its own name", "tree a", "mkdir -p t/a; mv a t/a/a; mv t a", 1),
     renames("a level is taken away", "mkdir a; tree a/x", "mv a/x t; rmdir a; mv t a", 1).replaces(),
     renames("over an empty one", "tree d; mkdir e", "mv -T d e", 1).replaces(),

@@ -96,8 +96,8 @@ enum Fate {
     Open,
     /// It is renamed.
     Moved,
-    /// It stays, and is made equal to the one that has come under its name.
-    Taken,
+    /// It stays, and is made equal to the one that has come under its name, whose inode is this.
+    Taken(u64),
 }
 
 #[derive(Debug)]
@@ -175,12 +175,14 @@ impl<'a> Search<'a> {
         while has_new && self.open_gone() {}
         self.recognise();
         let mut files = std::mem::take(&mut self.files);
-        files.settle(|dir| self.is_gone(dir));
-        let Search { dirs, moves, unknown, .. } = self;
+        files.settle(|dir| self.is_gone(dir), |dir| self.made_equal_to(dir));
+        let mut moves = std::mem::take(&mut self.moves);
+        moves.iter_mut().for_each(|one| one.old_parent.ino = self.made_equal_to(&one.old_parent));
+        let Search { dirs, unknown, .. } = self;
         let (moved, open): (Vec<LeftDir>, Vec<LeftDir>) = dirs
             .into_values()
             .chain(unknown)
-            .filter(|left| left.fate != Fate::Taken)
+            .filter(|left| !matches!(left.fate, Fate::Taken(_)))
             .partition(|left| left.fate == Fate::Moved);
         let moved = moved.into_iter().map(|left| left.place().path).collect();
         let mut gone: Vec<LeftDir> = open.into_iter().filter(|left| left.goes != Goes::Not).collect();
@@ -206,6 +208,13 @@ impl<'a> Search<'a> {
             }
         }
         true
+    }
+    /// Which directory of the source a directory of the mirror becomes that lost something: not known yet when it was opened.
+    fn made_equal_to(&self, dir: &DirAt) -> u64 {
+        match self.by_place.get(dir.on_mirror()).and_then(|key| self.dirs.get(key)) {
+            Some(LeftDir { fate: Fate::Taken(ino), .. }) if dir.ino == NOT_LOOKED_AT => *ino,
+            _ => dir.ino,
+        }
     }
     fn take_in(&mut self, left: Left) {
         let Left { dir, entry, goes } = left;
@@ -324,7 +333,7 @@ impl<'a> Search<'a> {
         let leaves = occupant.as_ref().is_some_and(|left| left.fate == Fate::Moved);
         if arrived.over == Some(Kind::Dir) && !leaves {
             if let Some(left) = occupant {
-                left.fate = Fate::Taken;
+                left.fate = Fate::Taken(arrived.key.ino);
             }
             return (Known::Mirror, None);
         }
