@@ -114,6 +114,8 @@ const NESTED: &[Case] = &[
         "swap d g; mv g/x t; mv e d/x; mv t e", 4),
     renames("out of one that changed places, in exchange for another", "tree d e g d/x",
         "mv e t; mv d/x e; swap d g; mv t d/x", 4),
+    renames("out of one that goes below its child, in place of a file", "mkdir -p a/back a/b c; file a/b/n c/f",
+        "mv c/f q; mv a/b c/f; mv a/back t; mv a t/d; mv t a", 4),
     renames("into what takes its place", "tree d e", "mv d t; mv e d; mv t d/old", 2),
     mirrors("two change places, and what is in them back", "tree d e", "swap d e; swap d/sub e/sub; swap d/one e/one").copies(0).deletes(0),
     mirrors("a file stays where a directory was", "tree d", "mv d e; mkdir d; mv e/one d/one").copies(0).deletes(0),

@@ -104,7 +104,8 @@ impl Moving<'_> {
         let is_home =
             |own: &&&DirMove| own.to() == *at && self.locate(own.parent.on_mirror()) == *own.parent.path;
         let belongs_there = self.by_place.get(&place).filter(is_home).is_some();
-        if belongs_there || is_below(at, &workspace::path()) {
+        let is_aside = at.split().is_some_and(|(dir, _)| dir == workspace::path());
+        if belongs_there || is_aside {
             self.now.insert(place, at.clone());
             return Ok(());
         }
