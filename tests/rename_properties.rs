@@ -37,6 +37,12 @@ fn from_environment(name: &str, default: u64) -> u64 {
     text.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
+/// What the comparer sees.
+fn told(source: &Path, copy: &Path) -> String {
+    let lines: Vec<_> = differences(source, copy).iter().map(ToString::to_string).collect();
+    lines.join("\n    ")
+}
+
 #[test]
 fn every_sequence_of_renames_and_changes_is_followed_by_the_mirror() {
     let (sequences, first) =
@@ -170,8 +176,8 @@ impl Sequence {
         let report = sync::finish(&mut command).expect_done();
         self.done.push(format!("-- {which}"));
         assert_eq!(report.stderr, "", "{which}: {report:#?}");
-        let found = differences(&self.source, &self.copy);
-        assert!(found.is_empty(), "{which}: {found:#?}\n{report:#?}");
+        let found = told(&self.source, &self.copy);
+        assert!(found.is_empty(), "{which}:\n    {found}\n{report:#?}");
         report
     }
 }
@@ -227,8 +233,8 @@ impl Ongoing {
     /// Equal, and settled: whatever is renamed next is known.
     fn settle(&self, when: &str) {
         sync::finish(&mut self.command()).expect_done();
-        let found = differences(&self.source, &self.copy);
-        assert!(found.is_empty(), "{when}: {found:#?}");
+        let found = told(&self.source, &self.copy);
+        assert!(found.is_empty(), "{when}\n    {found}");
         std::thread::sleep(TICKS);
         sync::finish(&mut self.command()).expect_done().expect_no_change(when);
     }

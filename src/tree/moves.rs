@@ -14,7 +14,7 @@ use super::workspace::{self, Workspace};
 use crate::sys::dir::{self, Handle};
 use crate::sys::flags::{self, Project};
 use crate::sys::stat::Kind;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 
 /// Gives every file that is to be renamed a name in the workspace. One that cannot have it is copied when its turn comes.
@@ -40,7 +40,8 @@ fn name_one(pass: &Pass<'_>, workspace: &Workspace, change: &Change) -> Result<(
 pub(super) fn move_all(pass: &Pass<'_>, workspace: &Workspace, moves: &[DirMove]) -> Result<(), Error> {
     let by_place = moves.iter().filter_map(|one| Some((one.from.as_ref()?, one))).collect();
     let by_target = moves.iter().filter(|one| one.from.is_some()).map(|one| (one.place(), one)).collect();
-    let mut moving = Moving { pass, workspace, by_place, by_target, now: HashMap::new() };
+    let (now, done) = (HashMap::new(), HashSet::new());
+    let mut moving = Moving { pass, workspace, by_place, by_target, now, done };
     for one in moves {
         let mut chain = vec![one];
         while let Some(before) = moving.comes_before(chain[chain.len() - 1], &chain) {
@@ -72,6 +73,8 @@ struct Moving<'a> {
     by_target: HashMap<RelPath, &'a DirMove>,
     /// Where directories are that are not there any more.
     now: HashMap<RelPath, RelPath>,
+    /// What is in its place, by that.
+    done: HashSet<RelPath>,
 }
 
 impl<'a> Moving<'a> {
@@ -80,13 +83,11 @@ impl<'a> Moving<'a> {
     fn comes_before(&self, moved: &DirMove, chain: &[&DirMove]) -> Option<&'a DirMove> {
         let before = *self.by_target.get(moved.from.as_ref()?)?;
         let is_new = !chain.iter().any(|one| one.from == before.from);
-        let has_moved = before.from.as_ref().is_some_and(|from| self.now.contains_key(from));
         let is_ready = self.locate(before.parent.on_mirror()) == *before.parent.path;
-        (is_new && !has_moved && is_ready).then_some(before)
+        (is_new && !self.done.contains(&before.to()) && is_ready).then_some(before)
     }
     fn counted(&mut self, moved: &DirMove) -> Result<(), Error> {
-        let arrived = moved.from.as_ref().and_then(|from| self.now.get(from)).is_some_and(|now| *now == moved.to());
-        if arrived {
+        if !self.done.insert(moved.to()) {
             return Ok(());
         }
         self.pass.go_on()?;
@@ -140,7 +141,8 @@ impl<'a> Moving<'a> {
         let is_home =
             |own: &&&DirMove| own.to() == *at && self.locate(own.parent.on_mirror()) == *own.parent.path;
         let belongs_there = self.by_place.get(&place).filter(is_home).is_some();
-        if belongs_there || is_below(at, &workspace::path()) {
+        let is_aside = at.split().is_some_and(|(dir, _)| dir == workspace::path());
+        if belongs_there || is_aside {
             self.now.insert(place, at.clone());
             return Ok(());
         }

@@ -36,9 +36,11 @@ impl OldFiles {
             self.files.push((dir, entry));
         }
     }
-    /// Comes when all are known: those of which `is_gone` says that their directory has not turned up, by inode.
-    pub fn settle(&mut self, is_gone: impl Fn(&DirAt) -> bool) {
+    /// Comes when all are known: those of which `is_gone` says that their directory has not turned up, by inode; `equal_to`
+    /// says which directory of the source that becomes.
+    pub fn settle(&mut self, is_gone: impl Fn(&DirAt) -> bool, equal_to: impl Fn(&DirAt) -> u64) {
         self.files.retain(|(dir, _)| is_gone(dir));
+        self.files.iter_mut().for_each(|(dir, _)| dir.ino = equal_to(dir));
         self.files.sort_by(|(a_dir, a), (b_dir, b)| {
             let place = || a_dir.on_mirror().cmp(b_dir.on_mirror()).then_with(|| a.name.cmp(&b.name));
             a.ino.cmp(&b.ino).then_with(place)

@@ -103,8 +103,8 @@ enum Fate {
     Open,
     /// It is renamed.
     Moved,
-    /// It stays, and is made equal to the one that has come under its name.
-    Taken,
+    /// It stays, and is made equal to the one that has come under its name, whose inode is this.
+    Taken(u64),
 }
 
 #[derive(Debug)]
@@ -182,12 +182,14 @@ impl<'a> Search<'a> {
         while has_new && self.open_gone() {}
         self.recognise();
         let mut files = std::mem::take(&mut self.files);
-        files.settle(|dir| self.is_gone(dir));
-        let Search { dirs, moves, unknown, .. } = self;
+        files.settle(|dir| self.is_gone(dir), |dir| self.made_equal_to(dir));
+        let mut moves = std::mem::take(&mut self.moves);
+        moves.iter_mut().for_each(|one| one.old_parent.ino = self.made_equal_to(&one.old_parent));
+        let Search { dirs, unknown, .. } = self;
         let (moved, open): (Vec<LeftDir>, Vec<LeftDir>) = dirs
             .into_values()
             .chain(unknown)
-            .filter(|left| left.fate != Fate::Taken)
+            .filter(|left| !matches!(left.fate, Fate::Taken(_)))
             .partition(|left| left.fate == Fate::Moved);
         let moved = moved.into_iter().map(|left| left.place().path).collect();
         let mut gone: Vec<LeftDir> = open.into_iter().filter(|left| left.goes != Goes::Not).collect();
@@ -213,6 +215,13 @@ impl<'a> Search<'a> {
             }
         }
         true
+    }
+    /// Which directory of the source a directory of the mirror becomes that lost something: not known yet when it was opened.
+    fn made_equal_to(&self, dir: &DirAt) -> u64 {
+        match self.by_place.get(dir.on_mirror()).and_then(|key| self.dirs.get(key)) {
+            Some(LeftDir { fate: Fate::Taken(ino), .. }) if dir.ino == NOT_LOOKED_AT => *ino,
+            _ => dir.ino,
+        }
     }
     fn take_in(&mut self, left: Left) {
         let Left { dir, entry, goes } = left;
@@ -351,7 +360,7 @@ impl<'a> Search<'a> {
         };
         if arrived.over == Some(Kind::Dir) && !leaves {
             if let Some(left) = open.and_then(|key| self.dirs.get_mut(&key)) {
-                left.fate = Fate::Taken;
+                left.fate = Fate::Taken(arrived.key.ino);
             }
             return (Known::Mirror, None);
         }
