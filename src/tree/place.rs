@@ -6,7 +6,7 @@ use super::pass::Pass;
 use super::relpath::RelPath;
 use super::workspace::Workspace;
 use crate::sys::dir::{self, Handle};
-use crate::sys::flags::{self, Project};
+use crate::sys::flags::{self, LOCKS, Project};
 use crate::sys::stat::Kind;
 use std::io;
 use std::sync::Arc;
@@ -44,8 +44,9 @@ pub(super) fn put(
     target: &Handle,
     pending: &Pending,
 ) -> Result<(), Fault> {
+    let mut unlocked = None;
     let moved = move_over(workspace, target, pending).or_else(|error| {
-        clear_the_way(target, pending, &error)?;
+        unlocked = clear_the_way(target, pending, &error)?;
         move_over(workspace, target, pending)
     });
     if let Err(error) = moved {
@@ -53,7 +54,15 @@ pub(super) fn put(
         let _ = dir::unlink(&workspace.nest.dir.fd, &pending.temporary);
         return Err(Fault::Mirror("replacing", error));
     }
+    if let Some((old, locks)) = unlocked {
+        lock_again(&old, locks).on_mirror("setting flags of")?;
+    }
     lock_in_place(pass, target, &pending.name, pending.locks)
+}
+
+/// What was replaced may have got another name before: there it is what it shall be, locks and all.
+fn lock_again(old: &Handle, locks: u32) -> io::Result<()> {
+    if old.stat()?.nlink > 0 { lock(old, locks) } else { Ok(()) }
 }
 
 /// Sets the locks of an entry to which nothing else is to be done.
@@ -84,22 +93,25 @@ fn move_over(workspace: &Workspace, target: &Handle, pending: &Pending) -> io::R
     }
 }
 
-/// Takes away what forbids a rename: a lock on the old entry, or a directory that insists on another project.
-fn clear_the_way(target: &Handle, pending: &Pending, error: &io::Error) -> io::Result<()> {
+/// Takes away what forbids a rename: a lock on the old entry, or a directory that insists on another project. Gives back
+/// the old entry if it is a file, and the locks that it had.
+fn clear_the_way(target: &Handle, pending: &Pending, error: &io::Error) -> io::Result<Option<(Handle, u32)>> {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) if matches!(pending.over, Some(Kind::File | Kind::Dir)) => {
             let old = dir::open_read(&target.fd, &pending.name)?;
+            let locks = flags::get(&old.fd)?.unwrap_or(0) & LOCKS;
             unlock(&old)?;
             // Without privilege, only a directory that its owner may write can be moved elsewhere.
             if pending.over == Some(Kind::Dir) {
-                dir::set_mode(&old, old.stat()?.mode | 0o700)
-            } else {
-                Ok(())
+                dir::set_mode(&old, old.stat()?.mode | 0o700)?;
+                return Ok(None);
             }
+            Ok(Some((old, locks)))
         }
         Some(libc::EXDEV) => {
             let project = flags::project(&target.fd)?.unwrap_or_default();
-            flags::set_project(&target.fd, Project { inherit: false, ..project })
+            flags::set_project(&target.fd, Project { inherit: false, ..project })?;
+            Ok(None)
         }
         _ => Err(io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO))),
     }
