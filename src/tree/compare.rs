@@ -9,9 +9,9 @@ use super::links::{DirAt, LinkNames, MirrorInode, Needs};
 use super::listing::{Entry, Listing};
 use super::look::{Former, Look, Looking, Memory, Room, Sheet, draft, key};
 use super::merge::{Pair, merge};
+use super::moved::{Arrived, Goes, Left};
 use super::pass::{Pass, at_root};
 use super::relpath::RelPath;
-use super::renames::{Arrived, Goes, Left};
 use super::subtree::{Place, deletion, survey};
 use super::tally::Tally;
 use super::task::{Known, Task};
@@ -33,6 +33,8 @@ pub(super) struct Found {
     pub left: Vec<Left>,
     /// Directories of the mirror whose names the catalog does not know.
     pub left_unknown: Vec<Left>,
+    /// Files of the mirror that go on under their names, in a directory that the catalog does not know.
+    pub stay: Vec<RelPath>,
     deferred: u64,
     lost: u64,
 }
@@ -111,6 +113,8 @@ fn root_error<T>(opened: Result<T, Fault>) -> Error {
 struct Comparing<'a> {
     pass: &'a Pass<'a>,
     dir: DirAt,
+    /// Whether what was renamed is looked for, and the catalog does not know this directory.
+    unknown: bool,
     /// Whether the names of both sides are all known: else nothing may be deleted.
     whole: bool,
     /// Whether the next run may believe what is recorded of it.
@@ -127,7 +131,8 @@ impl<'a> Comparing<'a> {
             mirror: task.mirror.clone().map(Arc::new),
             ino: stat.ino,
         };
-        Comparing { pass, dir, whole: true, settled: true, audited: None, found: Found::default() }
+        let unknown = pass.finds_renames && task.known == Known::Mirror;
+        Comparing { pass, dir, unknown, whole: true, settled: true, audited: None, found: Found::default() }
     }
     /// Both sides, entry by entry; then the directory itself; and what the next run shall know of it.
     fn whole_dir(
@@ -314,15 +319,15 @@ impl<'a> Comparing<'a> {
             Err(fault) => return self.fault(&source.name, fault),
         };
         self.alarm_if(source.proven && !aspects.is_empty(), &source.name)?;
+        if !aspects.needs_making() {
+            self.stays(&source.name);
+        }
         let size = self.pass.size(&self.dir.path, &source.name, a);
         if a.nlink > 1 || b.nlink > 1 {
             let needs = Needs { kind: a.kind, size, over: Some(b.kind), aspects, slot: source.slot };
             let needs = (!aspects.is_empty()).then_some(needs);
             self.found.links.add(&self.dir, &source.name, a.ino, MirrorInode::Is(b.ino), needs);
             return Ok(());
-        }
-        if !aspects.needs_making() {
-            self.stays(&source.name);
         }
         if !aspects.is_empty() {
             self.change(source, a, size, Some(b.kind), aspects);
@@ -334,6 +339,10 @@ impl<'a> Comparing<'a> {
     fn stays(&mut self, name: &[u8]) {
         if let Some(left) = self.left_as(name, Kind::File) {
             left.goes = Goes::Nowhere;
+        } else if self.unknown {
+            // What the catalog knows of it, it knows of another directory.
+            let place = self.dir.on_mirror().join(name);
+            self.found.stay.push(place);
         }
     }
     fn only_on_source(&mut self, source: &Entry) -> Result<(), Error> {

@@ -5,6 +5,7 @@ use super::change::Aspects;
 use super::content;
 use super::fault::{Fault, Sided};
 use super::listing::Entry;
+use super::look::Former;
 use super::pass::Pass;
 use super::wanted::{InDir, Want};
 use crate::sys::dir::{Handle, open_path, open_read, read_symlink};
@@ -41,16 +42,15 @@ impl Sides<'_> {
         let name = &*entry.name;
         self.differ(&Compared { name, on_mirror: name, proven: entry.proven, hash: None }, a, b)
     }
-    /// In what a file and what the mirror has of it under another name differ; `hash` is that of the mirror's, if it is known.
+    /// In what a file and what the mirror has of it under another name differ, which the catalog knows as `former`.
     pub fn renamed(
         &self,
-        name: &[u8],
-        a: &Stat,
-        on_mirror: &[u8],
-        b: &Stat,
-        hash: Option<[u8; 32]>,
+        (name, a): (&[u8], &Stat),
+        (on_mirror, b): (&[u8], &Stat),
+        former: &Former,
     ) -> Result<Aspects, Fault> {
-        self.differ(&Compared { name, on_mirror, proven: false, hash }, a, b)
+        let (proven, hash) = (former.proof == Some(a.ctime), former.hash);
+        self.differ(&Compared { name, on_mirror, proven, hash }, a, b)
     }
     fn differ(&self, compared: &Compared<'_>, a: &Stat, b: &Stat) -> Result<Aspects, Fault> {
         let &Compared { name, on_mirror, proven, hash } = compared;

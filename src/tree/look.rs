@@ -76,18 +76,22 @@ pub(super) struct Former {
     pub btime: Timestamp,
     /// BLAKE3 of a regular file's content, if the mirror has it.
     pub hash: Option<[u8; HASH]>,
+    /// The ctime of an inode that is as it was, if that can be told by it.
+    pub proof: Option<Timestamp>,
 }
 
 impl Former {
     /// A directory of the mirror of which nothing else is known.
     pub fn unknown_dir(name: &[u8]) -> Former {
-        Former { name: name.into(), ino: 0, kind: Kind::Dir, btime: Timestamp::default(), hash: None }
+        let btime = Timestamp::default();
+        Former { name: name.into(), ino: 0, kind: Kind::Dir, btime, hash: None, proof: None }
     }
-    /// What a row and its file's tail say.
-    pub fn new(row: &Row<'_>, tail: Option<Tail>) -> Former {
+    /// What a row and its file's tail say; `settled` is whether nothing can have been changed in the tick of the row's time.
+    pub fn new(row: &Row<'_>, tail: Option<Tail>, settled: bool) -> Former {
         let btime = if row.kind == Kind::Dir { row.stamp } else { tail.unwrap_or_default().btime };
         let hash = tail.filter(|_| !row.unproven).and_then(|tail| tail.known_hash());
-        Former { name: row.name.into(), ino: row.ino, kind: row.kind, btime, hash }
+        let proof = Some(row.stamp).filter(|_| settled && !row.unproven && row.kind != Kind::Dir);
+        Former { name: row.name.into(), ino: row.ino, kind: row.kind, btime, hash, proof }
     }
 }
 
@@ -178,8 +182,12 @@ impl Looking<'_> {
             }
             _ => Vec::new(),
         };
+        let settled = |row: &Row<'_>| {
+            let known = memory.block.as_ref().zip(memory.catalog);
+            known.is_some_and(|(block, catalog)| catalog.is_settled(row.stamp, block.head.looked_at))
+        };
         let one = |(row, number): &Numbered<'_>| {
-            Former::new(row, number.and_then(|number| Tail::of(&tails, number)))
+            Former::new(row, number.and_then(|number| Tail::of(&tails, number)), settled(row))
         };
         let mut former: Vec<Former> = gone.iter().map(one).collect();
         former.sort_unstable_by(|a, b| a.name.cmp(&b.name));

@@ -25,6 +25,7 @@ mod make;
 mod manners;
 mod merge;
 mod metadata;
+mod moved;
 mod moves;
 mod nest;
 mod old_names;

@@ -36,10 +36,10 @@ impl OldFiles {
             self.files.push((dir, entry));
         }
     }
-    /// Comes when all are known: those of which `is_gone` says that their directory has not turned up, by inode; `equal_to`
+    /// Comes when all are known: those that are gone, by inode; `equal_to`
     /// says which directory of the source that becomes.
-    pub fn settle(&mut self, is_gone: impl Fn(&DirAt) -> bool, equal_to: impl Fn(&DirAt) -> u64) {
-        self.files.retain(|(dir, _)| is_gone(dir));
+    pub fn settle(&mut self, is_gone: impl Fn(&DirAt, &[u8]) -> bool, equal_to: impl Fn(&DirAt) -> u64) {
+        self.files.retain(|(dir, entry)| is_gone(dir, &entry.name));
         self.files.iter_mut().for_each(|(dir, _)| dir.ino = equal_to(dir));
         self.files.sort_by(|(a_dir, a), (b_dir, b)| {
             let place = || a_dir.on_mirror().cmp(b_dir.on_mirror()).then_with(|| a.name.cmp(&b.name));
@@ -72,7 +72,7 @@ impl OldFiles {
             return None;
         }
         let sides = Sides { pass, source, mirror: Some(mirror), wanted: None };
-        let aspects = sides.renamed(name, &stat, &entry.name, &found, entry.hash).ok()?;
+        let aspects = sides.renamed((name, &stat), (&entry.name, &found), entry).ok()?;
         let bearer = Bearer {
             mirror_ino: found.ino,
             from: old_dir.on_mirror().join(&entry.name),

@@ -10,6 +10,7 @@ use super::change::{Action, Aspects, Change, DirChange};
 use super::fault::Error;
 use super::links::DirAt;
 use super::look::{self, Former};
+use super::moved::{Arrived, DirMove, Fate, Goes, Left, LeftDir};
 use super::old_names::OldFiles;
 use super::pass::Pass;
 use super::relpath::RelPath;
@@ -18,110 +19,16 @@ use super::subtree::{Place, deletion, survey};
 use super::tally::Tally;
 use super::task::{Known, Task};
 use crate::sys::dir::read_names;
-use crate::sys::stat::{Kind, stat_at};
+use crate::sys::stat::{Kind, Stat, stat_at};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
-
-/// A directory of the source that the catalog does not know under its name.
-#[derive(Debug)]
-pub(super) struct Arrived {
-    pub parent: DirAt,
-    pub name: Box<[u8]>,
-    pub key: DirKey,
-    /// What the mirror has under that name.
-    pub over: Option<Kind>,
-}
-
-impl Arrived {
-    fn path(&self) -> RelPath {
-        self.parent.path.join(&self.name)
-    }
-    /// Where the mirror has what has its name.
-    fn place(&self) -> RelPath {
-        self.parent.on_mirror().join(&self.name)
-    }
-}
-
-/// An entry that the catalog knows, and whose name is gone.
-#[derive(Debug)]
-pub(super) struct Left {
-    pub dir: DirAt,
-    pub entry: Former,
-    pub goes: Goes,
-}
-
-/// What becomes of an entry of the mirror that is found nowhere else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Goes {
-    /// Nothing: it is not there, or something above it decides.
-    Not,
-    /// It is deleted.
-    Deleted,
-    /// It is set aside for what has come in its place, and deleted at the end.
-    Aside,
-    /// It goes on under its name, as what the source has there now.
-    Nowhere,
-}
-
-/// A directory to be renamed on the mirror.
-#[derive(Debug, Clone)]
-pub(super) struct DirMove {
-    /// Where the mirror has it; none for a new one, which takes the place of what is moved into it afterwards.
-    pub from: Option<RelPath>,
-    /// The directory that loses it.
-    pub old_parent: DirAt,
-    /// The directory that gets it.
-    pub parent: DirAt,
-    /// Its new name.
-    pub name: Box<[u8]>,
-    /// Which directory of the source it is.
-    pub ino: u64,
-}
-
-impl DirMove {
-    /// Its new path.
-    pub fn to(&self) -> RelPath {
-        self.parent.path.join(&self.name)
-    }
-    /// Where the mirror has what stands in its place.
-    pub fn place(&self) -> RelPath {
-        self.parent.on_mirror().join(&self.name)
-    }
-}
 
 /// So many entries of a new directory are looked through for the one whose name it has taken.
 const LOOKED_THROUGH: usize = 4096;
 
 /// In place of the inode of a directory that the source does not have any more.
 const NOT_LOOKED_AT: u64 = 0;
-
-/// What is known of where a directory has gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// Nothing yet.
-    Open,
-    /// It is renamed.
-    Moved,
-    /// It stays, and is made equal to the one that has come under its name, whose inode is this.
-    Taken(u64),
-}
-
-#[derive(Debug)]
-struct LeftDir {
-    dir: DirAt,
-    name: Box<[u8]>,
-    goes: Goes,
-    fate: Fate,
-    /// Whether what was in it is known.
-    opened: bool,
-}
-
-impl LeftDir {
-    fn place(&self) -> Place {
-        Place { path: self.dir.path.join(&self.name), mirror: self.dir.on_mirror().join(&self.name) }
-    }
-}
 
 /// The search for what was renamed, over the rounds of a scan.
 pub(super) struct Search<'a> {
@@ -133,6 +40,8 @@ pub(super) struct Search<'a> {
     unknown: Vec<LeftDir>,
     files: OldFiles,
     arrived: Vec<Arrived>,
+    /// Those of which it is decided that they are new.
+    new: HashSet<DirKey>,
     moves: Vec<DirMove>,
     tally: Tally,
 }
@@ -157,6 +66,7 @@ impl<'a> Search<'a> {
             unknown: Vec::new(),
             files: OldFiles::default(),
             arrived: Vec::new(),
+            new: HashSet::new(),
             moves: Vec::new(),
             tally: Tally::default(),
         }
@@ -166,23 +76,28 @@ impl<'a> Search<'a> {
         std::mem::take(&mut walked.left).into_iter().for_each(|left| self.take_in(left));
         self.arrived.append(&mut walked.arrived);
         let tasks = loop {
-            let tasks = self.join()?;
+            let tasks = self.join(false)?;
             if !tasks.is_empty() || self.arrived.is_empty() {
                 break tasks;
             }
-            if !self.open_gone() {
-                break self.all_new(sink)?;
+            if self.open_gone() {
+                continue;
             }
+            let tasks = self.join(true)?;
+            break if tasks.is_empty() { self.all_new(sink)? } else { tasks };
         };
         walked.tally.merge(std::mem::take(&mut self.tally));
         Ok(tasks)
     }
-    /// Ends the search. What was in directories that are gone is asked for only if something has come that might be it.
-    pub fn end(mut self, has_new: bool) -> Found {
+    /// Ends the search; files that `stay` are found nowhere else. What was in directories that are gone is asked for only if something has come that might be it.
+    pub fn end(mut self, has_new: bool, stay: &HashSet<RelPath>) -> Found {
         while has_new && self.open_gone() {}
         self.recognise();
         let mut files = std::mem::take(&mut self.files);
-        files.settle(|dir| self.is_gone(dir), |dir| self.made_equal_to(dir));
+        files.settle(
+            |dir, name| self.is_gone(dir) && !stay.contains(&dir.on_mirror().join(name)),
+            |dir| self.made_equal_to(dir),
+        );
         let mut moves = std::mem::take(&mut self.moves);
         moves.iter_mut().for_each(|one| one.old_parent.ino = self.made_equal_to(&one.old_parent));
         let Search { dirs, unknown, .. } = self;
@@ -236,38 +151,102 @@ impl<'a> Search<'a> {
         self.by_place.insert(left.place().mirror, key);
         match self.dirs.get_mut(&key) {
             // Known from the directory above, which has turned up since.
-            Some(known) => (known.dir, known.goes) = (left.dir, left.goes),
+            Some(known) if left.dir.ino != NOT_LOOKED_AT => (known.dir, known.goes) = (left.dir, left.goes),
+            Some(_) => {}
             None => drop(self.dirs.insert(key, left)),
         }
     }
-    /// Joins what has come with what has gone.
-    fn join(&mut self) -> Result<Vec<Task>, Error> {
-        let mut tasks = Vec::new();
-        for arrived in std::mem::take(&mut self.arrived) {
-            match self.claim(&arrived)? {
-                Some(task) => tasks.push(task),
-                None => self.arrived.push(arrived),
+    /// Joins what has come with what has gone. When `all_is_known`, what is found nowhere is new.
+    fn join(&mut self, all_is_known: bool) -> Result<Vec<Task>, Error> {
+        let found = self.found_again(all_is_known)?;
+        let (found, others) =
+            std::mem::take(&mut self.arrived).into_iter().partition(|arrived| found.contains(&arrived.key));
+        self.arrived = others;
+        let found: Vec<Arrived> = found;
+        found.iter().map(|arrived| self.claim(arrived)).collect()
+    }
+    /// Which directories can be renamed as a whole: those whose old names are free, or are taken by others of these. Where
+    /// something else has come there, no moment may be without either.
+    fn found_again(&self, all_is_known: bool) -> Result<HashSet<DirKey>, Error> {
+        let mut found = HashSet::new();
+        for arrived in &self.arrived {
+            if self.is_found(arrived)? {
+                found.insert(arrived.key);
             }
         }
-        Ok(tasks)
+        loop {
+            let stays = |key: &&DirKey| !self.leaves_a_gap(key, &found, all_is_known);
+            let free: HashSet<DirKey> = found.iter().filter(stays).copied().collect();
+            if free.len() == found.len() {
+                return Ok(found);
+            }
+            found = free;
+        }
     }
-    fn claim(&mut self, arrived: &Arrived) -> Result<Option<Task>, Error> {
+    fn is_found(&self, arrived: &Arrived) -> Result<bool, Error> {
         let known = |left: &&LeftDir| left.fate == Fate::Open && arrived.key.btime != Default::default();
-        let Some(left) = self.dirs.get(&arrived.key).filter(known) else { return Ok(None) };
-        let (from, old_parent) = (left.place().mirror, left.dir.clone());
+        let Some(left) = self.dirs.get(&arrived.key).filter(known) else { return Ok(false) };
+        if self.new.contains(&arrived.key) {
+            return Ok(false);
+        }
+        let from = left.place().mirror;
         let is_there = self.pass.mirror_dir(&from).and_then(|dir| dir.stat());
         let is_there = is_there.is_ok_and(|stat| self.pass.mirror.holds(&stat));
-        if !is_there || self.holds_left_out(&from, &arrived.path())? || !self.makes_way(arrived)? {
-            return Ok(None);
+        Ok(is_there && !self.holds_left_out(&from, &arrived.path())? && self.can_make_way(arrived)?)
+    }
+    /// Whether the source has something at the old place of a directory that would not be there at once.
+    fn leaves_a_gap(&self, key: &DirKey, found: &HashSet<DirKey>, all_is_known: bool) -> bool {
+        let Some(left) = self.dirs.get(key) else { return false };
+        let Ok(stat) = self.at_old_place(left) else { return false };
+        if stat.kind != Kind::Dir {
+            return true;
         }
+        let other = look::key(&stat);
+        // One whose new place is not known yet may come here.
+        let comes = self.dirs.get(&other).is_some_and(|other_left| {
+            let has_come = self.arrived.iter().any(|arrived| arrived.key == other);
+            other_left.fate == Fate::Moved || other_left.fate == Fate::Open && !has_come
+        });
+        let is_new = || all_is_known && self.is_disjoint(left, *key);
+        !(left.goes == Goes::Aside || comes || found.contains(&other) || is_new())
+    }
+    fn at_old_place(&self, left: &LeftDir) -> io::Result<Stat> {
+        stat_at(&self.pass.source_dir(&left.dir.path)?.fd, &left.name)
+    }
+    /// Whether the source's directory at the old place of another has none of that one's names.
+    fn is_disjoint(&self, left: &LeftDir, key: DirKey) -> bool {
+        let (Some(catalog), mut room) = (&self.pass.options.catalog, Vec::new()) else { return false };
+        let Some(block) = catalog.block(key, &mut room) else { return false };
+        let Ok(dir) = self.pass.source_dir(&left.place().path) else { return false };
+        let (names, cut_short) = read_names(&dir.fd);
+        let names: HashSet<Box<[u8]>> = names.into_iter().map(|named| named.name).collect();
+        cut_short.is_none() && !block.rows().any(|(row, _)| names.contains(row.name))
+    }
+    fn claim(&mut self, arrived: &Arrived) -> Result<Task, Error> {
+        self.make_way(arrived)?;
+        self.make_new_one(arrived.key);
+        let (parent, name, ino) = (arrived.parent.clone(), arrived.name.clone(), arrived.key.ino);
+        let mut from = RelPath::root();
         if let Some(left) = self.dirs.get_mut(&arrived.key) {
             left.fate = Fate::Moved;
+            from = left.place().mirror;
+            let old_parent = left.dir.clone();
+            self.moves.push(DirMove { from: Some(from.clone()), old_parent, parent, name, ino });
         }
         self.tally.enter(Action::Rename, 0);
-        let (parent, name, ino) = (arrived.parent.clone(), arrived.name.clone(), arrived.key.ino);
-        self.moves.push(DirMove { from: Some(from.clone()), old_parent, parent, name, ino });
-        let (path, known) = (arrived.path(), Known::Catalog);
-        Ok(Some(Task { path, mirror: Some(from), ino: Some(ino), known }))
+        Ok(Task { path: arrived.path(), mirror: Some(from), ino: Some(ino), known: Known::Catalog })
+    }
+    /// Has a new directory made at the old place of one before that leaves, if the source has another there.
+    fn make_new_one(&mut self, key: DirKey) {
+        let Some(left) = self.dirs.get(&key).filter(|left| left.goes != Goes::Aside) else { return };
+        let Ok(stat) = self.at_old_place(left) else { return };
+        let other = look::key(&stat);
+        if !self.dirs.contains_key(&other) {
+            self.new.insert(other);
+            let (parent, name) = (left.dir.clone(), left.name.clone());
+            let (from, old_parent, ino) = (None, parent.clone(), stat.ino);
+            self.moves.push(DirMove { from, old_parent, parent, name, ino });
+        }
     }
     /// Whether a directory of the mirror holds what is left out where it is, or where it would be: that stays, and does not
     /// come to be, so the directory is not renamed as a whole.
@@ -283,27 +262,30 @@ impl<'a> Search<'a> {
         Ok(false)
     }
     /// Whether what the mirror has in the place of a directory may be set aside. What is left out has to stay.
-    fn makes_way(&mut self, arrived: &Arrived) -> Result<bool, Error> {
+    fn can_make_way(&self, arrived: &Arrived) -> Result<bool, Error> {
+        let place = Place { path: arrived.path(), mirror: arrived.place() };
+        let may_hold =
+            arrived.over == Some(Kind::Dir) && self.pass.options.excludes.may_leave_out_below(&place.path);
+        Ok(!may_hold || !survey(self.pass, place, &mut Tally::default(), &|_| false)?.left_out)
+    }
+    /// Notes that it is set aside, and what is lost by that.
+    fn make_way(&mut self, arrived: &Arrived) -> Result<(), Error> {
         if arrived.over != Some(Kind::Dir) {
-            return Ok(true);
+            return Ok(());
         }
-        let (mut lost, place) = (Tally::default(), Place { path: arrived.path(), mirror: arrived.place() });
-        let below = survey(self.pass, place.clone(), &mut lost, &|_| false)?;
-        if below.left_out {
-            return Ok(false);
-        }
+        let place = Place { path: arrived.path(), mirror: arrived.place() };
         match self.by_place.get(&place.mirror).and_then(|key| self.dirs.get_mut(key)) {
             Some(left) => left.goes = Goes::Aside,
             None => {
-                lost.loses(place.path, below.entries);
-                self.tally.merge(lost);
+                let below = survey(self.pass, place.clone(), &mut self.tally, &|_| false)?;
+                self.tally.loses(place.path, below.entries);
             }
         }
-        Ok(true)
+        Ok(())
     }
     /// Adds what was in directories that are gone. Gives back whether there was any.
     fn open_gone(&mut self) -> bool {
-        let closed = |left: &LeftDir| !left.opened && left.fate != Fate::Moved;
+        let closed = |left: &LeftDir| !left.opened && left.fate != Fate::Moved && self.is_gone(&left.dir);
         let keys: Vec<DirKey> =
             self.dirs.iter().filter(|(_, left)| closed(left)).map(|(key, _)| *key).collect();
         let found: Vec<Left> = keys.iter().flat_map(|key| self.open(*key)).collect();
@@ -321,8 +303,10 @@ impl<'a> Search<'a> {
         let Some(block) = catalog.block(key, &mut room) else { return Vec::new() };
         let tails = catalog.tails(&block).unwrap_or_default();
         let rows = block.rows().filter(|(row, _)| matches!(row.kind, Kind::File | Kind::Dir));
-        let former =
-            rows.map(|(row, number)| Former::new(&row, number.and_then(|number| Tail::of(&tails, number))));
+        let former = rows.map(|(row, number)| {
+            let settled = catalog.is_settled(row.stamp, block.head.looked_at);
+            Former::new(&row, number.and_then(|number| Tail::of(&tails, number)), settled)
+        });
         former.map(|entry| Left { dir: dir.clone(), entry, goes: Goes::Not }).collect()
     }
     /// What has come and was found nowhere is new, or made equal to what has its name.

@@ -6,9 +6,11 @@ use super::counts::Counts;
 use super::fault::Error;
 use super::links::{LinkNames, Links, Resolved, resolve};
 use super::look::Room;
+use super::moved::{Arrived, DirMove, Goes, Left};
 use super::old_names::{Asked, Vacated};
 use super::pass::{Options, Pass, at_root};
-use super::renames::{Arrived, DirMove, Found, Goes, Left, Search};
+use super::relpath::RelPath;
+use super::renames::{Found, Search};
 use super::spool::Spool;
 use super::tally::Tally;
 use super::task::Task;
@@ -30,6 +32,8 @@ pub(super) struct Walked {
     pub links: LinkNames,
     pub arrived: Vec<Arrived>,
     pub left: Vec<Left>,
+    /// Files of the mirror that go on under their names.
+    pub stay: Vec<RelPath>,
 }
 
 /// All that is to be done, as a value: nothing has been written yet.
@@ -124,7 +128,8 @@ fn in_rounds(pass: &Pass<'_>, sink: &ToSpools) -> Result<(Walked, Found), Error>
         tasks = search.next(&mut walked, sink)?;
     }
     let has_new = walked.tally.to_copy > 0 || !walked.links.is_empty();
-    Ok((walked, search.end(has_new)))
+    let stay = std::mem::take(&mut walked.stay).into_iter().collect();
+    Ok((walked, search.end(has_new, &stay)))
 }
 
 /// What the walk found, before anything of it is known to be renamed.
@@ -293,7 +298,7 @@ fn one(
 ) -> Result<Vec<Task>, Error> {
     pass.go_on()?;
     let Some((change, found)) = compare_dir(pass, task, room)? else { return Ok(Vec::new()) };
-    let compare::Found { tally, links, below, arrived, left, left_unknown, .. } = found;
+    let compare::Found { tally, links, below, arrived, left, left_unknown, stay, .. } = found;
     sink.take(change)?;
     // One table for all threads: what each had kept would be there twice when they are put together.
     let mut walked = walked.lock().expect("no thread panics while walking");
@@ -302,5 +307,6 @@ fn one(
     walked.arrived.extend(arrived);
     let left = left.into_iter().chain(left_unknown).filter(|left| left.goes != Goes::Nowhere);
     walked.left.extend(left);
+    walked.stay.extend(stay);
     Ok(below)
 }

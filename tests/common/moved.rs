@@ -158,7 +158,7 @@ pub fn script(directory: &Path, text: &str, numbers: u64) {
 }
 
 /// Which regular files and directories of the source, unchanged but for their names, another inode of the mirror stands
-/// for than before: they were made anew, and not renamed. Each pair is a source and its mirror.
+/// for than before: they were made anew, and not renamed. A slash ends a directory's path. Each pair is a source and its mirror.
 pub fn made_anew(before: &[Snapshot; 2], after: &[Snapshot; 2]) -> Vec<String> {
     let known = |entry: &Entry| {
         let same = entry.is_file().then_some((entry.content, entry.mtime));
@@ -172,9 +172,11 @@ pub fn made_anew(before: &[Snapshot; 2], after: &[Snapshot; 2]) -> Vec<String> {
         source.entries.iter().filter_map(both).collect::<Vec<_>>()
     };
     let was: HashMap<_, _> = pairs(before).into_iter().map(|(_, id, inode)| (id, inode)).collect();
+    let is_dir = |path: &Vec<u8>| after[0].entries.get(path).is_some_and(Entry::is_dir);
     let anew = |(path, id, inode): (Vec<u8>, _, u64)| {
         let was = was.get(&id).filter(|was| **was != inode)?;
-        Some(format!("{}: inode {was} of the mirror became {inode}: it was made anew", shown(&path)))
+        let slash = if is_dir(&path) { "/" } else { "" };
+        Some(format!("{}{slash}: inode {was} of the mirror became {inode}: it was made anew", shown(&path)))
     };
     pairs(after).into_iter().filter_map(anew).collect()
 }
