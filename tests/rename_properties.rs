@@ -340,7 +340,8 @@ fn is_at_or_below(path: &[u8], above: &[u8]) -> bool {
     path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
-/// The names in a cycle of three or more of which one is a directory's: two entries can be exchanged at once, three cannot.
+/// The names in a cycle of three or more of which one is a directory's: two entries can be exchanged at once, three cannot,
+/// nor one with what it lies in.
 fn may_be_absent(old: &Snapshot, new: &Snapshot) -> BTreeSet<Vec<u8>> {
     let id = |entry: &Entry| (entry.inode.0, entry.born);
     let now: BTreeMap<_, _> = new.entries.iter().map(|(path, entry)| (id(entry), path)).collect();
@@ -349,6 +350,13 @@ fn may_be_absent(old: &Snapshot, new: &Snapshot) -> BTreeSet<Vec<u8>> {
         (*there != path).then(|| (*there).clone())
     };
     let mut found = BTreeSet::new();
+    // A directory that takes the place of one it lies in is taken out first.
+    found.extend(
+        old.entries
+            .keys()
+            .filter(|path| next(path).is_some_and(|there| is_at_or_below(path, &there)))
+            .cloned(),
+    );
     for path in old.entries.keys() {
         let mut cycle = vec![path.clone()];
         while let Some(there) = cycle.last().and_then(next).filter(|there| !cycle.contains(there)) {
