@@ -23,6 +23,7 @@ const NOTHING_WRITTEN: &str = "nothing was written";
 pub fn run(args: &SyncArgs, monitor: &dyn Monitor) -> anyhow::Result<Exit> {
     let begun = Instant::now();
     let (source, mirror) = enter(&args.source, &args.destination)?;
+    undo(args, &mirror, monitor)?;
     let mut options = options(args, &mirror)?;
     let catalog = args.catalog.as_deref().map(|path| beside(path, &source, &mirror)).transpose()?;
     if let Some(path) = &catalog {
@@ -70,6 +71,23 @@ fn nested(source: &Path, mirror: &Path) -> Refusal {
     Refusal::new(what, nothing_written(mirror))
         .why("they are the same directory, or one lies in the other")
         .remedy("name two directories of which neither contains the other")
+}
+
+/// Puts back what an earlier sync that was cut off left half written.
+fn undo(args: &SyncArgs, mirror: &View, monitor: &dyn Monitor) -> anyhow::Result<()> {
+    if args.dry_run {
+        if tree::is_pending(mirror) {
+            monitor.note("some files are half written; a sync puts their old content back first");
+        }
+        return Ok(());
+    }
+    let put_back = tree::put_back(mirror).map_err(|error| {
+        let state = "what is needed to put it back is kept in its .diskmirror/undo; nothing else was written";
+        let what = format!("cannot put old content back in {}", args.destination.display());
+        Failure::new(what, state).why(error.to_string()).remedy("mend that, then run it again")
+    })?;
+    put_back.tell(monitor);
+    Ok(())
 }
 
 fn options(args: &SyncArgs, mirror: &View) -> anyhow::Result<Options> {

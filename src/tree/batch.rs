@@ -190,8 +190,8 @@ fn one_portion(pass: &Pass<'_>, workspace: &Workspace, portion: &Portion<'_>) ->
             pass.enter(|| path.join(&change.name), adjusted)?;
             continue;
         }
-        let prepared = prepare(pass, workspace, path, &source, change);
-        made.extend(pass.enter(|| path.join(&change.name), prepared)?);
+        let prepared = prepare(pass, workspace, path, (&source, &mirror), change);
+        made.extend(pass.enter(|| path.join(&change.name), prepared)?.flatten());
         pass.monitor.advance(change.size);
     }
     Ok(made)

@@ -8,6 +8,7 @@
 mod apply;
 mod attrs;
 mod batch;
+mod blocks;
 mod catalog;
 mod change;
 mod compare;
@@ -36,6 +37,8 @@ mod spool;
 mod stream;
 mod subtree;
 mod tally;
+mod undo;
+mod update;
 mod view;
 mod wanted;
 mod workers;
@@ -54,6 +57,7 @@ pub use remember::{Remembered, begin_writing, commit_memory, is_believed, rememb
 pub use scan::{Changes, scan};
 pub use stream::stream;
 pub use tally::{Tally, TooManyDeletions, decide};
+pub use undo::{PutBack, is_pending, put_back};
 pub use view::View;
 pub use wanted::{Want, Wanted};
 pub use workspace::{Leftover, leftover};

@@ -1,6 +1,7 @@
 //! One pass over a source and a mirror: the two views, what was asked for, and what is counted.
 
 use super::attrs::Rules;
+use super::blocks::Blocks;
 use super::catalog::Catalog;
 use super::counts::Counts;
 use super::excludes::Excludes;
@@ -15,6 +16,9 @@ use crate::sys::{dir, flags};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
+
+/// From what size on files are brought up to date block by block, if nobody says otherwise: below, a whole copy is quick.
+const BLOCKS_FROM: u64 = 64 << 20;
 
 /// How two trees are compared and made equal.
 #[derive(Debug, Clone)]
@@ -33,6 +37,10 @@ pub struct Options {
     pub compare_whole: bool,
     /// What is known of the source as of the last run, and what this one finds.
     pub catalog: Option<Arc<Catalog>>,
+    /// Files of so many bytes and more are brought up to date block by block.
+    pub blocks_from: u64,
+    /// What is known of the blocks of the mirror's files.
+    pub blocks: Option<Arc<Blocks>>,
     /// Whether owners, trusted and security attributes and device nodes can be set.
     pub privileged: bool,
     /// Threads to work with; 0 is as many as are good for the work.
@@ -49,6 +57,8 @@ impl Default for Options {
             compare_content: false,
             compare_whole: false,
             catalog: None,
+            blocks_from: BLOCKS_FROM,
+            blocks: None,
             privileged: rustix::process::geteuid().is_root(),
             threads: 0,
         }
@@ -158,6 +168,10 @@ impl<'a> Pass<'a> {
         if let (Some(catalog), Some(hash)) = (&self.options.catalog, hash) {
             catalog.put_hash(slot, &hash);
         }
+    }
+    /// What is known of the blocks of files of this size, if anything is kept.
+    pub fn blocks(&self, size: u64) -> Option<&Blocks> {
+        self.options.blocks.as_deref().filter(|blocks| blocks.concern(size))
     }
     /// Notes that nothing is known of a directory of the mirror.
     pub fn forget(&self, dir: &RelPath) {

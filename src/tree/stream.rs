@@ -117,10 +117,12 @@ impl Applier<'_> {
             Action::Make if change.over.is_none() => {
                 pass.enter(at, make_in_place(pass, path, source, nest, change)).map(drop)
             }
-            Action::Make => match pass.enter(at, prepare(pass, self.workspace, path, source, change))? {
-                Some(pending) => put_all(pass, self.workspace, &nest.dir, &[pending]),
-                None => Ok(()),
-            },
+            Action::Make => {
+                match pass.enter(at, prepare(pass, self.workspace, path, (source, &nest.dir), change))? {
+                    Some(Some(pending)) => put_all(pass, self.workspace, &nest.dir, &[pending]),
+                    Some(None) | None => Ok(()),
+                }
+            }
         }
     }
 }
