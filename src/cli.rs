@@ -39,6 +39,8 @@ pub enum Command {
     Schedule(ScheduleArgs),
     /// Make DST's content SRC's content: the engine alone, any two directories, no root needed.
     Sync(SyncArgs),
+    /// Make files of a mirror whole that were half written when a run or a sync was cut off.
+    Undo(UndoArgs),
     /// Fill a device before it is encrypted, so that nothing shows what was written to it.
     Fill(FillArgs),
     /// Copy boot code from one disk to another.
@@ -240,7 +242,7 @@ pub struct SyncArgs {
     /// End with one JSON object on stdout.
     #[arg(long)]
     pub json: bool,
-    /// Keep SRC's metadata of this sync in FILE (and FILE.delta): what has not changed by the next one costs one look at
+    /// Keep SRC's metadata of this sync in FILE (and FILE.delta), and hashes of large files' blocks in FILE.blocks: what has not changed by the next one costs one look at
     /// SRC, and none at DST. Nobody else may write to DST meanwhile. FILE lies outside of both.
     #[arg(long, value_name = "FILE")]
     pub catalog: Option<PathBuf>,
@@ -248,6 +250,16 @@ pub struct SyncArgs {
     /// `*` does not match a slash, `**` does.
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
+}
+
+/// `undo`
+#[derive(Debug, Default, Args)]
+pub struct UndoArgs {
+    /// The mirror's file systems, by where they are mounted, or the DST of a sync [default: every mounted file system that
+    /// has something to be put back]. `run` and `sync` do this by themselves; so does a mirror that is booted, where
+    /// systemd is its init.
+    #[arg(value_name = "DIR")]
+    pub directories: Vec<PathBuf>,
 }
 
 /// `fill`

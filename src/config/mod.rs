@@ -8,7 +8,7 @@ mod write;
 
 use crate::layout::FsKind;
 use crate::refusal::Refusal;
-use crate::units::Every;
+use crate::units::{Bytes, Every};
 use file::{Complaint, pointed_at, read_trusted};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -74,6 +74,18 @@ pub struct Mirror {
     /// How often a run looks at both sides whole, whatever its catalog says.
     #[serde(default = "daily", deserialize_with = "every")]
     pub full_every: Every,
+    /// Files of so many bytes and more are brought up to date block by block.
+    #[serde(default = "large", deserialize_with = "size")]
+    pub blocks_from: Bytes,
+}
+
+/// From what size on, if nobody says otherwise: below, a whole copy is quick.
+pub fn large() -> Bytes {
+    Bytes::mib(64)
+}
+
+fn size<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
+    String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
 }
 
 /// How often, if nobody says otherwise.
@@ -328,6 +340,7 @@ impl Mirror {
             volumes: self.volumes.iter().map(turned).collect(),
             excludes: self.excludes.clone(),
             full_every: self.full_every,
+            blocks_from: self.blocks_from,
         }
     }
 

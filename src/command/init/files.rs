@@ -97,6 +97,7 @@ fn configuration(place: &Place, plan: &Plan, survey: &Survey, old: Option<Config
     let excludes = old.iter().flat_map(|c| &c.mirrors).flat_map(|m| m.excludes.clone()).collect();
     let before = old.as_ref().and_then(|config| config.mirrors.first());
     let full_every = before.map_or_else(config::daily, |mirror| mirror.full_every);
+    let blocks_from = before.map_or_else(config::large, |mirror| mirror.blocks_from);
     let mirror = Mirror {
         name: MIRROR_NAME.into(),
         reversed: false,
@@ -107,6 +108,7 @@ fn configuration(place: &Place, plan: &Plan, survey: &Survey, old: Option<Config
         volumes: plan.volumes.iter().map(volume).collect(),
         excludes,
         full_every,
+        blocks_from,
     };
     match old {
         Some(old) => Config { mirrors: vec![mirror], ..old },

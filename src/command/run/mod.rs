@@ -11,12 +11,13 @@ use crate::cli::RunArgs;
 use crate::config::{Config, Mirror, Volume, below};
 use crate::exit_code::Exit;
 use crate::history::History;
-use crate::mirror::{self, Access, Checked, Opened};
+use crate::mirror::{self, Access, Checked, Mounted, Opened};
 use crate::monitor::Monitor;
 use crate::record::{RunRecord, State};
 use crate::refusal::{Failure, Refusal, stated};
 use crate::render;
 use crate::sys::lock::{Holder, Lock};
+use crate::sys::node::DeviceNumber;
 use crate::sys::{mount, signal};
 use crate::tree;
 use anyhow::{Context, Result};
@@ -100,8 +101,16 @@ fn place_for_catalogs(job: &Job) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let is_ours = |volume: &Volume| name.to_string_lossy().starts_with(&volume.mirror_uuid);
-        if !job.mirror.volumes.iter().any(is_ours) && entry.file_type()?.is_file() {
-            std::fs::remove_file(entry.path())?;
+        if job.mirror.volumes.iter().any(is_ours) {
+            continue;
+        }
+        match entry.file_type()? {
+            kind if kind.is_file() => std::fs::remove_file(entry.path())?,
+            // The maps of blocks that belong to one.
+            kind if kind.is_dir() && name.to_string_lossy().ends_with(".blocks") => {
+                std::fs::remove_dir_all(entry.path())?;
+            }
+            _ => {}
         }
     }
     Ok(())
@@ -138,7 +147,7 @@ fn refresh_opened(
     let checked = check(job, opened)?;
     go_on()?;
     let mut boot = Boot::prepare(job, &mut works, opened)?;
-    let looked_at = opened.mount(job.mirror, &job.runtime_dir, Access::ReadOnly, &devices)?;
+    let looked_at = mount_whole(job, opened, &devices)?;
     work::scan(job, &mut works, &looked_at, &checked)?;
     if job.args.dry_run {
         itemise(&mut works)?;
@@ -157,6 +166,41 @@ fn refresh_opened(
         work.report(record);
     });
     applied
+}
+
+/// Mounts the mirror to be looked at. Where a run was cut off in the middle of a file, its old content is put back first.
+fn mount_whole(job: &Job, opened: &Opened<'_>, devices: &[DeviceNumber]) -> Result<Vec<Mounted>> {
+    let mount = |access| opened.mount(job.mirror, &job.runtime_dir, access, devices);
+    let unmount = |mounted: Vec<Mounted>| mounted.into_iter().rev().try_for_each(mirror::Mounted::unmount);
+    let looked_at = mount(Access::ReadOnly)?;
+    let mut pending = false;
+    for one in &looked_at {
+        pending |= tree::is_pending(&work::mirror_view(one)?);
+    }
+    if !pending {
+        return Ok(looked_at);
+    }
+    if job.args.dry_run {
+        job.monitor
+            .note("some files on the mirror are half written; a run puts their old content back first");
+        return Ok(looked_at);
+    }
+    unmount(looked_at)?;
+    let writable = mount(Access::ReadWrite)?;
+    for one in &writable {
+        let put_back = tree::put_back(&work::mirror_view(one)?).map_err(cannot_put_back)?;
+        put_back.tell(job.monitor);
+    }
+    unmount(writable)?;
+    mount(Access::ReadOnly)
+}
+
+fn cannot_put_back(error: io::Error) -> Failure {
+    let state =
+        "what is needed to put it back is kept on the mirror, in .diskmirror/undo; nothing else was written";
+    Failure::new("a file that an earlier run left half written cannot be put back", state)
+        .why(error.to_string())
+        .remedy("mend that, then run again")
 }
 
 /// Checks every file system; a dry run leaves them as they are.
