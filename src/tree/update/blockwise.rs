@@ -128,13 +128,19 @@ impl<'a> Blockwise<'a> {
                         other[..read] != *block
                     }
                 };
-                if differs {
+                if differs && !self.is_hole_already(block)? {
                     self.block(block, undo)?;
                 }
                 self.at += block.len() as u64;
             }
         }
         Ok(true)
+    }
+    /// Whether a block, at the present place, is zeros, and the target has a hole there: room that was given ahead is not data.
+    fn is_hole_already(&self, block: &[u8]) -> Result<bool, Fault> {
+        let end = self.at + block.len() as u64;
+        let zeros = block.iter().all(|byte| *byte == 0);
+        Ok(zeros && next_data(self.target, self.at, end).on_mirror("reading")?.is_none())
     }
     /// Has a block written at the present place: but for holes of the source.
     fn block(&mut self, block: &[u8], undo: &mut Option<&mut Undo>) -> Result<(), Fault> {
