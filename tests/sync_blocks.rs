@@ -336,7 +336,7 @@ fn survives(
 }
 
 fn kills() -> usize {
-    std::env::var("DISKMIRROR_KILLS").map_or(24, |text| text.parse().expect("a number")) / 3
+    std::env::var("DISKMIRROR_KILLS").map_or(15, |text| text.parse().expect("a number")) / 3
 }
 
 #[test]

@@ -163,6 +163,7 @@ impl Pair {
                 volumes: configured,
                 excludes: Vec::new(),
                 full_every: diskmirror::config::daily(),
+                blocks_from: diskmirror::config::large(),
             }],
         };
         let kinds = volumes.iter().map(|(_, kind)| *kind).collect();
