@@ -32,7 +32,7 @@ pub enum Work {
     FirstCopy,
     /// Both sides are equal.
     NoChange,
-    /// One file in a thousand has been written to since the last copy.
+    /// One file in a thousand has been written to since the last copy; of large files, one block of the first.
     Changed,
     /// A device is overwritten.
     Fill,
@@ -122,6 +122,8 @@ pub const ROWS: &[Row] = &[
     row("memory-t2", "memory, no change, 1 M entries, without catalog", Tree::T2, NoChange, Warm, Tool::Sync, Tool::Rsync, NONE, PeakMib(64)),
 
     row("first-copy-t3-cold", "first copy, T3 cold (rsync with -S)", Tree::T3, FirstCopy, Cold, Tool::Sync, Tool::RsyncSparse, COPIERS, Ratio(0.40)),
+
+    row("changed-t3-warm-catalog", "4 KiB changed in a 4 GiB file, T3 warm, with catalog", Tree::T3, Changed, Warm, Tool::SyncCatalog, Tool::Rsync, NONE, Ratio(0.35)),
 
     row("memory-t4-catalog", "memory, no change, 3 M entries, with catalog", Tree::T4, NoChange, Warm, Tool::SyncCatalog, Tool::Rsync, NONE, PeakMib(96)),
     row("memory-t4", "memory, no change, 3 M entries, without catalog", Tree::T4, NoChange, Warm, Tool::Sync, Tool::Rsync, NONE, PeakMib(96)),

@@ -76,6 +76,12 @@ impl<'a> Place<'a> {
         for tool in [row.against, row.ours, row.ours] {
             self.run(tool)?;
         }
+        if row.work == Work::Changed {
+            // What is known of the blocks of a file comes of its copy, and that was made by another row.
+            self.begin_round(row)?;
+            self.run(row.against)?;
+            self.run(row.ours)?;
+        }
         Ok(())
     }
     /// Before each round: files are changed where that is the work.

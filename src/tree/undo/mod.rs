@@ -2,7 +2,7 @@
 //! happens it is its old version again, or its new one.
 //!
 //! `/.diskmirror/undo` holds one file for each that is being written. A record in it is on the disk before the place it
-//! is about is written. When the undo file is removed, the new version holds. Only the mirror's own directory is trusted,
+//! is about is written. It is locked as long as somebody writes. When the undo file is removed, the new version holds. Only the mirror's own directory is trusted,
 //! and only the very inode that is named is written.
 
 mod format;
@@ -20,7 +20,7 @@ use crate::sys::dir::{self, Handle};
 use crate::sys::extents::next_data;
 use crate::sys::stat::{Stat, Timestamp};
 use format::{Head, Record};
-use rustix::fs::{fdatasync, fsync};
+use rustix::fs::{FlockOperation, fdatasync, flock, fsync};
 use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -61,6 +61,7 @@ impl Undo {
         let Handle { fd: file, .. } = dir::create_file(&dir, &name)?;
         let kept = vec![0; (stat.size.div_ceil(BLOCK)).div_ceil(64) as usize];
         let undo = Undo { dir, name, file, end: head.len() as u64, size: stat.size, kept };
+        flock(&undo.file, FlockOperation::NonBlockingLockExclusive)?;
         let written = write_all_at(&undo.file, &head, 0).and_then(|()| Ok(fsync(&undo.file)?));
         match written.and_then(|()| Ok(fsync(&undo.dir)?)) {
             Ok(()) => Ok(Some(undo)),

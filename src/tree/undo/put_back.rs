@@ -11,7 +11,8 @@ use crate::tree::content::{read_up_to, write_all_at};
 use crate::tree::listing::OWN;
 use crate::tree::relpath::RelPath;
 use crate::tree::view::View;
-use rustix::fs::{fsync, ftruncate};
+use rustix::fs::{FlockOperation, flock, fsync, ftruncate};
+use rustix::io::Errno;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -92,6 +93,12 @@ pub(in crate::tree) fn put_back_one(
 ) -> io::Result<()> {
     let undo = dir::open_read(dir, name)?;
     must_be_ours(&undo.stat()?)?;
+    flock(&undo.fd, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+        Errno::WOULDBLOCK => {
+            io::Error::new(io::ErrorKind::ResourceBusy, "a sync is writing the file just now")
+        }
+        other => other.into(),
+    })?;
     let found = read_head(&undo.fd)?;
     // Without a head nothing was written to any file: it is on the disk before that. But one that was there may be damaged.
     if found.is_none() && undo.stat()?.size > HEAD_ROOM as u64 {
