@@ -8,7 +8,7 @@ mod write;
 
 use crate::layout::FsKind;
 use crate::refusal::Refusal;
-use crate::units::Every;
+use crate::units::{Considerate, Every, Rate};
 use file::{Complaint, pointed_at, read_trusted};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -74,6 +74,16 @@ pub struct Mirror {
     /// How often a run looks at both sides whole, whatever its catalog says.
     #[serde(default = "daily", deserialize_with = "every")]
     pub full_every: Every,
+    /// How many bytes of content a run reads a second at most.
+    #[serde(default, deserialize_with = "rate")]
+    pub bwlimit: Option<Rate>,
+    /// For what share of the time others may be stalled while a run is at work.
+    #[serde(default = "usual", deserialize_with = "considerate")]
+    pub considerate: Considerate,
+}
+
+fn usual() -> Considerate {
+    Considerate::USUAL
 }
 
 /// How often, if nobody says otherwise.
@@ -82,6 +92,14 @@ pub fn daily() -> Every {
 }
 
 fn every<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Every, D::Error> {
+    String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+}
+
+fn rate<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Rate>, D::Error> {
+    String::deserialize(from)?.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+fn considerate<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Considerate, D::Error> {
     String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
 }
 
@@ -328,6 +346,8 @@ impl Mirror {
             volumes: self.volumes.iter().map(turned).collect(),
             excludes: self.excludes.clone(),
             full_every: self.full_every,
+            bwlimit: self.bwlimit,
+            considerate: self.considerate,
         }
     }
 

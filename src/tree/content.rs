@@ -1,7 +1,7 @@
 //! A file's content: copied with its holes, and hashed on the way; or compared.
 
 use super::fault::{Fault, Sided};
-use super::manners::Manners;
+use super::manners::{Manners, WINDOW};
 use super::pass::Pass;
 use super::wanted::Want;
 use rustix::fs::{SeekFrom, ftruncate, seek};
@@ -39,9 +39,12 @@ pub(super) struct Copied {
 /// than `size` only if the source shrank meanwhile.
 pub(super) fn copy(pass: &Pass<'_>, source: &OwnedFd, mirror: &OwnedFd, size: u64) -> Result<Copied, Fault> {
     if size <= ROOM as u64 {
-        return READ.with_borrow_mut(|room| copy_at_once(source, mirror, &mut room[..size as usize]));
+        pass.pace(size);
+        let copied = READ.with_borrow_mut(|room| copy_at_once(source, mirror, &mut room[..size as usize]));
+        pass.wrote(mirror);
+        return copied;
     }
-    let manners = Manners::new(source, mirror, size);
+    let manners = Manners::new(source, mirror, size, pass.burst(WINDOW));
     let hasher = Some(blake3::Hasher::new());
     Stretches { pass, source, mirror, hasher, manners, at: 0, bytes: 0, holes: 0 }.copy(size)
 }
@@ -127,6 +130,7 @@ impl Stretches<'_> {
     fn data(&mut self, end: u64) -> Result<bool, Fault> {
         READ.with_borrow_mut(|room| {
             while self.at < end {
+                self.pass.pace((end - self.at).min(room.len() as u64));
                 if self.pass.stopped() {
                     return Err(Fault::Stopped);
                 }
@@ -246,6 +250,7 @@ pub(super) fn equal(pass: &Pass<'_>, source: &OwnedFd, mirror: &OwnedFd, size: u
         OTHER.with_borrow_mut(|other| {
             let mut at = 0;
             while at < size {
+                pass.pace((size - at).min(ROOM as u64));
                 if pass.stopped() {
                     return Err(Fault::Stopped);
                 }

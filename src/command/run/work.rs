@@ -52,8 +52,11 @@ impl<'a> Work<'a> {
         let patterns = Arc::new(excludes::patterns(job.config, job.mirror, job.root, &swaps));
         let one = |(volume, source): (&'a Volume, Result<Source, Refusal>)| {
             let view = source.as_ref().ok().map(view).transpose()?;
-            let options =
-                Options { excludes: excludes::on_volume(&patterns, &volume.mount)?, ..Options::default() };
+            let options = Options {
+                excludes: excludes::on_volume(&patterns, &volume.mount)?,
+                pace: Some(job.pace.clone()),
+                ..Options::default()
+            };
             let (knowledge, checked, time) = (Knowledge::Clean, Checked::Sound, Duration::ZERO);
             Ok(Work {
                 volume,
