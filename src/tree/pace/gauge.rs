@@ -40,6 +40,10 @@ impl Gauge {
         }
         of_machine().map(|_| Gauge::Still)
     }
+    /// Whether what is seen has our own part in it: what others wait because of us.
+    pub fn sees_our_part(&self) -> bool {
+        matches!(self, Gauge::Beside(..))
+    }
     /// Waits until it is time, and gives back for what share of it others were stalled; none where that cannot be told.
     pub fn look(&mut self, pace: &Weak<Pace>) -> Option<f64> {
         match self {

@@ -142,7 +142,7 @@ impl Pace {
 
 /// Looks at others as long as there is work.
 fn govern(pace: &Weak<Pace>, mut gauge: Gauge, share: f64) {
-    let mut governor = Governor::new(share);
+    let mut governor = Governor::new(share, gauge.sees_our_part());
     loop {
         let stalled = gauge.look(pace);
         let Some(pace) = pace.upgrade() else { return };
