@@ -1,5 +1,6 @@
 //! The command line. These doc comments are the help and the man page.
 
+use crate::units::{Considerate, Rate};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -147,6 +148,13 @@ pub struct RunArgs {
     /// Let this one list of deletions through, by the digest that the refusal named.
     #[arg(long, value_name = "DIGEST")]
     pub accept: Option<String>,
+    /// Read at most so many bytes of content a second from the primary: 50M. The configuration may set it, too.
+    #[arg(long, value_name = "RATE")]
+    pub bwlimit: Option<Rate>,
+    /// Slow down while others wait for the disk or the processor for more than this share of the time: 10%; or off
+    /// [default: the configuration's, else 10%].
+    #[arg(long, value_name = "SHARE")]
+    pub considerate: Option<Considerate>,
     /// End with one JSON object on stdout.
     #[arg(long)]
     pub json: bool,
@@ -250,6 +258,12 @@ pub struct SyncArgs {
     /// `*` does not match a slash, `**` does.
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
+    /// Read at most so many bytes of content a second from SRC: 50M.
+    #[arg(long, value_name = "RATE")]
+    pub bwlimit: Option<Rate>,
+    /// Slow down while others wait for the disk or the processor for more than this share of the time: 10% [default: off].
+    #[arg(long, value_name = "SHARE")]
+    pub considerate: Option<Considerate>,
 }
 
 /// `undo`

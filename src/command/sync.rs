@@ -8,10 +8,12 @@ use crate::refusal::{Failure, Refusal};
 use crate::render;
 use crate::sys::dir::{is_within, open_root, read_names};
 use crate::sys::stat::stat_fd;
-use crate::tree::{self, Counts, Error, Excludes, Leftover, Options, RelPath, Remembered, View};
+use crate::tree::{self, Counts, Error, Excludes, Leftover, Options, Pace, RelPath, Remembered, View};
+use crate::units::Considerate;
 use anyhow::Context;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const NOTHING_WRITTEN: &str = "nothing was written";
@@ -24,7 +26,7 @@ pub fn run(args: &SyncArgs, monitor: &dyn Monitor) -> anyhow::Result<Exit> {
     let begun = Instant::now();
     let (source, mirror) = enter(&args.source, &args.destination)?;
     undo(args, &mirror, monitor)?;
-    let mut options = options(args, &mirror)?;
+    let mut options = options(args, &mirror, monitor)?;
     let catalog = args.catalog.as_deref().map(|path| beside(path, &source, &mirror)).transpose()?;
     if let Some(path) = &catalog {
         remember(path, args, &mut options, &source, &mirror, monitor)?;
@@ -90,18 +92,24 @@ fn undo(args: &SyncArgs, mirror: &View, monitor: &dyn Monitor) -> anyhow::Result
     Ok(())
 }
 
-fn options(args: &SyncArgs, mirror: &View) -> anyhow::Result<Options> {
+fn options(args: &SyncArgs, mirror: &View, monitor: &dyn Monitor) -> anyhow::Result<Options> {
     let excludes = Excludes::new(&args.exclude).map_err(|error| {
         Refusal::new("refusing to sync: an --exclude is no pattern", nothing_written(&args.destination))
             .why(error.to_string())
             .remedy("mend it; a bracket that stands for itself is written [[]")
     })?;
-    let options = Options { excludes, ..Options::default() };
+    let options = Options { excludes, pace: pace(args, monitor), ..Options::default() };
     Ok(match tree::leftover(mirror) {
         Leftover::None => options,
         Leftover::Since(began) => Options { suspect_since: Some(began), ..options },
         Leftover::Unknown => Options { compare_content: true, ..options },
     })
+}
+
+/// How fast to work, if somebody asked for less than as fast as it goes.
+fn pace(args: &SyncArgs, monitor: &dyn Monitor) -> Option<Arc<Pace>> {
+    let (limit, share) = (args.bwlimit.map(|rate| rate.0), args.considerate.and_then(Considerate::share));
+    (limit.is_some() || share.is_some()).then(|| Pace::new(limit, share, monitor))
 }
 
 /// Lists the changes, or counts them where figures are asked for.

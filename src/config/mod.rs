@@ -8,7 +8,7 @@ mod write;
 
 use crate::layout::FsKind;
 use crate::refusal::Refusal;
-use crate::units::{Bytes, Every};
+use crate::units::{Bytes, Considerate, Every, Rate};
 use file::{Complaint, pointed_at, read_trusted};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -77,6 +77,12 @@ pub struct Mirror {
     /// Files of so many bytes and more are brought up to date block by block.
     #[serde(default = "large", deserialize_with = "size")]
     pub blocks_from: Bytes,
+    /// How many bytes of content a run reads a second at most.
+    #[serde(default, deserialize_with = "rate")]
+    pub bwlimit: Option<Rate>,
+    /// For what share of the time others may be stalled while a run is at work.
+    #[serde(default = "usual", deserialize_with = "considerate")]
+    pub considerate: Considerate,
 }
 
 /// From what size on, if nobody says otherwise: below, a whole copy is quick.
@@ -88,12 +94,24 @@ fn size<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
     String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
 }
 
+fn usual() -> Considerate {
+    Considerate::USUAL
+}
+
 /// How often, if nobody says otherwise.
 pub fn daily() -> Every {
     Every(24 * 60 * 60)
 }
 
 fn every<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Every, D::Error> {
+    String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+}
+
+fn rate<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Rate>, D::Error> {
+    String::deserialize(from)?.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+fn considerate<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Considerate, D::Error> {
     String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
 }
 
@@ -341,6 +359,8 @@ impl Mirror {
             excludes: self.excludes.clone(),
             full_every: self.full_every,
             blocks_from: self.blocks_from,
+            bwlimit: self.bwlimit,
+            considerate: self.considerate,
         }
     }
 

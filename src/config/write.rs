@@ -40,6 +40,15 @@ impl Mirror {
         writeln!(out, "full_every = \"{}\"", self.full_every).expect("a string takes any text");
         out += "# Files from this size on are brought up to date block by block.\n";
         writeln!(out, "blocks_from = \"{}\"", exact(self.blocks_from)).expect("a string takes any text");
+        out += "# A run slows down while others wait for the disk or the processor for more than this share of the time, to no\n\
+                # less than a tenth of one thread's work: \"10%\"; \"off\" turns that off.\n";
+        writeln!(out, "considerate = \"{}\"", self.considerate).expect("a string takes any text");
+        out +=
+            "# How many bytes of content a run reads a second at most, if there shall be a limit: \"50M\".\n";
+        match self.bwlimit {
+            Some(rate) => writeln!(out, "bwlimit = \"{rate}\"").expect("a string takes any text"),
+            None => out += "#bwlimit = \"50M\"\n",
+        }
         if !self.volume_groups.is_empty() {
             out += "# The mirror's LVM volume groups.\n";
             writeln!(out, "volume_groups = [{}]", list(&self.volume_groups))

@@ -12,6 +12,7 @@ pub mod lock;
 pub mod mount;
 pub mod node;
 pub mod page_cache;
+pub mod pressure;
 pub mod secret;
 pub mod signal;
 pub mod stat;

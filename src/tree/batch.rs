@@ -66,16 +66,16 @@ type Replayed<'a> = std::iter::Peekable<Replay<'a>>;
 fn all_batches(pass: &Pass<'_>, workspace: &Workspace, replay: &mut Replayed<'_>) -> Result<(), Error> {
     while replay.peek().is_some() {
         pass.go_on()?;
-        let batch = next_batch(replay)?;
+        let batch = next_batch(replay, pass.burst(BATCH_BYTES))?;
         one_batch(pass, workspace, &batch)?;
     }
     Ok(())
 }
 
 /// Takes changes until the batch is full. A directory with more changes is split over several batches.
-fn next_batch(replay: &mut Replayed<'_>) -> Result<Vec<DirChange>, Error> {
+fn next_batch(replay: &mut Replayed<'_>, most_bytes: u64) -> Result<Vec<DirChange>, Error> {
     let (mut batch, mut count, mut bytes) = (Vec::new(), 0, 0);
-    while count < BATCH_CHANGES && bytes < BATCH_BYTES {
+    while count < BATCH_CHANGES && bytes < most_bytes {
         let Some(change) = replay.next() else { break };
         let mut change = change.map_err(at_root("listing"))?;
         // In the order of the source's disk.
@@ -107,7 +107,7 @@ fn one_batch(pass: &Pass<'_>, workspace: &Workspace, batch: &[DirChange]) -> Res
             change.changes.chunks(PORTION).map(portion)
         })
         .collect();
-    for turn in turns(&portions) {
+    for turn in turns(&portions, pass.burst(BATCH_BYTES)) {
         let mut pending = in_parallel(pass, workspace, turn)?;
         pending.sort_by(|a, b| a.dir.cmp(&b.dir));
         if !pending.is_empty() {
@@ -129,12 +129,12 @@ fn one_batch(pass: &Pass<'_>, workspace: &Workspace, batch: &[DirChange]) -> Res
 }
 
 /// Splits portions so that no turn exceeds a batch, however large one directory is.
-fn turns<'a, 'b>(portions: &'a [Portion<'b>]) -> impl Iterator<Item = &'a [Portion<'b>]> {
+fn turns<'a, 'b>(portions: &'a [Portion<'b>], most_bytes: u64) -> impl Iterator<Item = &'a [Portion<'b>]> {
     let mut rest = portions;
     std::iter::from_fn(move || {
         let (mut count, mut bytes, mut take) = (0, 0, 0);
         for portion in rest {
-            if take > 0 && (count + portion.changes.len() > BATCH_CHANGES || bytes >= BATCH_BYTES) {
+            if take > 0 && (count + portion.changes.len() > BATCH_CHANGES || bytes >= most_bytes) {
                 break;
             }
             count += portion.changes.len();

@@ -2,7 +2,7 @@
 
 use super::blocks::{Hashing, MapWriter};
 use super::fault::{Fault, Sided};
-use super::manners::Manners;
+use super::manners::{Manners, WINDOW};
 use super::pass::Pass;
 use super::wanted::Want;
 use crate::sys::extents;
@@ -46,9 +46,12 @@ pub(super) fn copy(
     map: Option<MapWriter>,
 ) -> Result<Copied, Fault> {
     if size <= ROOM as u64 {
-        return READ.with_borrow_mut(|room| copy_at_once(source, mirror, &mut room[..size as usize]));
+        pass.pace(size);
+        let copied = READ.with_borrow_mut(|room| copy_at_once(source, mirror, &mut room[..size as usize]));
+        pass.wrote(mirror);
+        return copied;
     }
-    let manners = Manners::new(source, mirror, size);
+    let manners = Manners::new(source, mirror, size, pass.burst(WINDOW));
     let hashing = Hashing::new(size, map);
     Stretches { pass, source, mirror, hashing, manners, at: 0, bytes: 0 }.copy(size)
 }
@@ -123,6 +126,7 @@ impl Stretches<'_> {
     fn data(&mut self, end: u64) -> Result<bool, Fault> {
         READ.with_borrow_mut(|room| {
             while self.at < end {
+                self.pass.pace((end - self.at).min(room.len() as u64));
                 if self.pass.stopped() {
                     return Err(Fault::Stopped);
                 }
@@ -227,6 +231,7 @@ pub(super) fn equal(pass: &Pass<'_>, source: &OwnedFd, mirror: &OwnedFd, size: u
         OTHER.with_borrow_mut(|other| {
             let mut at = 0;
             while at < size {
+                pass.pace((size - at).min(ROOM as u64));
                 if pass.stopped() {
                     return Err(Fault::Stopped);
                 }

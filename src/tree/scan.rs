@@ -206,6 +206,7 @@ fn one(
     room: &mut Room,
     walked: &Mutex<Walked>,
 ) -> Result<Vec<Task>, Error> {
+    pass.arrive();
     pass.go_on()?;
     let Some((change, found)) = compare_dir(pass, task, room)? else { return Ok(Vec::new()) };
     let Found { tally, links, below, .. } = found;
@@ -214,5 +215,7 @@ fn one(
     let mut walked = walked.lock().expect("no thread panics while walking");
     walked.tally.merge(tally);
     walked.links.append(links);
+    drop(walked);
+    pass.pace(0);
     Ok(below)
 }

@@ -164,6 +164,9 @@ impl Pair {
                 excludes: Vec::new(),
                 full_every: diskmirror::config::daily(),
                 blocks_from: diskmirror::config::large(),
+                bwlimit: None,
+                // Other tests run beside: who considers them takes its time.
+                considerate: diskmirror::units::Considerate(None),
             }],
         };
         let kinds = volumes.iter().map(|(_, kind)| *kind).collect();

@@ -4,6 +4,7 @@
 
 mod boot;
 mod excludes;
+mod late;
 mod log;
 mod work;
 
@@ -13,19 +14,20 @@ use crate::exit_code::Exit;
 use crate::history::History;
 use crate::mirror::{self, Access, Checked, Mounted, Opened};
 use crate::monitor::Monitor;
-use crate::record::{RunRecord, State};
+use crate::record::{RunRecord, State, Waited};
 use crate::refusal::{Failure, Refusal, stated};
 use crate::render;
 use crate::sys::lock::{Holder, Lock};
 use crate::sys::node::DeviceNumber;
 use crate::sys::{mount, signal};
-use crate::tree;
+use crate::tree::{self, Pace};
 use anyhow::{Context, Result};
 use boot::Boot;
 use std::fs::DirBuilder;
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use work::Work;
 
 /// What a run is made with. Paths are below `root`.
@@ -39,6 +41,7 @@ pub struct Job<'a> {
     runtime_dir: PathBuf,
     log_file: PathBuf,
     monitor: &'a dyn Monitor,
+    pace: Arc<Pace>,
 }
 
 /// Refreshes a mirror of the primary mounted at `root` once.
@@ -59,6 +62,7 @@ pub fn run(root: &Path, config_file: Option<&Path>, args: &RunArgs, monitor: &dy
         runtime_dir: below(root, &config.runtime_dir),
         log_file: below(root, &config.log_file),
         monitor,
+        pace: pace(mirror, args, monitor),
     };
     let mut record = RunRecord::begun(&mirror.name, job.now());
     let outcome = match job.lock()? {
@@ -68,6 +72,12 @@ pub fn run(root: &Path, config_file: Option<&Path>, args: &RunArgs, monitor: &dy
     outcome?;
     tell(&job, &record)?;
     Ok(record.exit())
+}
+
+/// How fast the run may work.
+fn pace(mirror: &Mirror, args: &RunArgs, monitor: &dyn Monitor) -> Arc<Pace> {
+    let limit = args.bwlimit.or(mirror.bwlimit).map(|rate| rate.0);
+    Pace::new(limit, args.considerate.unwrap_or(mirror.considerate).share(), monitor)
 }
 
 /// The run under its lock, between its first record and its last.
@@ -86,7 +96,7 @@ fn recorded(job: &Job, record: &mut RunRecord, held: Lock) -> Result<()> {
     history.begin(record)?;
     log::make(&job.log_file);
     place_for_catalogs(job).context("cannot make a place for catalogs")?;
-    let outcome = refresh(job, record);
+    let outcome = late::told(job.monitor, late::AFTER, &|| job.waited(), || refresh(job, record));
     conclude(job, record, outcome);
     history.finish(record)?;
     drop(held);
@@ -237,6 +247,7 @@ const NOTHING_COPIED: &str = "nothing was copied to the mirror or deleted from i
 /// Enters the outcome into the record: the gravest counts.
 fn conclude(job: &Job, record: &mut RunRecord, outcome: Result<()>) {
     record.ended = Some(job.now());
+    record.waited = job.waited();
     let boot = record.boot.clone().unwrap_or_default();
     let incomplete = record.total().errors > 0 || !boot.problems.is_empty();
     record.state = match &outcome {
@@ -296,6 +307,12 @@ impl<'a> Job<'a> {
     /// Seconds since 1970.
     fn now(&self) -> i64 {
         jiff::Timestamp::now().as_second()
+    }
+
+    /// What was waited on purpose so far.
+    fn waited(&self) -> Waited {
+        let tree::Waited { limit, others } = self.pace.waited();
+        Waited { limit, others }
     }
 
     /// The catalog of a file system.

@@ -55,6 +55,7 @@ impl<'a> Work<'a> {
             let options = Options {
                 excludes: excludes::on_volume(&patterns, &volume.mount)?,
                 blocks_from: job.mirror.blocks_from.0,
+                pace: Some(job.pace.clone()),
                 ..Options::default()
             };
             let (knowledge, checked, time) = (Knowledge::Clean, Checked::Sound, Duration::ZERO);

@@ -5,7 +5,7 @@ use crate::sys::extents::{next_data, zero};
 use crate::tree::blocks::{BLOCK, Hashing, MapWriter};
 use crate::tree::content::{Copied, read_up_to, write_all_at};
 use crate::tree::fault::{Fault, Sided};
-use crate::tree::manners::Manners;
+use crate::tree::manners::{Manners, WINDOW};
 use crate::tree::pass::Pass;
 use crate::tree::undo::{Undo, make_zeros};
 use rustix::fs::ftruncate;
@@ -64,7 +64,7 @@ impl<'a> Blockwise<'a> {
             target,
             size,
             hashing: Hashing::new(size, map),
-            manners: Manners::new(source, target, size),
+            manners: Manners::new(source, target, size, pass.burst(WINDOW)),
             at: 0,
             bytes: 0,
             waiting: Vec::new(),
@@ -109,6 +109,7 @@ impl<'a> Blockwise<'a> {
     fn data(&mut self, end: u64, basis: &mut Basis, undo: &mut Option<&mut Undo>) -> Result<bool, Fault> {
         let (mut room, mut other) = (vec![0; (AT_ONCE * BLOCK) as usize], vec![0; BLOCK as usize]);
         while self.at < end {
+            self.pass.pace((end - self.at).min(room.len() as u64));
             if self.pass.stopped() {
                 return Err(Fault::Stopped);
             }
@@ -170,6 +171,7 @@ impl<'a> Blockwise<'a> {
     fn blank(&mut self, hole: Range<u64>, undo: &mut Option<&mut Undo>) -> Result<(), Fault> {
         let mut at = hole.start;
         while let Some((start, end)) = next_data(self.target, at, hole.end).on_mirror("reading")? {
+            self.pass.pace(0);
             if self.pass.stopped() {
                 return Err(Fault::Stopped);
             }
