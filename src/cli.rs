@@ -1,5 +1,6 @@
 //! The command line. These doc comments are the help and the man page.
 
+use crate::units::{Considerate, Rate};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -39,6 +40,8 @@ pub enum Command {
     Schedule(ScheduleArgs),
     /// Make DST's content SRC's content: the engine alone, any two directories, no root needed.
     Sync(SyncArgs),
+    /// Make files of a mirror whole that were half written when a run or a sync was cut off.
+    Undo(UndoArgs),
     /// Fill a device before it is encrypted, so that nothing shows what was written to it.
     Fill(FillArgs),
     /// Copy boot code from one disk to another.
@@ -145,6 +148,13 @@ pub struct RunArgs {
     /// Let this one list of deletions through, by the digest that the refusal named.
     #[arg(long, value_name = "DIGEST")]
     pub accept: Option<String>,
+    /// Read at most so many bytes of content a second from the primary: 50M. The configuration may set it, too.
+    #[arg(long, value_name = "RATE")]
+    pub bwlimit: Option<Rate>,
+    /// Slow down while others wait for the disk or the processor for more than this share of the time: 10%; or off
+    /// [default: the configuration's, else 10%].
+    #[arg(long, value_name = "SHARE")]
+    pub considerate: Option<Considerate>,
     /// End with one JSON object on stdout.
     #[arg(long)]
     pub json: bool,
@@ -240,7 +250,7 @@ pub struct SyncArgs {
     /// End with one JSON object on stdout.
     #[arg(long)]
     pub json: bool,
-    /// Keep SRC's metadata of this sync in FILE (and FILE.delta): what has not changed by the next one costs one look at
+    /// Keep SRC's metadata of this sync in FILE (and FILE.delta), and hashes of large files' blocks in FILE.blocks: what has not changed by the next one costs one look at
     /// SRC, and none at DST. Nobody else may write to DST meanwhile. FILE lies outside of both.
     #[arg(long, value_name = "FILE")]
     pub catalog: Option<PathBuf>,
@@ -248,6 +258,22 @@ pub struct SyncArgs {
     /// `*` does not match a slash, `**` does.
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
+    /// Read at most so many bytes of content a second from SRC: 50M.
+    #[arg(long, value_name = "RATE")]
+    pub bwlimit: Option<Rate>,
+    /// Slow down while others wait for the disk or the processor for more than this share of the time: 10% [default: off].
+    #[arg(long, value_name = "SHARE")]
+    pub considerate: Option<Considerate>,
+}
+
+/// `undo`
+#[derive(Debug, Default, Args)]
+pub struct UndoArgs {
+    /// The mirror's file systems, by where they are mounted, or the DST of a sync [default: every mounted file system that
+    /// has something to be put back]. `run` and `sync` do this by themselves; so does a mirror that is booted, where
+    /// systemd is its init.
+    #[arg(value_name = "DIR")]
+    pub directories: Vec<PathBuf>,
 }
 
 /// `fill`

@@ -2,7 +2,7 @@
 
 mod boot_tests;
 
-use crate::record::{RunRecord, State};
+use crate::record::{RunRecord, State, Waited};
 use anyhow::{Context, Result};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -25,14 +25,16 @@ const SCHEMA: &str = "
         volumes TEXT NOT NULL,
         errors  TEXT NOT NULL,
         message TEXT,
-        boot    TEXT
+        boot    TEXT,
+        waited  TEXT
     ) STRICT;";
 
 /// What an older version's history lacks: its number, and how it becomes the next.
-const UPGRADES: [(i32, &str); 1] = [(1, "ALTER TABLE run ADD COLUMN boot TEXT")];
+const UPGRADES: [(i32, &str); 2] =
+    [(1, "ALTER TABLE run ADD COLUMN boot TEXT"), (3, "ALTER TABLE run ADD COLUMN waited TEXT")];
 
 /// The version of the form. Tables that an older version lacks are made as they are.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 
 /// The run history.
 #[derive(Debug)]
@@ -98,7 +100,7 @@ impl History {
         self.database
             .execute(
                 "UPDATE run SET ended = ?2, state = ?3, exit = ?4, volumes = ?5, errors = ?6, message = ?7,
-                 boot = ?8 WHERE id = ?1",
+                 boot = ?8, waited = ?9 WHERE id = ?1",
                 params![
                     record.id,
                     record.ended,
@@ -107,7 +109,8 @@ impl History {
                     volumes,
                     errors,
                     record.message,
-                    boot
+                    boot,
+                    serde_json::to_string(&record.waited)?
                 ],
             )
             .context("cannot write the run history")?;
@@ -144,7 +147,7 @@ impl History {
     /// SQLite's.
     pub fn last(&self, mirror: &str, count: u32) -> Result<Vec<RunRecord>> {
         let mut query = self.database.prepare(
-            "SELECT id, mirror, started, ended, state, volumes, errors, message, boot FROM run
+            "SELECT id, mirror, started, ended, state, volumes, errors, message, boot, waited FROM run
              WHERE mirror = ?1 ORDER BY id DESC LIMIT ?2",
         )?;
         let rows = query.query_map(params![mirror, count], read)?;
@@ -156,7 +159,7 @@ impl History {
     /// # Errors
     /// SQLite's.
     pub fn latest(&self, mirror: &str) -> Result<Option<RunRecord>> {
-        let sql = "SELECT id, mirror, started, ended, state, volumes, errors, message, boot FROM run
+        let sql = "SELECT id, mirror, started, ended, state, volumes, errors, message, boot, waited FROM run
                    WHERE mirror = ?1 ORDER BY id DESC LIMIT 1";
         self.database.query_row(sql, [mirror], read).optional().context("cannot read the run history")
     }
@@ -186,6 +189,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         errors: json(&row.get::<_, String>(6)?)?,
         message: row.get(7)?,
         boot: row.get::<_, Option<String>>(8)?.map(|text| json(&text)).transpose()?,
+        waited: row.get::<_, Option<String>>(9)?.map_or(Ok(Waited::default()), |text| json(&text))?,
     })
 }
 
@@ -212,6 +216,7 @@ mod tests {
         record.volumes.push(VolumeRecord { mount: "/".into(), deleted: 3, ..VolumeRecord::default() });
         record.error("cannot read etc/x: EIO");
         record.message = Some("1 file was not copied".into());
+        record.waited = Waited { limit: 1.5, others: 300.25 };
         record.boot = Some(BootRecord { problems: vec!["no loader".into()], findings: Vec::new() });
         history.finish(&record).expect("it can be written");
         assert_eq!(history.last("mirror", 5).expect("it can be read"), [record]);
@@ -235,7 +240,23 @@ mod tests {
             let history = History::open(dir.path()).expect("it is brought to this version's form");
             let latest = history.latest("mirror").expect("it can be read").expect("the run is there");
             assert_eq!((latest.id, latest.state, latest.boot), (7, State::Done, None));
+            assert_eq!(latest.waited, Waited::default());
         }
+    }
+
+    #[test]
+    fn the_history_of_the_version_before_this_takes_what_was_waited() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let history = History::open(dir.path()).expect("it can be made");
+        history.begin(&mut RunRecord::begun("mirror", 1000)).expect("it can be written");
+        let back = "ALTER TABLE run DROP COLUMN waited; PRAGMA user_version = 3;";
+        history.database.execute_batch(back).expect("as version 3 had it");
+        drop(history);
+        let history = History::open(dir.path()).expect("it is brought to this version's form");
+        let mut record = history.latest("mirror").expect("it can be read").expect("the run is there");
+        record.waited = Waited { limit: 2.0, others: 0.0 };
+        history.finish(&record).expect("it can be written");
+        assert_eq!(history.latest("mirror").expect("it can be read"), Some(record));
     }
 
     #[test]

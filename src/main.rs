@@ -11,6 +11,7 @@ use diskmirror::command::history::history;
 use diskmirror::command::init::{Place, init, show_plan};
 use diskmirror::command::schedule::schedule;
 use diskmirror::command::status::status;
+use diskmirror::command::undo::undo;
 use diskmirror::command::{monitor_for_stderr, quiet_monitor_for_stderr, run, sync};
 use diskmirror::exit_code::Exit;
 use diskmirror::refusal::{Refusal, stated};
@@ -38,6 +39,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::History(args) => history(root, config, &args),
         Command::Schedule(args) => schedule(root, config, &args),
         Command::Sync(args) => sync::run(&args, &*monitor_for_stderr()),
+        Command::Undo(args) => undo(&args, &*monitor_for_stderr()),
         Command::Fill(args) => fill_device(root, &args, &*monitor_for_stderr()),
         Command::BootBlock(args) => boot_block(&args, &*monitor_for_stderr()),
         Command::Demo => demo(),

@@ -2,15 +2,20 @@
 
 mod boot_test;
 mod finding;
+mod waited;
 
 pub use boot_test::{BootTestRecord, Verdict};
 pub use finding::Finding;
+pub use waited::Waited;
 
 use crate::exit_code::Exit;
 use serde::{Deserialize, Serialize};
 
 /// Errors kept in a record; the rest is only counted.
 pub const MAX_ERRORS: usize = 100;
+
+/// A run that takes so many times the interval says so.
+pub const LATE_AFTER: i64 = 4;
 
 /// How a run ended, or that it has not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,6 +125,8 @@ pub struct RunRecord {
     pub message: Option<String>,
     /// Whether the mirror boots alone; none where the run did not come that far.
     pub boot: Option<BootRecord>,
+    /// What it waited on purpose.
+    pub waited: Waited,
 }
 
 impl RunRecord {
@@ -135,6 +142,7 @@ impl RunRecord {
             errors: Vec::new(),
             message: None,
             boot: None,
+            waited: Waited::default(),
         }
     }
 
@@ -148,6 +156,12 @@ impl RunRecord {
         if self.errors.len() < MAX_ERRORS {
             self.errors.push(line.into());
         }
+    }
+
+    /// How many times the interval (seconds) it took, if that is so many that it cannot keep up: `LATE_AFTER` or more.
+    pub fn late(&self, interval: i64) -> Option<i64> {
+        let intervals = (self.ended? - self.started) / interval;
+        (intervals >= LATE_AFTER).then_some(intervals)
     }
 
     /// The sums over all file systems.
@@ -187,6 +201,15 @@ mod tests {
             assert_ne!(state.exit(), Exit::Done, "{state:?}");
         }
         assert_eq!(State::Done.exit(), Exit::Done);
+    }
+
+    #[test]
+    fn a_run_is_late_from_four_intervals_on() {
+        let of = |ended| RunRecord { ended, ..RunRecord::begun("mirror", 1000) }.late(900);
+        assert_eq!(
+            [None, Some(1000), Some(4599), Some(4600), Some(10_000)].map(of),
+            [None, None, None, Some(4), Some(10)]
+        );
     }
 
     #[test]

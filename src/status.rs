@@ -127,6 +127,7 @@ pub fn answer(facts: &Facts) -> Answer {
     opens(&mut answer, facts);
     alone(&mut answer);
     deferred(&mut answer, facts);
+    late(&mut answer, facts);
     if !facts.is_scheduled {
         answer.remarks.push("no schedule is installed: diskmirror schedule install".into());
     }
@@ -201,6 +202,15 @@ fn trouble(answer: &mut Answer, facts: &Facts, since: i64) {
         answer.reason(said(&format!("run {} {ended}", run.id), run));
         answer.propose("diskmirror run");
         return;
+    }
+}
+
+/// A run that takes many intervals leaves the mirror old, however well it ends.
+fn late(answer: &mut Answer, facts: &Facts) {
+    let latest = facts.runs.iter().find(|run| run.ended.is_some() && run.state != State::Locked);
+    if let Some((run, intervals)) = latest.and_then(|run| Some((run, run.late(facts.interval)?))) {
+        let waited = run.waited.words().map(|words| format!("; it {words}")).unwrap_or_default();
+        answer.remarks.push(format!("run {} took {intervals} times the interval{waited}", run.id));
     }
 }
 

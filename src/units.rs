@@ -180,6 +180,70 @@ impl fmt::Display for Every {
     }
 }
 
+/// How much others may be stalled while work goes on, in percent of the time; none: nobody is considered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Considerate(pub Option<u8>);
+
+impl Considerate {
+    /// If nobody says otherwise.
+    pub const USUAL: Self = Considerate(Some(10));
+
+    /// As a share of the time, 0 to 1.
+    pub fn share(self) -> Option<f64> {
+        self.0.map(|percent| f64::from(percent) / 100.0)
+    }
+}
+
+impl FromStr for Considerate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Considerate(None));
+        }
+        let percent = text.strip_suffix('%').and_then(|number| number.parse().ok());
+        let percent = percent.filter(|percent| (1..100).contains(percent));
+        percent
+            .map(|percent| Considerate(Some(percent)))
+            .ok_or_else(|| format!("{text:?} is no share of the time: \"1%\" to \"99%\", or \"off\""))
+    }
+}
+
+impl fmt::Display for Considerate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(percent) => write!(f, "{percent}%"),
+            None => f.write_str("off"),
+        }
+    }
+}
+
+/// Bytes a second, more than none: written as a size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate(pub u64);
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse()? {
+            Bytes(0) => {
+                Err(format!("{text:?} would never end: a limit is above 0; without one, leave it out"))
+            }
+            Bytes(rate) => Ok(Rate(rate)),
+        }
+    }
+}
+
+impl fmt::Display for Rate {
+    /// As it is read: exact, in the largest unit of which it is a multiple.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fits = |shift: &u32| self.0.is_multiple_of(1 << *shift);
+        let shift = [40, 30, 20, 10].into_iter().find(fits).unwrap_or(0);
+        write!(f, "{}{}", self.0 >> shift, ["", "K", "M", "G", "T"][shift as usize / 10])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,6 +287,30 @@ mod tests {
         }
         for text in ["", "d", "1", "1.5h", "-1d", "1 d", "daily", "99999999999999999w"] {
             assert!(text.parse::<Every>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_read_as_it_is_written_and_is_never_none() {
+        for (text, rate) in
+            [("50M", 50 << 20), ("1000", 1000), ("3K", 3072), ("2G", 2 << 30), ("1536K", 1536 << 10)]
+        {
+            assert_eq!(text.parse(), Ok(Rate(rate)));
+            assert_eq!(Rate(rate).to_string(), text);
+        }
+        for text in ["0", "0.1", "", "fast", "-1M"] {
+            assert!(text.parse::<Rate>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn consideration_is_a_share_of_the_time_or_off() {
+        for (text, share) in [("10%", Some(0.1)), ("99%", Some(0.99)), ("off", None)] {
+            let read: Considerate = text.parse().expect("it is one");
+            assert_eq!((read.share(), read.to_string().as_str()), (share, text));
+        }
+        for text in ["", "10", "0%", "100%", "300%", "1.5%", "on"] {
+            assert!(text.parse::<Considerate>().is_err(), "{text}");
         }
     }
 }

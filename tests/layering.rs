@@ -58,7 +58,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("fill", &["plan", "step", "sys", "monitor", "refusal", "units"]),
     ("history", &["record"]),
     ("config", &["layout", "units", "refusal"]),
-    ("cli", &[]),
+    ("cli", &["units"]),
     ("command", EVERYTHING),
     ("lib", &[]),
     ("main", EVERYTHING),

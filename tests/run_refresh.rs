@@ -10,6 +10,7 @@ use disks::{Pair, Said, content, populate};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 const EXT4_ROOT: &[(&str, FsKind)] = &[("/", FsKind::Ext4)];
 
@@ -147,4 +148,59 @@ fn a_repaired_file_system_is_compared_by_content_and_the_run_goes_on() {
     assert_eq!(pair.differences(), "");
     let check = Command::new("e2fsck").args(["-fn", &node]).output().expect("e2fsck");
     assert!(check.status.success(), "{check:?}");
+}
+
+#[test]
+fn a_limited_run_takes_its_time_and_the_record_says_what_it_waited() {
+    let pair = Pair::new(EXT4_ROOT);
+    populate(&pair.root(), 10);
+    pair.run_done();
+    fs::write(pair.root().join("big"), vec![7; 3 << 20]).expect("written");
+    let begun = Instant::now();
+    let said = pair.run(&["--json", "--bwlimit", "2M"]);
+    // 3 MiB at 2 MiB a second, less the tenth of a second that may be saved up.
+    assert!(begun.elapsed() >= Duration::from_millis(1390), "{:?}", begun.elapsed());
+    let told: serde_json::Value = serde_json::from_str(&said.stdout).expect("one JSON object");
+    let waited = told["waited"]["limit"].as_f64().expect("a number");
+    assert!(waited > 1.0 && told["waited"]["others"] == 0.0, "{told}");
+    assert_eq!(pair.history()[0].waited.limit, waited);
+    assert_eq!(pair.differences(), "");
+    let log = fs::read_to_string(pair.root().join("var/log/diskmirror.log")).expect("a log");
+    assert!(log.lines().last().expect("a line").contains(" for the limit)"), "{log}");
+    let wrong = pair.run(&["--bwlimit", "0"]);
+    assert!(wrong.code == 2 && wrong.stderr.contains("a limit is above 0"), "{wrong:?}");
+}
+
+#[test]
+fn a_run_that_waits_for_its_limit_stops_when_it_is_told_to() {
+    let pair = Pair::new(EXT4_ROOT);
+    populate(&pair.root(), 10);
+    pair.run_done();
+    fs::write(pair.root().join("big"), vec![7; 1 << 20]).expect("written");
+    // The first 256 KiB of it are due after four minutes.
+    let child = pair.start(&["--bwlimit", "1K"]);
+    let began = |pair: &Pair| pair.history().first().is_some_and(|record| record.id == 2);
+    while !began(&pair) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(1500));
+    signal(child.id(), "-TERM");
+    let said = Said::of(child.wait_with_output().expect("it ends"));
+    assert!(said.code == 1 && said.stderr.contains("stopped by a signal"), "{said:?}");
+    let record = &pair.history()[0];
+    assert_eq!(record.state, State::Stopped);
+    assert!(record.waited.limit > 0.0, "it was waiting: {record:?}");
+    let lasted = record.ended.expect("it ended") - record.started;
+    assert!(lasted < 120, "it did not wait to the end: {lasted} s");
+    pair.run_done();
+    assert_eq!(pair.differences(), "");
+}
+
+#[test]
+fn a_considerate_run_comes_to_its_end_whatever_others_do() {
+    let pair = Pair::new(EXT4_ROOT);
+    populate(&pair.root(), 300);
+    let said = pair.run(&["--considerate", "1%"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(pair.differences(), "");
 }

@@ -15,6 +15,7 @@ mod generator;
 pub mod identify;
 pub mod initramfs;
 mod rebuild;
+mod undo;
 
 pub use files::Tree;
 pub use identify::{Identities, identities};
@@ -66,6 +67,9 @@ struct BootState {
     /// By grub-install.
     #[serde(default)]
     bios: Installed,
+    /// Which program is kept to put old content back.
+    #[serde(default)]
+    program: String,
     /// By the audit.
     #[serde(default)]
     audited: String,
@@ -123,6 +127,7 @@ pub fn prepare(job: &Job<'_>, identities: Identities) -> Result<Preparation> {
     if !starts && !is_raspberry(job.source)? {
         problems.push(no_loader(&identities.survey, esp.as_ref(), &bios));
     }
+    own.extend(undo::own());
     let (wanted, bios) = (wanted.volumes, bios.bios);
     Ok(Preparation { identities, wanted, own, problems, bios, esp, rebuilds, drivers })
 }
@@ -171,6 +176,7 @@ pub fn undecided() -> Vec<String> {
         .chain(retarget::PLACES.iter().copied())
         .chain([config.as_str()])
         .map(str::to_owned)
+        .chain(undo::own())
         .collect()
 }
 
@@ -252,7 +258,9 @@ impl Preparation {
         let installed = bios::install(&self.bios, &self.identities, mirror, boot_directory, &before.bios);
         let bios = installed.map_err(|error| failed.push(error)).unwrap_or_else(|()| before.bios.clone());
         failed.extend(self.firmware(mirror, firmware_is_ours).err());
-        let now = BootState { bios, ..before.clone() };
+        let program = undo::install(mirror, &before.program).map_err(|error| failed.push(error));
+        let program = program.unwrap_or_default();
+        let now = BootState { bios, program, ..before.clone() };
         failed.extend(self.keep(mirror, &before, &now).err());
         failed
     }

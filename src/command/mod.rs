@@ -12,6 +12,7 @@ pub mod run;
 pub mod schedule;
 pub mod status;
 pub mod sync;
+pub mod undo;
 
 use crate::monitor::{Bars, Lines, Monitor};
 use std::io::IsTerminal;

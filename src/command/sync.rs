@@ -8,10 +8,12 @@ use crate::refusal::{Failure, Refusal};
 use crate::render;
 use crate::sys::dir::{is_within, open_root, read_names};
 use crate::sys::stat::stat_fd;
-use crate::tree::{self, Counts, Error, Excludes, Leftover, Options, RelPath, Remembered, View};
+use crate::tree::{self, Counts, Error, Excludes, Leftover, Options, Pace, RelPath, Remembered, View};
+use crate::units::Considerate;
 use anyhow::Context;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const NOTHING_WRITTEN: &str = "nothing was written";
@@ -23,7 +25,8 @@ const NOTHING_WRITTEN: &str = "nothing was written";
 pub fn run(args: &SyncArgs, monitor: &dyn Monitor) -> anyhow::Result<Exit> {
     let begun = Instant::now();
     let (source, mirror) = enter(&args.source, &args.destination)?;
-    let mut options = options(args, &mirror)?;
+    undo(args, &mirror, monitor)?;
+    let mut options = options(args, &mirror, monitor)?;
     let catalog = args.catalog.as_deref().map(|path| beside(path, &source, &mirror)).transpose()?;
     if let Some(path) = &catalog {
         remember(path, args, &mut options, &source, &mirror, monitor)?;
@@ -72,18 +75,41 @@ fn nested(source: &Path, mirror: &Path) -> Refusal {
         .remedy("name two directories of which neither contains the other")
 }
 
-fn options(args: &SyncArgs, mirror: &View) -> anyhow::Result<Options> {
+/// Puts back what an earlier sync that was cut off left half written.
+fn undo(args: &SyncArgs, mirror: &View, monitor: &dyn Monitor) -> anyhow::Result<()> {
+    if args.dry_run {
+        if tree::is_pending(mirror) {
+            monitor.note("some files are half written; a sync puts their old content back first");
+        }
+        return Ok(());
+    }
+    let put_back = tree::put_back(mirror).map_err(|error| {
+        let state = "what is needed to put it back is kept in its .diskmirror/undo; nothing else was written";
+        let what = format!("cannot put old content back in {}", args.destination.display());
+        Failure::new(what, state).why(error.to_string()).remedy("mend that, then run it again")
+    })?;
+    put_back.tell(monitor);
+    Ok(())
+}
+
+fn options(args: &SyncArgs, mirror: &View, monitor: &dyn Monitor) -> anyhow::Result<Options> {
     let excludes = Excludes::new(&args.exclude).map_err(|error| {
         Refusal::new("refusing to sync: an --exclude is no pattern", nothing_written(&args.destination))
             .why(error.to_string())
             .remedy("mend it; a bracket that stands for itself is written [[]")
     })?;
-    let options = Options { excludes, ..Options::default() };
+    let options = Options { excludes, pace: pace(args, monitor), ..Options::default() };
     Ok(match tree::leftover(mirror) {
         Leftover::None => options,
         Leftover::Since(began) => Options { suspect_since: Some(began), ..options },
         Leftover::Unknown => Options { compare_content: true, ..options },
     })
+}
+
+/// How fast to work, if somebody asked for less than as fast as it goes.
+fn pace(args: &SyncArgs, monitor: &dyn Monitor) -> Option<Arc<Pace>> {
+    let (limit, share) = (args.bwlimit.map(|rate| rate.0), args.considerate.and_then(Considerate::share));
+    (limit.is_some() || share.is_some()).then(|| Pace::new(limit, share, monitor))
 }
 
 /// Lists the changes, or counts them where figures are asked for.

@@ -8,7 +8,7 @@ mod write;
 
 use crate::layout::FsKind;
 use crate::refusal::Refusal;
-use crate::units::Every;
+use crate::units::{Bytes, Considerate, Every, Rate};
 use file::{Complaint, pointed_at, read_trusted};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -74,6 +74,28 @@ pub struct Mirror {
     /// How often a run looks at both sides whole, whatever its catalog says.
     #[serde(default = "daily", deserialize_with = "every")]
     pub full_every: Every,
+    /// Files of so many bytes and more are brought up to date block by block.
+    #[serde(default = "large", deserialize_with = "size")]
+    pub blocks_from: Bytes,
+    /// How many bytes of content a run reads a second at most.
+    #[serde(default, deserialize_with = "rate")]
+    pub bwlimit: Option<Rate>,
+    /// For what share of the time others may be stalled while a run is at work.
+    #[serde(default = "usual", deserialize_with = "considerate")]
+    pub considerate: Considerate,
+}
+
+/// From what size on, if nobody says otherwise: below, a whole copy is quick.
+pub fn large() -> Bytes {
+    Bytes::mib(64)
+}
+
+fn size<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
+    String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+}
+
+fn usual() -> Considerate {
+    Considerate::USUAL
 }
 
 /// How often, if nobody says otherwise.
@@ -82,6 +104,14 @@ pub fn daily() -> Every {
 }
 
 fn every<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Every, D::Error> {
+    String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+}
+
+fn rate<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Rate>, D::Error> {
+    String::deserialize(from)?.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+fn considerate<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Considerate, D::Error> {
     String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
 }
 
@@ -328,6 +358,9 @@ impl Mirror {
             volumes: self.volumes.iter().map(turned).collect(),
             excludes: self.excludes.clone(),
             full_every: self.full_every,
+            blocks_from: self.blocks_from,
+            bwlimit: self.bwlimit,
+            considerate: self.considerate,
         }
     }
 

@@ -39,6 +39,9 @@ fn example() -> Config {
             volumes: vec![volume("/", FsKind::Xfs, "a1", "b1"), volume("/boot", FsKind::Ext3, "a2", "b2")],
             excludes: vec!["/srv/\"odd\"/*".into()],
             full_every: Every(6 * 60 * 60),
+            blocks_from: Bytes((1 << 20) + 1),
+            bwlimit: Some(Rate(50 << 20)),
+            considerate: Considerate(None),
         }],
     }
 }
@@ -56,6 +59,7 @@ fn what_is_written_is_read_back_the_same() {
     let mut plain = example();
     plain.mirrors[0].containers.clear();
     plain.mirrors[0].volume_groups.clear();
+    (plain.mirrors[0].bwlimit, plain.mirrors[0].considerate) = (None, Considerate::USUAL);
     plain.mirrors[0].disk =
         DiskId { table_id: "x".into(), path: Some("/dev/loop1".into()), ..DiskId::default() };
     assert_eq!(parse(&plain.to_toml()), Ok(plain));
@@ -92,6 +96,9 @@ fn values_that_contradict_each_other_are_refused() {
         ("name = \"mirror\"", "name = \"../x\"", "cannot be part of a path"),
         ("key_file = \"/etc/diskmirror/keys/aa.key\"", "", "missing field `key_file`"),
         ("full_every = \"6h\"", "full_every = \"daily\"", "no span of time"),
+        ("blocks_from = \"1048577\"", "blocks_from = \"large\"", "not a size"),
+        ("bwlimit = \"50M\"", "bwlimit = \"0\"", "a limit is above 0"),
+        ("considerate = \"off\"", "considerate = \"100%\"", "no share of the time"),
         ("unlock = \"crypttab\"", "unlock = \"crypttab\"\nkey_file = \"/k\"", "no meaning"),
     ] {
         let shown = complaint(from, to);

@@ -1,6 +1,7 @@
 //! The configuration as the commented file that `init` writes.
 
 use super::{Config, Container, DiskId, Mirror, Unlock, Volume};
+use crate::units::{Bytes, MIB};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -20,6 +21,11 @@ impl Config {
     }
 }
 
+/// `64M`, or bytes where that is not exact.
+fn exact(size: Bytes) -> String {
+    if size.0.is_multiple_of(MIB) { format!("{}M", size.0 / MIB) } else { size.0.to_string() }
+}
+
 impl Mirror {
     fn to_toml(&self) -> String {
         let list = |items: &[String]| items.iter().map(|item| quoted(item)).collect::<Vec<_>>().join(", ");
@@ -32,6 +38,17 @@ impl Mirror {
         writeln!(out, "exclude = [{}]", list(&self.excludes)).expect("a string takes any text");
         out += "# How often a run looks at both sides whole, whatever it knows of the last run: \"12h\", \"1d\", \"1w\".\n";
         writeln!(out, "full_every = \"{}\"", self.full_every).expect("a string takes any text");
+        out += "# Files from this size on are brought up to date block by block.\n";
+        writeln!(out, "blocks_from = \"{}\"", exact(self.blocks_from)).expect("a string takes any text");
+        out += "# A run slows down while others wait for the disk or the processor for more than this share of the time, to no\n\
+                # less than a tenth of one thread's work: \"10%\"; \"off\" turns that off.\n";
+        writeln!(out, "considerate = \"{}\"", self.considerate).expect("a string takes any text");
+        out +=
+            "# How many bytes of content a run reads a second at most, if there shall be a limit: \"50M\".\n";
+        match self.bwlimit {
+            Some(rate) => writeln!(out, "bwlimit = \"{rate}\"").expect("a string takes any text"),
+            None => out += "#bwlimit = \"50M\"\n",
+        }
         if !self.volume_groups.is_empty() {
             out += "# The mirror's LVM volume groups.\n";
             writeln!(out, "volume_groups = [{}]", list(&self.volume_groups))

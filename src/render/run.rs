@@ -1,14 +1,22 @@
 //! How a run tells what it did: a line, a log entry, an object.
 
+use crate::layer::schedule::INTERVAL_SECS;
 use crate::record::{RunRecord, VolumeRecord};
 use crate::units::{Bytes, duration, thousands};
 use std::time::Duration;
 
-/// `412,906 compared, 1,204 copied (3.10 GiB), 88 deleted, 0 errors, 1m42s`
+/// `412,906 compared, 1,204 copied (3.10 GiB), 88 deleted, 0 errors, 1m42s`, and what of it was waited on purpose.
 pub fn summary(record: &RunRecord) -> String {
     let total = record.total();
     let lasted = record.ended.map_or(0, |ended| (ended - record.started).max(0));
-    figures(&VolumeRecord { seconds: total.seconds.max(lasted as f64), ..total })
+    let figures = figures(&VolumeRecord { seconds: total.seconds.max(lasted as f64), ..total });
+    let waited = record.waited.words().map(|words| format!(" ({words})"));
+    figures + &waited.unwrap_or_default() + &late(record).map(|late| format!(", {late}")).unwrap_or_default()
+}
+
+/// `4 times the interval`, of a run that took that long.
+fn late(record: &RunRecord) -> Option<String> {
+    record.late(INTERVAL_SECS).map(|intervals| format!("{intervals} times the interval"))
 }
 
 /// The same of one tree.
@@ -33,13 +41,18 @@ pub fn figures_json(figures: &VolumeRecord) -> serde_json::Value {
     object
 }
 
-/// The run as one JSON object: `{"volumes":[…],"state","exit"}`, and the message if there is one.
+/// The run as one JSON object: `{"volumes":[…],"state","exit","waited"}`, the message if there is one, and how many intervals
+/// it took if these are too many.
 pub fn json(record: &RunRecord) -> String {
     let mut object = serde_json::json!({
         "volumes": record.volumes,
         "state": record.state.name(),
         "exit": record.exit().code(),
+        "waited": record.waited,
     });
+    if let Some(intervals) = record.late(INTERVAL_SECS) {
+        object["intervals"] = intervals.into();
+    }
     if let Some(message) = &record.message {
         object["message"] = message.as_str().into();
     }
@@ -76,7 +89,7 @@ pub fn log_lines(record: &RunRecord, now: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::State;
+    use crate::record::{State, Waited};
 
     fn record() -> RunRecord {
         let volume = VolumeRecord {
@@ -102,6 +115,19 @@ mod tests {
             summary(&record()),
             "412,906 compared, 1,204 copied (3.10 GiB), 88 deleted, 0 errors, 1m42s"
         );
+    }
+
+    #[test]
+    fn a_run_that_waited_or_was_late_says_so_in_its_line() {
+        let waited = Waited { limit: 0.0, others: 3000.0 };
+        let record = RunRecord { ended: Some(4700), waited, ..record() };
+        let line = summary(&record);
+        assert!(
+            line.ends_with(", 0 errors, 1h01m (waited 50m00s for others), 4 times the interval"),
+            "{line}"
+        );
+        let value: serde_json::Value = serde_json::from_str(&json(&record)).expect("it is JSON");
+        assert_eq!((&value["waited"]["others"], &value["intervals"]), (&3000.0.into(), &4.into()));
     }
 
     #[test]

@@ -142,6 +142,15 @@ pub fn open_read(dir: impl AsFd, name: &[u8]) -> io::Result<Handle> {
     Ok(Handle { fd: opened?, path_only: false })
 }
 
+/// Opens the regular file `name` of `dir` to be read and written. Something else in its place does not block.
+///
+/// # Errors
+/// The system's; `ELOOP` for a symbolic link.
+pub fn open_write(dir: impl AsFd, name: &[u8]) -> io::Result<Handle> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(Handle { fd: openat(dir, name, flags, Mode::empty())?, path_only: false })
+}
+
 /// Makes the new file `name` in `dir`, open for writing; nobody else may read it yet.
 ///
 /// # Errors

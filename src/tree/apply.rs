@@ -11,6 +11,7 @@ use super::pass::Pass;
 use super::place::{Pending, lock_in_place, put};
 use super::relpath::RelPath;
 use super::subtree::make_writable;
+use super::update::{Old, Reason, Updated, update};
 use super::workspace::{Workspace, moved_name};
 use crate::sys::dir::{self, Handle};
 use crate::sys::stat::Kind;
@@ -87,20 +88,50 @@ pub(super) fn make_dir(
     Ok(())
 }
 
-/// Makes an entry in the workspace, ready to be put in its place.
+/// Makes an entry in the workspace, ready to be put in its place; none if it is complete there already.
 pub(super) fn prepare(
     pass: &Pass<'_>,
     workspace: &Workspace,
     path: &Arc<RelPath>,
-    source: &Handle,
+    (source, mirror): (&Handle, &Handle),
     change: &Change,
-) -> Result<Pending, Fault> {
+) -> Result<Option<Pending>, Fault> {
     let temporary = workspace.name();
     let want = pass.options.wanted.of(path, &change.name);
-    let Made { locks, bytes, torn, hash } = make(pass, source, change, want, &workspace.nest, &temporary)?;
-    let (dir, name) = (path.clone(), change.name.clone());
-    let Change { kind, over, slot, .. } = *change;
-    Ok(Pending { dir, name, temporary, kind, over, locks, bytes, torn, hash, slot, renamed: false })
+    let blockwise = |reason| match (change.kind, change.over, want) {
+        (Kind::File, Some(Kind::File), None) if change.size >= pass.options.blocks_from => {
+            let old = Old { dir: mirror, name: &change.name, path: path.join(&change.name) };
+            update(pass, source, change, &old, (&workspace.nest, &temporary), reason)
+        }
+        _ => Ok(None),
+    };
+    let updated = match blockwise(Reason::Known)? {
+        Some(updated) => updated,
+        None => match make(pass, source, change, want, &workspace.nest, &temporary) {
+            Err(fault) if fault.is_no_room() => blockwise(Reason::NoRoom)?.ok_or(fault)?,
+            made => Updated::Aside(made?),
+        },
+    };
+    match updated {
+        Updated::Aside(Made { locks, bytes, torn, hash }) => {
+            let (dir, name) = (path.clone(), change.name.clone());
+            let Change { kind, over, slot, .. } = *change;
+            Ok(Some(Pending {
+                dir,
+                name,
+                temporary,
+                kind,
+                over,
+                locks,
+                bytes,
+                torn,
+                hash,
+                slot,
+                renamed: false,
+            }))
+        }
+        Updated::InPlace(made) => in_place(pass, mirror, change, made).map(|()| None),
+    }
 }
 
 /// Has the file that was given a name in the workspace ready to be put in its place; if it is not there, or has changed
@@ -109,24 +140,32 @@ pub(super) fn prepare_moved(
     pass: &Pass<'_>,
     workspace: &Workspace,
     path: &Arc<RelPath>,
-    source: &Handle,
+    (source, mirror): (&Handle, &Handle),
     change: &Change,
-) -> Result<Pending, Fault> {
+) -> Result<Option<Pending>, Fault> {
     let temporary = moved_name(change.ino);
     let nest = &workspace.nest.dir;
     let (from, stat) = open_source(pass, source, change)?;
     let moved = dir::open_read(&nest.fd, &temporary).and_then(|moved| Ok((moved.stat()?, moved)));
     let Some((_, moved)) = moved.ok().filter(|(is, _)| (is.size, is.mtime) == (stat.size, stat.mtime)) else {
-        let copied = prepare(pass, workspace, path, source, change)?;
         // What was known of its content before counts no more.
-        return Ok(Pending { hash: Some(copied.hash.unwrap_or_default()), ..copied });
+        pass.put_hash(change.slot, Some([0; 32]));
+        return prepare(pass, workspace, path, (source, mirror), change);
     };
     let wanted = Wanted::read(&from, stat, &pass.rules).on_source("reading attributes")?;
     let locks = wanted.apply(&moved, &nest.fd, &temporary, &pass.rules).on_mirror("setting metadata of")?;
     let (dir, name) = (path.clone(), change.name.clone());
     let Change { kind, over, .. } = *change;
     let (bytes, torn, hash, slot, renamed) = (0, false, None, 0, true);
-    Ok(Pending { dir, name, temporary, kind, over, locks, bytes, torn, hash, slot, renamed })
+    Ok(Some(Pending { dir, name, temporary, kind, over, locks, bytes, torn, hash, slot, renamed }))
+}
+
+/// Completes and counts an entry that stands under its own name.
+fn in_place(pass: &Pass<'_>, dir: &Handle, change: &Change, made: Made) -> Result<(), Fault> {
+    lock_in_place(pass, dir, &change.name, made.locks)?;
+    copied(pass, made.bytes);
+    pass.put_hash(change.slot, made.hash);
+    if made.torn { Err(Fault::Changing) } else { Ok(()) }
 }
 
 /// Makes an entry under its own name, where the mirror has nothing yet that could be lost, and counts it.
@@ -139,10 +178,7 @@ pub(super) fn make_in_place(
 ) -> Result<(), Fault> {
     let want = pass.options.wanted.of(path, &change.name);
     let made = make(pass, source, change, want, nest, &change.name)?;
-    lock_in_place(pass, &nest.dir, &change.name, made.locks)?;
-    copied(pass, made.bytes);
-    pass.put_hash(change.slot, made.hash);
-    if made.torn { Err(Fault::Changing) } else { Ok(()) }
+    in_place(pass, &nest.dir, change, made)
 }
 
 /// Puts prepared entries of one directory in their places, and counts them.

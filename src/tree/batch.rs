@@ -83,16 +83,16 @@ fn all_batches(pass: &Pass<'_>, workspace: &Workspace, additions: &mut Spool) ->
     let mut replay = additions.replay().map_err(at_root("listing"))?.peekable();
     while replay.peek().is_some() {
         pass.go_on()?;
-        let batch = next_batch(&mut replay)?;
+        let batch = next_batch(&mut replay, pass.burst(BATCH_BYTES))?;
         one_batch(pass, workspace, &batch)?;
     }
     Ok(())
 }
 
 /// Takes changes until the batch is full. A directory with more changes is split over several batches.
-fn next_batch(replay: &mut Replayed<'_>) -> Result<Vec<DirChange>, Error> {
+fn next_batch(replay: &mut Replayed<'_>, most_bytes: u64) -> Result<Vec<DirChange>, Error> {
     let (mut batch, mut count, mut bytes) = (Vec::new(), 0, 0);
-    while count < BATCH_CHANGES && bytes < BATCH_BYTES {
+    while count < BATCH_CHANGES && bytes < most_bytes {
         let Some(change) = replay.next() else { break };
         let mut change = change.map_err(at_root("listing"))?;
         // In the order of the source's disk.
@@ -124,7 +124,7 @@ fn one_batch(pass: &Pass<'_>, workspace: &Workspace, batch: &[DirChange]) -> Res
             change.changes.chunks(PORTION).map(portion)
         })
         .collect();
-    for turn in turns(&portions) {
+    for turn in turns(&portions, pass.burst(BATCH_BYTES)) {
         let mut pending = in_parallel(pass, workspace, turn)?;
         pending.sort_by(|a, b| a.dir.cmp(&b.dir));
         if !pending.is_empty() {
@@ -146,12 +146,12 @@ fn one_batch(pass: &Pass<'_>, workspace: &Workspace, batch: &[DirChange]) -> Res
 }
 
 /// Splits portions so that no turn exceeds a batch, however large one directory is.
-fn turns<'a, 'b>(portions: &'a [Portion<'b>]) -> impl Iterator<Item = &'a [Portion<'b>]> {
+fn turns<'a, 'b>(portions: &'a [Portion<'b>], most_bytes: u64) -> impl Iterator<Item = &'a [Portion<'b>]> {
     let mut rest = portions;
     std::iter::from_fn(move || {
         let (mut count, mut bytes, mut take) = (0, 0, 0);
         for portion in rest {
-            if take > 0 && (count + portion.changes.len() > BATCH_CHANGES || bytes >= BATCH_BYTES) {
+            if take > 0 && (count + portion.changes.len() > BATCH_CHANGES || bytes >= most_bytes) {
                 break;
             }
             count += portion.changes.len();
@@ -208,10 +208,10 @@ fn one_portion(pass: &Pass<'_>, workspace: &Workspace, portion: &Portion<'_>) ->
             continue;
         }
         let prepared = match change.action {
-            Action::Rename => prepare_moved(pass, workspace, path, &source, change),
-            _ => prepare(pass, workspace, path, &source, change),
+            Action::Rename => prepare_moved(pass, workspace, path, (&source, &mirror), change),
+            _ => prepare(pass, workspace, path, (&source, &mirror), change),
         };
-        made.extend(pass.enter(|| path.join(&change.name), prepared)?);
+        made.extend(pass.enter(|| path.join(&change.name), prepared)?.flatten());
         pass.monitor.advance(change.size);
     }
     Ok(made)

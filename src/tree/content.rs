@@ -1,10 +1,12 @@
 //! A file's content: copied with its holes, and hashed on the way; or compared.
 
+use super::blocks::{Hashing, MapWriter};
 use super::fault::{Fault, Sided};
-use super::manners::Manners;
+use super::manners::{Manners, WINDOW};
 use super::pass::Pass;
 use super::wanted::Want;
-use rustix::fs::{SeekFrom, ftruncate, seek};
+use crate::sys::extents;
+use rustix::fs::ftruncate;
 use rustix::io::{Errno, pread, pwrite};
 use std::cell::RefCell;
 use std::io;
@@ -16,9 +18,6 @@ const ROOM: usize = 256 * 1024;
 const HOLES_FROM: u64 = 4097;
 /// The smallest hole a file can have, on any file system.
 const BLOCK: usize = 512;
-
-/// Of a file with more holes than this no hash is made: a terabyte of zeros takes minutes, and their copy takes nothing.
-const HASHED_HOLES: u64 = 256 << 20;
 
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
@@ -33,17 +32,28 @@ pub(super) struct Copied {
     pub bytes: u64,
     /// BLAKE3 of the content, the zeros of its holes included; none if these are too many.
     pub hash: Option<[u8; 32]>,
+    /// The hashes of its blocks, if they were wanted.
+    pub map: Option<MapWriter>,
 }
 
 /// Copies the first `size` bytes of `source` into `mirror`, an empty file; what is a hole there stays one here. Shorter
-/// than `size` only if the source shrank meanwhile.
-pub(super) fn copy(pass: &Pass<'_>, source: &OwnedFd, mirror: &OwnedFd, size: u64) -> Result<Copied, Fault> {
+/// than `size` only if the source shrank meanwhile. The hashes of its blocks go to `map`, if there is one.
+pub(super) fn copy(
+    pass: &Pass<'_>,
+    source: &OwnedFd,
+    mirror: &OwnedFd,
+    size: u64,
+    map: Option<MapWriter>,
+) -> Result<Copied, Fault> {
     if size <= ROOM as u64 {
-        return READ.with_borrow_mut(|room| copy_at_once(source, mirror, &mut room[..size as usize]));
+        pass.pace(size);
+        let copied = READ.with_borrow_mut(|room| copy_at_once(source, mirror, &mut room[..size as usize]));
+        pass.wrote(mirror);
+        return copied;
     }
-    let manners = Manners::new(source, mirror, size);
-    let hasher = Some(blake3::Hasher::new());
-    Stretches { pass, source, mirror, hasher, manners, at: 0, bytes: 0, holes: 0 }.copy(size)
+    let manners = Manners::new(source, mirror, size, pass.burst(WINDOW));
+    let hashing = Hashing::new(size, map);
+    Stretches { pass, source, mirror, hashing, manners, at: 0, bytes: 0 }.copy(size)
 }
 
 /// Copies a file that fits into `room`, which has its size. Holes are looked for only if some block is zero.
@@ -54,7 +64,7 @@ fn copy_at_once(source: &OwnedFd, mirror: &OwnedFd, room: &mut [u8]) -> Result<C
     let hash = Some(*blake3::hash(content).as_bytes());
     if size < HOLES_FROM || !has_zero_block(content) {
         write_all_at(mirror, content, 0).on_mirror("writing")?;
-        return Ok(Copied { bytes: got as u64, hash });
+        return Ok(Copied { bytes: got as u64, hash, map: None });
     }
     let (mut at, mut bytes) = (0, 0);
     while let Some((start, end)) = next_data(source, at, got as u64).on_source("reading")? {
@@ -67,7 +77,7 @@ fn copy_at_once(source: &OwnedFd, mirror: &OwnedFd, room: &mut [u8]) -> Result<C
     if bytes == 0 {
         set_length(mirror, got as u64)?;
     }
-    Ok(Copied { bytes, hash })
+    Ok(Copied { bytes, hash, map: None })
 }
 
 fn has_zero_block(content: &[u8]) -> bool {
@@ -79,12 +89,11 @@ struct Stretches<'a> {
     pass: &'a Pass<'a>,
     source: &'a OwnedFd,
     mirror: &'a OwnedFd,
-    hasher: Option<blake3::Hasher>,
+    hashing: Hashing,
     manners: Manners<'a>,
     /// How far it came.
     at: u64,
     bytes: u64,
-    holes: u64,
 }
 
 impl Stretches<'_> {
@@ -105,28 +114,19 @@ impl Stretches<'_> {
             set_length(self.mirror, size)?;
         }
         self.manners.end();
-        let hash = self.hasher.map(|hasher| *hasher.finalize().as_bytes());
-        Ok(Copied { bytes: self.bytes, hash })
+        let (hash, map) = self.hashing.finish();
+        Ok(Copied { bytes: self.bytes, hash, map })
     }
     /// Goes on to `end` over zeros that nobody reads or writes.
     fn hole(&mut self, end: u64) {
-        self.holes += end - self.at;
-        if self.holes > HASHED_HOLES {
-            self.hasher = None;
-        }
-        if let Some(hasher) = &mut self.hasher {
-            while self.at < end {
-                let zeros = ZEROS.len().min((end - self.at) as usize);
-                hasher.update(&ZEROS[..zeros]);
-                self.at += zeros as u64;
-            }
-        }
+        self.hashing.hole(end);
         self.at = end;
     }
     /// Copies up to `end`. Gives back whether the source went that far.
     fn data(&mut self, end: u64) -> Result<bool, Fault> {
         READ.with_borrow_mut(|room| {
             while self.at < end {
+                self.pass.pace((end - self.at).min(room.len() as u64));
                 if self.pass.stopped() {
                     return Err(Fault::Stopped);
                 }
@@ -137,9 +137,7 @@ impl Stretches<'_> {
                     return set_length(self.mirror, self.at).map(|()| false);
                 }
                 write_all_at(self.mirror, &room[..got], self.at).on_mirror("writing")?;
-                if let Some(hasher) = &mut self.hasher {
-                    hasher.update(&room[..got]);
-                }
+                self.hashing.data(&room[..got]);
                 self.at += got as u64;
                 self.bytes += got as u64;
             }
@@ -160,7 +158,7 @@ pub(super) fn copy_wanted(
     mirror: &OwnedFd,
     want: &Want,
 ) -> Result<u64, Fault> {
-    let copied = copy(pass, source, mirror, want.source_bytes)?;
+    let copied = copy(pass, source, mirror, want.source_bytes, None)?;
     write_all_at(mirror, &want.then, want.source_bytes).on_mirror("writing")?;
     Ok(copied.bytes + want.then.len() as u64)
 }
@@ -185,23 +183,10 @@ pub(super) fn data_bytes(source: &OwnedFd, size: u64) -> io::Result<u64> {
 
 /// The next stretch of data at or behind `at`, below `size`.
 fn next_data(source: &OwnedFd, at: u64, size: u64) -> io::Result<Option<(u64, u64)>> {
-    if at >= size {
-        return Ok(None);
-    }
-    if size < HOLES_FROM {
+    if at < size && size < HOLES_FROM {
         return Ok(Some((at, size)));
     }
-    let start = match seek(source, SeekFrom::Data(at)) {
-        Ok(start) if start < size => start,
-        Ok(_) | Err(Errno::NXIO) => return Ok(None),
-        Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(Some((at, size))),
-        Err(error) => return Err(error.into()),
-    };
-    match seek(source, SeekFrom::Hole(start)) {
-        Ok(end) => Ok(Some((start, end.min(size)))),
-        Err(Errno::NXIO) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    extents::next_data(source, at, size)
 }
 
 fn read_at(file: &OwnedFd, room: &mut [u8], at: u64) -> io::Result<usize> {
@@ -214,7 +199,7 @@ fn read_at(file: &OwnedFd, room: &mut [u8], at: u64) -> io::Result<usize> {
 }
 
 /// Fills `room`, or as much of it as the file has.
-fn read_up_to(file: &OwnedFd, room: &mut [u8], at: u64) -> io::Result<usize> {
+pub(super) fn read_up_to(file: &OwnedFd, room: &mut [u8], at: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < room.len() {
         match read_at(file, &mut room[filled..], at + filled as u64)? {
@@ -225,7 +210,7 @@ fn read_up_to(file: &OwnedFd, room: &mut [u8], at: u64) -> io::Result<usize> {
     Ok(filled)
 }
 
-fn write_all_at(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+pub(super) fn write_all_at(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match pwrite(file, bytes, at) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -246,6 +231,7 @@ pub(super) fn equal(pass: &Pass<'_>, source: &OwnedFd, mirror: &OwnedFd, size: u
         OTHER.with_borrow_mut(|other| {
             let mut at = 0;
             while at < size {
+                pass.pace((size - at).min(ROOM as u64));
                 if pass.stopped() {
                     return Err(Fault::Stopped);
                 }
@@ -309,11 +295,13 @@ mod tests {
         let pass = Pass::new(&a, &b, &options, &Silent).expect("a pass");
         let source = OwnedFd::from(File::open(&from).expect("open"));
         let mirror = OwnedFd::from(File::create_new(&to).expect("a file"));
-        let Ok(copied) = copy(&pass, &source, &mirror, size) else { panic!("{size} bytes cannot be copied") };
+        let Ok(copied) = copy(&pass, &source, &mirror, size, None) else {
+            panic!("{size} bytes cannot be copied")
+        };
         let content = fs::read(&from).expect("read");
         assert!(fs::read(&to).expect("read") == content, "{size} bytes are not the same");
         let data = data_bytes(&source, size).expect("looked at");
-        let hash = (size - data <= HASHED_HOLES).then(|| *blake3::hash(&content).as_bytes());
+        let hash = (size - data <= 256 << 20).then(|| *blake3::hash(&content).as_bytes());
         assert_eq!((copied.hash, copied.bytes), (hash, data), "{size} bytes");
         File::from(mirror).sync_all().expect("flushed");
         fs::metadata(&to).expect("there").blocks() * 512

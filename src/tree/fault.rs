@@ -59,6 +59,11 @@ impl Fault {
             Some(libc::ENOSPC | libc::EDQUOT | libc::EROFS | libc::EIO | libc::ESHUTDOWN)
         )
     }
+    /// Whether the mirror has no room for what was to be written.
+    pub fn is_no_room(&self) -> bool {
+        let Fault::Mirror(_, error) = self else { return false };
+        matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
+    }
 }
 
 /// Says on which side an error of the system happened, and in doing what.

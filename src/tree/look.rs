@@ -209,6 +209,9 @@ impl Looking<'_> {
             Err(error) => return unread(name, numbered, error, look, gone),
         };
         let row = numbered.map(|(row, _)| row);
+        if let Some(blocks) = self.pass.blocks(stat.size) {
+            blocks.saw(&stat);
+        }
         let is_wanted = self.wanted.is_some_and(|wanted| wanted.contains_key(name));
         let held = self.pass.source.holds(&stat);
         let proven = held && !is_wanted && row.is_some_and(|row| memory.proves(&row, &stat));

@@ -1,6 +1,7 @@
 //! Makes one entry, complete with its metadata, in a directory of the mirror where its name is not taken: in the
 //! workspace, or in its own place where nothing can be lost.
 
+use super::blocks::MapWriter;
 use super::change::Change;
 use super::content::{self, Copied};
 use super::fault::{Fault, Sided};
@@ -15,7 +16,7 @@ use crate::sys::stat::{Kind, Stat};
 use rustix::fs::ftruncate;
 
 /// How often a file that changes while it is copied is copied.
-const TRIES: u32 = 3;
+pub(super) const TRIES: u32 = 3;
 
 /// An entry that was made.
 pub(super) struct Made {
@@ -107,12 +108,15 @@ fn fill(
         }
         let wanted = Wanted::read(source, stat, &pass.rules).on_source("reading attributes")?;
         set_no_cow(&wanted, made, born).on_mirror("setting flags of")?;
-        let (bytes, hash) = copy(pass, source, &stat, want, made)?;
+        let blocks = pass.blocks(stat.size).filter(|_| want.is_none());
+        let map = blocks.and_then(|blocks| blocks.writer(&stat));
+        let Copied { bytes, hash, map } = copy(pass, source, &stat, want, made, map)?;
         let after = source.stat().on_source("examining")?;
         tries += 1;
         let torn = (after.size, after.mtime, after.ctime) != (stat.size, stat.mtime, stat.ctime);
         if !torn || tries == TRIES {
             let locks = wanted.give(made, born, &pass.rules).on_mirror("setting metadata of")?;
+            keep_map(pass, &stat, made, map).on_mirror("examining")?;
             return Ok(Made { locks, bytes, torn, hash: hash.filter(|_| !torn) });
         }
         ftruncate(&made.fd, 0).map_err(std::io::Error::from).on_mirror("writing")?;
@@ -128,15 +132,33 @@ fn copy(
     stat: &Stat,
     want: Option<&Want>,
     made: &Handle,
-) -> Result<(u64, Option<[u8; 32]>), Fault> {
+    map: Option<MapWriter>,
+) -> Result<Copied, Fault> {
     write_out(&source.fd, &(0..0)).on_source("reading")?;
     match want {
-        Some(want) => Ok((content::copy_wanted(pass, &source.fd, &made.fd, want)?, None)),
-        None => {
-            let Copied { bytes, hash } = content::copy(pass, &source.fd, &made.fd, stat.size)?;
-            Ok((bytes, hash))
+        Some(want) => {
+            let bytes = content::copy_wanted(pass, &source.fd, &made.fd, want)?;
+            Ok(Copied { bytes, hash: None, map: None })
+        }
+        None => content::copy(pass, &source.fd, &made.fd, stat.size, map),
+    }
+}
+
+/// Keeps what was found of the blocks of a copy that is complete, metadata and all. Whatever was known of it before is not true
+/// any more.
+pub(super) fn keep_map(
+    pass: &Pass<'_>,
+    source: &Stat,
+    made: &Handle,
+    map: Option<MapWriter>,
+) -> std::io::Result<()> {
+    if let Some(blocks) = &pass.options.blocks {
+        match map {
+            Some(map) => blocks.keep(source, &made.stat()?, map),
+            None => blocks.forget(source),
         }
     }
+    Ok(())
 }
 
 /// btrfs' +C takes on empty files only.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 /// What is looked at, read ahead, written and dropped as one: far longer than what the kernel reads ahead by itself.
-const WINDOW: u64 = 8 << 20;
+pub(super) const WINDOW: u64 = 8 << 20;
 /// How many windows may be on their way to the disk.
 const ON_THEIR_WAY: usize = 4;
 
@@ -17,6 +17,8 @@ pub(super) struct Manners<'a> {
     source: &'a OwnedFd,
     mirror: &'a OwnedFd,
     size: u64,
+    /// The length of a window.
+    window: u64,
     /// The window that is being copied, and whether the server had anything of it in the cache.
     now: Option<(u64, bool)>,
     /// The same of the one behind it: asked before reading comes so near that the kernel reads ahead into it.
@@ -25,13 +27,13 @@ pub(super) struct Manners<'a> {
 }
 
 impl<'a> Manners<'a> {
-    /// For a copy of `size` bytes from `source` to `mirror`.
-    pub fn new(source: &'a OwnedFd, mirror: &'a OwnedFd, size: u64) -> Self {
-        Manners { source, mirror, size, now: None, next: None, writing: VecDeque::new() }
+    /// For a copy of `size` bytes from `source` to `mirror`, in windows of `window` bytes.
+    pub fn new(source: &'a OwnedFd, mirror: &'a OwnedFd, size: u64, window: u64) -> Self {
+        Manners { source, mirror, size, window, now: None, next: None, writing: VecDeque::new() }
     }
     /// Comes before the byte at `at` is read, of a stretch of data that ends at `end`; that goes forwards only.
     pub fn before(&mut self, at: u64, end: u64) {
-        let window = at / WINDOW;
+        let window = at / self.window;
         if self.now.is_some_and(|(now, _)| now == window) {
             return;
         }
@@ -47,7 +49,7 @@ impl<'a> Manners<'a> {
         self.leave();
     }
     fn range(&self, window: u64) -> Range<u64> {
-        window * WINDOW..((window + 1) * WINDOW).min(self.size)
+        window * self.window..((window + 1) * self.window).min(self.size)
     }
     /// Has what is data between `at` and `end` read of a window, and says whether anything of the window was there
     /// before. Where that is not known, it was.

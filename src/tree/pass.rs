@@ -1,20 +1,28 @@
 //! One pass over a source and a mirror: the two views, what was asked for, and what is counted.
 
 use super::attrs::Rules;
+use super::blocks::Blocks;
 use super::catalog::Catalog;
 use super::counts::Counts;
 use super::excludes::Excludes;
 use super::fault::{Error, Fault};
+use super::pace::Pace;
 use super::relpath::RelPath;
 use super::view::View;
 use super::wanted::{Want, Wanted};
 use crate::monitor::Monitor;
+use crate::sys::page_cache::start_writing;
 use crate::sys::signal::{progress_requested, stop_requested};
 use crate::sys::stat::{Kind, Stat, Timestamp};
 use crate::sys::{dir, flags};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
+
+/// From what size on files are brought up to date block by block, if nobody says otherwise: below, a whole copy is quick.
+const BLOCKS_FROM: u64 = 64 << 20;
+/// What is written at once is divided by this where others are considered.
+const CONSIDERATE_PART: u64 = 8;
 
 /// How two trees are compared and made equal.
 #[derive(Debug, Clone)]
@@ -33,8 +41,14 @@ pub struct Options {
     pub compare_whole: bool,
     /// What is known of the source as of the last run, and what this one finds.
     pub catalog: Option<Arc<Catalog>>,
+    /// Files of so many bytes and more are brought up to date block by block.
+    pub blocks_from: u64,
+    /// What is known of the blocks of the mirror's files.
+    pub blocks: Option<Arc<Blocks>>,
     /// Whether owners, trusted and security attributes and device nodes can be set.
     pub privileged: bool,
+    /// How fast to work; none is as fast as it goes.
+    pub pace: Option<Arc<Pace>>,
     /// Threads to work with; 0 is as many as are good for the work.
     pub threads: usize,
 }
@@ -49,7 +63,10 @@ impl Default for Options {
             compare_content: false,
             compare_whole: false,
             catalog: None,
+            blocks_from: BLOCKS_FROM,
+            blocks: None,
             privileged: rustix::process::geteuid().is_root(),
+            pace: None,
             threads: 0,
         }
     }
@@ -101,9 +118,35 @@ impl<'a> Pass<'a> {
         }
         stop_requested()
     }
-    /// Ends the work if somebody asked for it.
+    /// Comes between two pieces of work: waits where the pace asks for it, and ends the work if somebody asked for that.
     pub fn go_on(&self) -> Result<(), Error> {
+        self.pace(0);
         if self.stopped() { Err(Error::Stopped) } else { Ok(()) }
+    }
+    /// Comes before `bytes` of the source's content are read: waits where the pace asks for it.
+    pub fn pace(&self, bytes: u64) {
+        if let Some(pace) = &self.options.pace {
+            pace.step(bytes);
+        }
+    }
+    /// This thread had nothing to do before: its pace begins here.
+    pub fn arrive(&self) {
+        if let Some(pace) = &self.options.pace {
+            pace.arrive();
+        }
+    }
+    /// How much may be written at once: with consideration for others less than `full`.
+    pub fn burst(&self, full: u64) -> u64 {
+        let considerate = self.options.pace.as_ref().is_some_and(|pace| pace.is_considerate());
+        if considerate { full / CONSIDERATE_PART } else { full }
+    }
+    /// Comes when a small file is written: while others are given way to, the disk begins to write it, so that nothing
+    /// piles up that a flush would write at once.
+    pub fn wrote(&self, mirror: &OwnedFd) {
+        if self.options.pace.as_ref().is_some_and(|pace| pace.gives_way()) {
+            // Advice: whatever goes wrong is told by the flush.
+            let _ = start_writing(mirror, &(0..0));
+        }
     }
     /// Whether two files may differ although size and time are the same. What has changed since the catalog was written is
     /// looked at: a time can be set.
@@ -161,6 +204,10 @@ impl<'a> Pass<'a> {
         if let (Some(catalog), Some(hash)) = (&self.options.catalog, hash) {
             catalog.put_hash(slot, &hash);
         }
+    }
+    /// What is known of the blocks of files of this size, if anything is kept.
+    pub fn blocks(&self, size: u64) -> Option<&Blocks> {
+        self.options.blocks.as_deref().filter(|blocks| blocks.concern(size))
     }
     /// Notes that nothing is known of a directory of the mirror.
     pub fn forget(&self, dir: &RelPath) {

@@ -1,6 +1,7 @@
 //! What a comparison knows of the last one, and leaves for the next: a catalog opened for two trees, and committed.
 
 use super::attrs::Rules;
+use super::blocks::Blocks;
 use super::catalog::{Advice, Binding, Catalog, Opening};
 use super::pass::{Options, Pass};
 use super::relpath::RelPath;
@@ -61,6 +62,10 @@ pub fn remember(
     if options.compare_whole || options.compare_content {
         catalog.compares_whole();
     }
+    if remembered.record {
+        let blocks = Blocks::open(remembered.path, options.blocks_from, catalog.is_believed())?;
+        options.blocks = Some(Arc::new(blocks));
+    }
     options.catalog = Some(Arc::new(catalog));
     Ok(note)
 }
@@ -84,6 +89,7 @@ pub fn commit_memory(options: &Options, source: &View, new_state: &str) -> io::R
         let dir = crate::sys::dir::open_dir(source.root(), path.as_bytes()).ok()?;
         Some(stat_fd(&dir).ok()?.ino)
     };
+    options.blocks.as_ref().map_or(Ok(()), |blocks| blocks.commit())?;
     catalog.commit(new_state, inode_of)
 }
 

@@ -296,6 +296,7 @@ fn one(
     room: &mut Room,
     walked: &Mutex<&mut Walked>,
 ) -> Result<Vec<Task>, Error> {
+    pass.arrive();
     pass.go_on()?;
     let Some((change, found)) = compare_dir(pass, task, room)? else { return Ok(Vec::new()) };
     let compare::Found { tally, links, below, arrived, left, left_unknown, stay, .. } = found;
@@ -308,5 +309,7 @@ fn one(
     let left = left.into_iter().chain(left_unknown).filter(|left| left.goes != Goes::Nowhere);
     walked.left.extend(left);
     walked.stay.extend(stay);
+    drop(walked);
+    pass.pace(0);
     Ok(below)
 }

@@ -125,9 +125,9 @@ impl Applier<'_> {
                 pass.enter(at, make_in_place(pass, path, source, nest, change)).map(drop)
             }
             Action::Make | Action::Rename => {
-                match pass.enter(at, prepare(pass, self.workspace, path, source, change))? {
-                    Some(pending) => put_all(pass, self.workspace, &nest.dir, &[pending]),
-                    None => Ok(()),
+                match pass.enter(at, prepare(pass, self.workspace, path, (source, &nest.dir), change))? {
+                    Some(Some(pending)) => put_all(pass, self.workspace, &nest.dir, &[pending]),
+                    Some(None) | None => Ok(()),
                 }
             }
         }

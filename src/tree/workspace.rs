@@ -10,6 +10,7 @@ use super::nest::Nest;
 use super::pass::{Pass, at_root};
 use super::relpath::RelPath;
 use super::subtree;
+use super::undo;
 use super::view::View;
 use crate::sys::dir::{self, read_names};
 use crate::sys::stat::{Timestamp, stat_fd};
@@ -88,6 +89,7 @@ pub(super) fn sweep(pass: &Pass<'_>) -> Result<Option<u64>, Error> {
     let Ok(tmp) = pass.mirror_dir(&path()) else { return Ok(None) };
     let set_aside = read_names(&tmp.fd).0.len() as u64;
     let deleted = subtree::delete(pass, &path(), &Excludes::default())?;
+    undo::clear(pass.mirror);
     if let Ok(root) = pass.mirror_dir(&RelPath::root()) {
         // The root may be as the source's is already, which need not be writable. Its marks, if it has any, keep it.
         let _ = subtree::make_writable(&root, pass).and_then(|()| dir::remove_dir(&root.fd, OWN));

@@ -163,6 +163,10 @@ impl Pair {
                 volumes: configured,
                 excludes: Vec::new(),
                 full_every: diskmirror::config::daily(),
+                blocks_from: diskmirror::config::large(),
+                bwlimit: None,
+                // Other tests run beside: who considers them takes its time.
+                considerate: diskmirror::units::Considerate(None),
             }],
         };
         let kinds = volumes.iter().map(|(_, kind)| *kind).collect();

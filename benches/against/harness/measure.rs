@@ -58,7 +58,7 @@ impl Measuring<'_, '_> {
             self.check(self.row.ours)?;
             self.check(self.row.against)?;
         }
-        if self.settings.syscalls {
+        if self.settings.syscalls && !matches!(self.row.work, Work::Beside(_)) {
             self.count_calls()?;
         }
         Ok(())
@@ -111,11 +111,19 @@ impl Measuring<'_, '_> {
             fs::write("/proc/sys/vm/drop_caches", "3").context("dropping caches")?;
         }
         let before = Busy::now();
-        let cost = self.place.run(tool)?;
+        let (cost, server_p99_ms) = match self.row.work {
+            Work::Beside(server) => {
+                let (cost, latency) = self.place.run_beside(tool, server)?;
+                println!("    {}: {:.2} s, the server's p99 {latency:.2} ms", tool.name(), cost.seconds);
+                (cost, Some(latency))
+            }
+            _ => (self.place.run(tool)?, None),
+        };
         let others = Busy::now().others_since(&before);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let disturbed = is_disturbed(others, cost.seconds, processors, self.settings.disturbed_share);
-        if matches!(self.row.work, Work::FirstCopy | Work::Changed) {
+        if matches!(self.row.work, Work::FirstCopy | Work::Changed | Work::Beside(_)) && tool != Tool::Nobody
+        {
             self.check(tool)?;
         }
         Ok(Sample {
@@ -126,6 +134,7 @@ impl Measuring<'_, '_> {
             written_kib: cost.written_kib,
             others_cpu_seconds: others,
             disturbed,
+            server_p99_ms,
         })
     }
     fn others(&mut self) -> anyhow::Result<()> {

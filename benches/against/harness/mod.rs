@@ -17,6 +17,7 @@ pub mod results;
 #[path = "../../../tests/common/rng.rs"]
 pub mod rng;
 pub mod rows;
+pub mod server;
 pub mod settings;
 pub mod statistics;
 pub mod syscalls;

@@ -17,7 +17,8 @@ const END: &str = "<!-- What follows is written by hand. -->";
 pub fn write(page: &Path, results: &Results) -> anyhow::Result<()> {
     let before = fs::read_to_string(page).with_context(|| format!("reading {}", page.display()))?;
     let rows: Vec<&RowResult> = results.rows.iter().filter(|row| is_largest(row, results)).collect();
-    let pictures = plots::draw(&rows, &page.with_extension(""))?;
+    let timed: Vec<&RowResult> = rows.iter().copied().filter(|row| !row.is_beside_a_server()).collect();
+    let pictures = plots::draw(&timed, &page.with_extension(""))?;
     let directory = page.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let after = replaced(&before, &measured(&rows, &pictures, &directory))
         .with_context(|| format!("{} has lost its markers:\n{BEGIN}\n{END}", page.display()))?;
@@ -47,8 +48,12 @@ fn measured(rows: &[&RowResult], pictures: &[plots::Picture], directory: &str) -
     for (file, shows) in pictures {
         let _ = writeln!(text, "![{shows}]({directory}/{file})\n");
     }
-    let (memory, timed): (Vec<_>, Vec<_>) = rows.iter().partition(|row| matches!(row.goal, Goal::PeakMib(_)));
-    text + &times(&timed) + &memories(&memory) + &costs(&timed) + &others(&timed) + &trees(&rows)
+    let (beside, alone): (Vec<&RowResult>, Vec<&RowResult>) =
+        rows.iter().partition(|row| row.is_beside_a_server());
+    let (memory, timed): (Vec<&RowResult>, Vec<&RowResult>) =
+        alone.iter().partition(|row: &&&RowResult| matches!(row.goal, Goal::PeakMib(_)));
+    let text = text + &times(&timed) + &memories(&memory) + &servers(&beside);
+    text + &costs(&timed) + &others(&timed) + &trees(&rows)
 }
 
 fn machines(rows: &[&RowResult]) -> String {
@@ -109,6 +114,20 @@ fn memories(rows: &[&RowResult]) -> String {
     };
     let lines = rows.iter().map(line).collect();
     table("Memory", &["work", "rsync", "diskmirror", "goal", "met"], lines)
+}
+
+/// What a server on the source's disk notices of a first copy.
+fn servers(rows: &[&RowResult]) -> String {
+    let line = |row: &RowResult, side: &Contender| {
+        let latency = figures::plain(side.server_p99_ms());
+        vec![row.title.clone(), side.name.clone(), latency, seconds(side.median_seconds())]
+    };
+    let lines = rows.iter().flat_map(|row| {
+        let sides = row.others.iter().rev().chain([&row.against, &row.ours]);
+        sides.filter(|side| !side.samples.is_empty()).map(move |side| line(row, side))
+    });
+    let head = ["work", "who copies meanwhile", "the server's p99, ms", "the copy took"];
+    table("A server beside it", &head, lines.collect())
 }
 
 fn costs(rows: &[&RowResult]) -> String {

@@ -82,6 +82,9 @@ pub struct Sample {
     pub others_cpu_seconds: f64,
     /// Whether that was too much.
     pub disturbed: bool,
+    /// Within how many milliseconds 99 of 100 requests of the server beside it were done, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_p99_ms: Option<f64>,
 }
 
 impl Results {
@@ -143,6 +146,10 @@ impl RowResult {
         });
         &mut self.others[place]
     }
+    /// Whether a server worked beside it.
+    pub fn is_beside_a_server(&self) -> bool {
+        self.against.samples.iter().any(|sample| sample.server_p99_ms.is_some())
+    }
     /// Round by round.
     pub fn ratios(&self) -> Vec<f64> {
         ratios(&self.ours.seconds(), &self.against.seconds())
@@ -172,6 +179,10 @@ impl Contender {
     /// Round by round.
     pub fn seconds(&self) -> Vec<f64> {
         self.samples.iter().map(|sample| sample.seconds).collect()
+    }
+    /// The median of the server's latency.
+    pub fn server_p99_ms(&self) -> Option<f64> {
+        median(&self.samples.iter().filter_map(|sample| sample.server_p99_ms).collect::<Vec<_>>())
     }
     /// The median time.
     pub fn median_seconds(&self) -> Option<f64> {
@@ -209,6 +220,7 @@ mod tests {
             written_kib: 2048,
             others_cpu_seconds: 0.0,
             disturbed: false,
+            server_p99_ms: None,
         };
         Contender { samples: seconds.iter().map(sample).collect(), ..Contender::default() }
     }

@@ -1,6 +1,7 @@
 //! The rows of the bench: to add one, add it to `ROWS`. Work of a new kind also needs an arm in `work`, a tool one in
 //! `tools`, a tree one in `trees`.
 
+use super::server::Server;
 use super::tools::Tool;
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
@@ -30,9 +31,11 @@ const TREES: [Tree; 6] = [Tree::T1, Tree::T2, Tree::T3, Tree::T4, Tree::T5, Tree
 pub enum Work {
     /// Into a new file system.
     FirstCopy,
+    /// The same, while a server works on the source's file system: what counts is how long its requests take.
+    Beside(Server),
     /// Both sides are equal.
     NoChange,
-    /// One file in a thousand has been written to since the last copy.
+    /// One file in a thousand has been written to since the last copy; of large files, one block of the first.
     Changed,
     /// A device is overwritten.
     Fill,
@@ -84,7 +87,7 @@ pub struct Row {
 
 use Caches::{Cold, Warm};
 use Goal::{Open, PeakMib, Ratio};
-use Work::{Changed, Fill, FirstCopy, NoChange};
+use Work::{Beside, Changed, Fill, FirstCopy, NoChange};
 
 /// `key, title, tree, work, caches, ours, against, others, goal`: a line of the table below.
 #[rustfmt::skip]
@@ -100,6 +103,8 @@ const fn row(
 const NO_ROW: &str = "none";
 
 const COPIERS: &[Tool] = &[Tool::Cp, Tool::Tar, Tool::Rclone];
+/// A first copy with a fixed limit, and none at all.
+const BESIDE: &[Tool] = &[Tool::SyncLimited, Tool::Nobody];
 const NONE: &[Tool] = &[];
 
 /// Every row. Those of one tree are measured in this order: first copies first, because they leave the copies that
@@ -122,6 +127,10 @@ pub const ROWS: &[Row] = &[
     row("memory-t2", "memory, no change, 1 M entries, without catalog", Tree::T2, NoChange, Warm, Tool::Sync, Tool::Rsync, NONE, PeakMib(64)),
 
     row("first-copy-t3-cold", "first copy, T3 cold (rsync with -S)", Tree::T3, FirstCopy, Cold, Tool::Sync, Tool::RsyncSparse, COPIERS, Ratio(0.40)),
+
+    row("changed-t3-warm-catalog", "4 KiB changed in a 4 GiB file, T3 warm, with catalog", Tree::T3, Changed, Warm, Tool::SyncCatalog, Tool::Rsync, NONE, Ratio(0.35)),
+    row("server-reads-t3", "a server reads, T3 cold", Tree::T3, Beside(Server::Reads), Cold, Tool::SyncConsiderate, Tool::RsyncIdle, BESIDE, Open),
+    row("server-fsyncs-t3", "a server writes and flushes, T3 cold", Tree::T3, Beside(Server::Fsyncs), Cold, Tool::SyncConsiderate, Tool::RsyncIdle, BESIDE, Open),
 
     row("memory-t4-catalog", "memory, no change, 3 M entries, with catalog", Tree::T4, NoChange, Warm, Tool::SyncCatalog, Tool::Rsync, NONE, PeakMib(96)),
     row("memory-t4", "memory, no change, 3 M entries, without catalog", Tree::T4, NoChange, Warm, Tool::Sync, Tool::Rsync, NONE, PeakMib(96)),

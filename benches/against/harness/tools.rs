@@ -12,6 +12,14 @@ pub enum Tool {
     Sync,
     /// diskmirror, with what it remembers of the last sync.
     SyncCatalog,
+    /// diskmirror as the timer calls it: of low priority, and considerate.
+    SyncConsiderate,
+    /// diskmirror with a fixed limit.
+    SyncLimited,
+    /// rsync of the lowest priority.
+    RsyncIdle,
+    /// Nobody copies, for a while.
+    Nobody,
     /// rsync with everything that a mirror needs.
     Rsync,
     /// The same, leaving holes.
@@ -72,6 +80,10 @@ impl Tool {
     pub fn name(self) -> &'static str {
         match self {
             Tool::Sync | Tool::SyncCatalog => "diskmirror",
+            Tool::SyncConsiderate => "diskmirror, considerate",
+            Tool::SyncLimited => "diskmirror, 50 MiB/s",
+            Tool::RsyncIdle => "rsync, idle class, nice 19",
+            Tool::Nobody => "nobody",
             Tool::Rsync | Tool::RsyncSparse => "rsync",
             Tool::Cp => "cp -a",
             Tool::Tar => "tar | tar",
@@ -85,19 +97,29 @@ impl Tool {
     /// The copy that it makes.
     pub fn copy(self) -> Copy {
         match self {
-            Tool::Rsync | Tool::RsyncSparse => Copy::Theirs,
+            Tool::Rsync | Tool::RsyncSparse | Tool::RsyncIdle => Copy::Theirs,
             Tool::Cp | Tool::Tar | Tool::Rclone => Copy::Other,
             _ => Copy::Ours,
         }
     }
     /// Whether a copy that differs from its source ends the bench with an error.
     pub fn must_be_exact(self) -> bool {
-        matches!(self, Tool::Sync | Tool::SyncCatalog | Tool::Rsync | Tool::RsyncSparse)
+        matches!(
+            self,
+            Tool::Sync
+                | Tool::SyncCatalog
+                | Tool::SyncConsiderate
+                | Tool::SyncLimited
+                | Tool::Rsync
+                | Tool::RsyncSparse
+                | Tool::RsyncIdle
+        )
     }
     /// Why it cannot be run here, if it cannot.
     pub fn missing(self, program: &Path) -> Option<String> {
         match self {
             Tool::SyncCatalog if !has_catalog(program) => Some("this diskmirror has no --catalog".to_owned()),
+            Tool::SyncConsiderate if !is_installed("fio") => Some("fio is not installed".to_owned()),
             Tool::Rclone if !is_installed("rclone") => Some("rclone is not installed".to_owned()),
             _ => None,
         }
@@ -108,6 +130,10 @@ impl Tool {
         let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
         let plain = |head: &[&str]| [words(head), vec![source.into(), target.into()]].concat();
         let slashed = |head: &[&str]| [words(head), vec![inside(source), inside(target)]].concat();
+        let plain_of = |head: &[&str], options: &[&str]| {
+            let sync = [vec![program.into(), "sync".into()], words(options)].concat();
+            [words(head), sync, vec![source.into(), target.into()]].concat()
+        };
         let fill = |with: &str| {
             let head = vec![program.into(), "--root".into(), scratch.into(), "fill".into(), "--with".into()];
             [head, vec![with.into(), target.into(), "--erase".into(), target.into()]].concat()
@@ -118,6 +144,10 @@ impl Tool {
                 let head: Vec<OsString> = vec![program.into(), "sync".into(), "--catalog".into()];
                 [head, vec![catalog.into(), source.into(), target.into()]].concat()
             }
+            Tool::SyncConsiderate => plain_of(&["nice", "-n10", "ionice", "-c3"], &["--considerate", "10%"]),
+            Tool::SyncLimited => plain_of(&["nice", "-n10", "ionice", "-c3"], &["--bwlimit", "50M"]),
+            Tool::RsyncIdle => slashed(&["ionice", "-c3", "nice", "-n19", "rsync", "-aHAXxS", "--delete"]),
+            Tool::Nobody => words(&["sleep", "20"]),
             Tool::Rsync => slashed(&["rsync", "-aHAXx", "--delete"]),
             Tool::RsyncSparse => slashed(&["rsync", "-aHAXxS", "--delete"]),
             Tool::Cp => {
@@ -179,6 +209,10 @@ mod tests {
         let line = |tool: Tool| shown(&tool.argv(&names));
         assert_eq!(line(Tool::SyncCatalog), "diskmirror sync --catalog /c /s /t");
         assert_eq!(line(Tool::RsyncSparse), "rsync -aHAXxS --delete /s/ /t/");
+        assert_eq!(
+            line(Tool::SyncConsiderate),
+            "nice -n10 ionice -c3 diskmirror sync --considerate 10% /s /t"
+        );
         assert_eq!(line(Tool::Cp), "cp -a /s/. /t/");
         assert_eq!(line(Tool::DdRandom), "dd if=/dev/urandom of=/t count=8 bs=1M oflag=direct conv=fsync");
         assert_eq!(line(Tool::FillRandom), "diskmirror --root /x fill --with random /t --erase /t");

@@ -8,6 +8,7 @@ use crate::layout::{Disk, Survey};
 use crate::plan::{MIRROR_NAME, NewContainer, NewVolume, Plan};
 use crate::refusal::Refusal;
 use crate::step::{Action, FileText, Step};
+use crate::units::Considerate;
 use anyhow::{Context, Result};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -97,6 +98,8 @@ fn configuration(place: &Place, plan: &Plan, survey: &Survey, old: Option<Config
     let excludes = old.iter().flat_map(|c| &c.mirrors).flat_map(|m| m.excludes.clone()).collect();
     let before = old.as_ref().and_then(|config| config.mirrors.first());
     let full_every = before.map_or_else(config::daily, |mirror| mirror.full_every);
+    let blocks_from = before.map_or_else(config::large, |mirror| mirror.blocks_from);
+    let considerate = before.map_or(Considerate::USUAL, |mirror| mirror.considerate);
     let mirror = Mirror {
         name: MIRROR_NAME.into(),
         reversed: false,
@@ -107,6 +110,9 @@ fn configuration(place: &Place, plan: &Plan, survey: &Survey, old: Option<Config
         volumes: plan.volumes.iter().map(volume).collect(),
         excludes,
         full_every,
+        blocks_from,
+        bwlimit: before.and_then(|mirror| mirror.bwlimit),
+        considerate,
     };
     match old {
         Some(old) => Config { mirrors: vec![mirror], ..old },

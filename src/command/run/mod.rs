@@ -4,6 +4,7 @@
 
 mod boot;
 mod excludes;
+mod late;
 mod log;
 mod work;
 
@@ -11,20 +12,22 @@ use crate::cli::RunArgs;
 use crate::config::{Config, Mirror, Volume, below};
 use crate::exit_code::Exit;
 use crate::history::History;
-use crate::mirror::{self, Access, Checked, Opened};
+use crate::mirror::{self, Access, Checked, Mounted, Opened};
 use crate::monitor::Monitor;
-use crate::record::{RunRecord, State};
+use crate::record::{RunRecord, State, Waited};
 use crate::refusal::{Failure, Refusal, stated};
 use crate::render;
 use crate::sys::lock::{Holder, Lock};
+use crate::sys::node::DeviceNumber;
 use crate::sys::{mount, signal};
-use crate::tree;
+use crate::tree::{self, Pace};
 use anyhow::{Context, Result};
 use boot::Boot;
 use std::fs::DirBuilder;
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use work::Work;
 
 /// What a run is made with. Paths are below `root`.
@@ -38,6 +41,7 @@ pub struct Job<'a> {
     runtime_dir: PathBuf,
     log_file: PathBuf,
     monitor: &'a dyn Monitor,
+    pace: Arc<Pace>,
 }
 
 /// Refreshes a mirror of the primary mounted at `root` once.
@@ -58,6 +62,7 @@ pub fn run(root: &Path, config_file: Option<&Path>, args: &RunArgs, monitor: &dy
         runtime_dir: below(root, &config.runtime_dir),
         log_file: below(root, &config.log_file),
         monitor,
+        pace: pace(mirror, args, monitor),
     };
     let mut record = RunRecord::begun(&mirror.name, job.now());
     let outcome = match job.lock()? {
@@ -67,6 +72,12 @@ pub fn run(root: &Path, config_file: Option<&Path>, args: &RunArgs, monitor: &dy
     outcome?;
     tell(&job, &record)?;
     Ok(record.exit())
+}
+
+/// How fast the run may work.
+fn pace(mirror: &Mirror, args: &RunArgs, monitor: &dyn Monitor) -> Arc<Pace> {
+    let limit = args.bwlimit.or(mirror.bwlimit).map(|rate| rate.0);
+    Pace::new(limit, args.considerate.unwrap_or(mirror.considerate).share(), monitor)
 }
 
 /// The run under its lock, between its first record and its last.
@@ -85,7 +96,7 @@ fn recorded(job: &Job, record: &mut RunRecord, held: Lock) -> Result<()> {
     history.begin(record)?;
     log::make(&job.log_file);
     place_for_catalogs(job).context("cannot make a place for catalogs")?;
-    let outcome = refresh(job, record);
+    let outcome = late::told(job.monitor, late::AFTER, &|| job.waited(), || refresh(job, record));
     conclude(job, record, outcome);
     history.finish(record)?;
     drop(held);
@@ -100,8 +111,16 @@ fn place_for_catalogs(job: &Job) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let is_ours = |volume: &Volume| name.to_string_lossy().starts_with(&volume.mirror_uuid);
-        if !job.mirror.volumes.iter().any(is_ours) && entry.file_type()?.is_file() {
-            std::fs::remove_file(entry.path())?;
+        if job.mirror.volumes.iter().any(is_ours) {
+            continue;
+        }
+        match entry.file_type()? {
+            kind if kind.is_file() => std::fs::remove_file(entry.path())?,
+            // The maps of blocks that belong to one.
+            kind if kind.is_dir() && name.to_string_lossy().ends_with(".blocks") => {
+                std::fs::remove_dir_all(entry.path())?;
+            }
+            _ => {}
         }
     }
     Ok(())
@@ -138,7 +157,7 @@ fn refresh_opened(
     let checked = check(job, opened)?;
     go_on()?;
     let mut boot = Boot::prepare(job, &mut works, opened)?;
-    let looked_at = opened.mount(job.mirror, &job.runtime_dir, Access::ReadOnly, &devices)?;
+    let looked_at = mount_whole(job, opened, &devices)?;
     work::scan(job, &mut works, &looked_at, &checked)?;
     if job.args.dry_run {
         itemise(&mut works)?;
@@ -157,6 +176,41 @@ fn refresh_opened(
         work.report(record);
     });
     applied
+}
+
+/// Mounts the mirror to be looked at. Where a run was cut off in the middle of a file, its old content is put back first.
+fn mount_whole(job: &Job, opened: &Opened<'_>, devices: &[DeviceNumber]) -> Result<Vec<Mounted>> {
+    let mount = |access| opened.mount(job.mirror, &job.runtime_dir, access, devices);
+    let unmount = |mounted: Vec<Mounted>| mounted.into_iter().rev().try_for_each(mirror::Mounted::unmount);
+    let looked_at = mount(Access::ReadOnly)?;
+    let mut pending = false;
+    for one in &looked_at {
+        pending |= tree::is_pending(&work::mirror_view(one)?);
+    }
+    if !pending {
+        return Ok(looked_at);
+    }
+    if job.args.dry_run {
+        job.monitor
+            .note("some files on the mirror are half written; a run puts their old content back first");
+        return Ok(looked_at);
+    }
+    unmount(looked_at)?;
+    let writable = mount(Access::ReadWrite)?;
+    for one in &writable {
+        let put_back = tree::put_back(&work::mirror_view(one)?).map_err(cannot_put_back)?;
+        put_back.tell(job.monitor);
+    }
+    unmount(writable)?;
+    mount(Access::ReadOnly)
+}
+
+fn cannot_put_back(error: io::Error) -> Failure {
+    let state =
+        "what is needed to put it back is kept on the mirror, in .diskmirror/undo; nothing else was written";
+    Failure::new("a file that an earlier run left half written cannot be put back", state)
+        .why(error.to_string())
+        .remedy("mend that, then run again")
 }
 
 /// Checks every file system; a dry run leaves them as they are.
@@ -193,6 +247,7 @@ const NOTHING_COPIED: &str = "nothing was copied to the mirror or deleted from i
 /// Enters the outcome into the record: the gravest counts.
 fn conclude(job: &Job, record: &mut RunRecord, outcome: Result<()>) {
     record.ended = Some(job.now());
+    record.waited = job.waited();
     let boot = record.boot.clone().unwrap_or_default();
     let incomplete = record.total().errors > 0 || !boot.problems.is_empty();
     record.state = match &outcome {
@@ -252,6 +307,12 @@ impl<'a> Job<'a> {
     /// Seconds since 1970.
     fn now(&self) -> i64 {
         jiff::Timestamp::now().as_second()
+    }
+
+    /// What was waited on purpose so far.
+    fn waited(&self) -> Waited {
+        let tree::Waited { limit, others } = self.pace.waited();
+        Waited { limit, others }
     }
 
     /// The catalog of a file system.

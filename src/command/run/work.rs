@@ -48,8 +48,12 @@ impl<'a> Work<'a> {
         let patterns = Arc::new(excludes::patterns(job.config, job.mirror, job.root, &swaps));
         let one = |(volume, source): (&'a Volume, Result<Source, Refusal>)| {
             let view = source.as_ref().ok().map(view).transpose()?;
-            let options =
-                Options { excludes: excludes::on_volume(&patterns, &volume.mount)?, ..Options::default() };
+            let options = Options {
+                excludes: excludes::on_volume(&patterns, &volume.mount)?,
+                blocks_from: job.mirror.blocks_from.0,
+                pace: Some(job.pace.clone()),
+                ..Options::default()
+            };
             let (knowledge, checked, time) = (Knowledge::Clean, Checked::Sound, Duration::ZERO);
             Ok(Work {
                 volume,
@@ -239,7 +243,11 @@ fn view(source: &Source) -> Result<View> {
     Ok(view)
 }
 
-fn mirror_view(mirror: &Mounted) -> Result<View> {
+/// A file system of the mirror, as the engine sees it.
+///
+/// # Errors
+/// The system's.
+pub fn mirror_view(mirror: &Mounted) -> Result<View> {
     let root = mirror.root.try_clone().context("cannot enter the mirror")?;
     View::of_fd(root).context("cannot enter the mirror")
 }

@@ -1,0 +1,146 @@
+//! `run` and large files that change a little; killed in the middle of one, and the mirror is whole all the same: after the
+//! next run, after `diskmirror undo`, and after a boot. Needs root.
+
+#[path = "common/disks.rs"]
+mod disks;
+
+use diskmirror::layout::FsKind;
+use diskmirror::units::Bytes;
+use disks::Pair;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const SIZE: usize = 32 << 20;
+const TICKS: Duration = Duration::from_millis(60);
+
+/// A primary with one large file, mirrored until nothing about it is doubtful.
+fn known() -> Pair {
+    let mut pair = Pair::new(&[("/", FsKind::Ext4)]);
+    pair.config.mirrors[0].blocks_from = Bytes::mib(1);
+    pair.write_config(&pair.config.to_toml());
+    let content: Vec<u8> = (0..SIZE as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 23) as u8).collect();
+    fs::write(pair.root().join("big"), content).expect("written");
+    pair.run_done();
+    settle(&pair);
+    pair
+}
+
+fn settle(pair: &Pair) {
+    std::thread::sleep(TICKS);
+    pair.run_done();
+    std::thread::sleep(TICKS);
+}
+
+fn write(pair: &Pair, at: u64, bytes: &[u8]) {
+    let file = OpenOptions::new().write(true).open(pair.root().join("big")).expect("open");
+    file.write_all_at(bytes, at).expect("written");
+}
+
+fn undo_files(mirror: &Path) -> usize {
+    fs::read_dir(mirror.join(".diskmirror/undo")).map_or(0, Iterator::count)
+}
+
+/// A run that is killed while it writes the file in its place; gives back the old version.
+fn half_written(pair: &Pair) -> Vec<u8> {
+    for round in 0..40u8 {
+        let old = fs::read(pair.root().join("big")).expect("read");
+        let new: Vec<u8> = old.iter().map(|byte| byte.wrapping_add(1 + round)).collect();
+        write(pair, 0, &new);
+        let mut child = pair.start(&[]);
+        let at = diskmirror::mirror::mount_point(&pair.root().join("run/diskmirror"), "mirror", 0);
+        let root = PathBuf::from(format!("/proc/{}/root", child.id()));
+        let mirror = root.join(at.strip_prefix("/").expect("absolute"));
+        while child.try_wait().expect("it is ours").is_none() && undo_files(&mirror) == 0 {}
+        std::thread::sleep(Duration::from_millis(u64::from(round % 5) * 4));
+        let _ = child.kill();
+        child.wait().expect("reaped");
+        if pair.with_mirror("rw", |mirrors| undo_files(&mirrors[0]) > 0) {
+            return old;
+        }
+        pair.run_done();
+        settle(pair);
+    }
+    panic!("no run could be killed in the middle of the file");
+}
+
+#[test]
+fn a_run_writes_only_the_blocks_that_changed() {
+    let pair = known();
+    write(&pair, 5 << 20, b"changed");
+    pair.run_done();
+    let record = pair.history().remove(0);
+    let written = record.total().bytes_copied;
+    assert!((1..=64 * 1024).contains(&written), "{written} bytes were written");
+    assert_eq!(pair.differences(), "");
+    // A full run reads both sides, and writes no more.
+    std::thread::sleep(TICKS);
+    write(&pair, 6 << 20, b"changed too");
+    assert_eq!(pair.run(&["--full"]).code, 0);
+    assert!(pair.history()[0].total().bytes_copied <= 64 * 1024);
+    assert_eq!(pair.differences(), "");
+}
+
+#[test]
+fn the_next_run_puts_old_content_back_before_it_looks_and_a_dry_run_only_says_so() {
+    let pair = known();
+    half_written(&pair);
+    assert_eq!(pair.run(&["--dry-run"]).code, 0);
+    pair.with_mirror("rw", |mirrors| assert_eq!(undo_files(&mirrors[0]), 1));
+    pair.run_done();
+    assert_eq!(pair.differences(), "");
+    pair.with_mirror("rw", |mirrors| assert!(!mirrors[0].join(".diskmirror/undo").exists()));
+}
+
+#[test]
+fn undo_finds_what_is_mounted_and_gives_the_old_version_back() {
+    let pair = known();
+    let old = half_written(&pair);
+    pair.with_mirror("rw", |mirrors| {
+        let status = Command::new(env!("CARGO_BIN_EXE_diskmirror")).arg("undo").status();
+        assert!(status.expect("it starts").success());
+        assert!(fs::read(mirrors[0].join("big")).expect("read") == old, "it is not the old version");
+        assert!(!mirrors[0].join(".diskmirror/undo").exists());
+    });
+    pair.run_done();
+    assert_eq!(pair.differences(), "");
+}
+
+#[test]
+fn the_mirror_of_a_systemd_system_carries_what_puts_old_content_back_when_it_is_booted() {
+    let pair = Pair::new(&[("/", FsKind::Ext4)]);
+    fs::create_dir_all(pair.root().join("etc/systemd/system")).expect("made");
+    pair.run_done();
+    pair.run_done();
+    let unit = "etc/systemd/system/diskmirror-undo.service";
+    let wanted = "etc/systemd/system/sysinit.target.wants/diskmirror-undo.service";
+    pair.with_mirror("rw", |mirrors| {
+        let mirror = &mirrors[0];
+        let program = mirror.join(".diskmirror/diskmirror");
+        let mode = fs::metadata(&program).expect("there").permissions().mode() & 0o7777;
+        assert_eq!(mode, 0o700);
+        assert!(
+            fs::read(&program).expect("read") == fs::read(env!("CARGO_BIN_EXE_diskmirror")).expect("read")
+        );
+        let text = fs::read_to_string(mirror.join(wanted)).expect("the link leads to the unit");
+        assert!(text.contains("ExecStart=/.diskmirror/diskmirror undo"), "{text}");
+        assert_eq!(
+            fs::read_link(mirror.join(wanted)).expect("a link"),
+            Path::new("../diskmirror-undo.service")
+        );
+        let verified =
+            Command::new("systemd-analyze").arg("verify").arg("--man=no").arg(mirror.join(unit)).output();
+        if let Ok(verified) = verified {
+            let said = String::from_utf8_lossy(&verified.stderr).into_owned();
+            let wrong: Vec<&str> = said.lines().filter(|line| !line.contains("is not executable")).collect();
+            assert!(wrong.is_empty(), "{said}");
+        }
+    });
+    assert!(!pair.root().join(unit).exists(), "the primary has none");
+    let full = pair.run(&["--full"]);
+    assert_eq!(full.code, 0, "{full:?}");
+    assert_eq!(pair.history()[0].total().metadata_changed, 0, "the directories' times are the primary's");
+    pair.with_mirror("rw", |mirrors| assert!(mirrors[0].join(unit).exists()));
+}
