@@ -258,6 +258,7 @@ pub(super) fn has_hash(pass: &Pass<'_>, source: &OwnedFd, size: u64, hash: &[u8;
                 return Err(Fault::Stopped);
             }
             let want = room.len().min((size - at) as usize);
+            pass.pace(want as u64);
             match read_at(source, &mut room[..want], at).on_source("reading")? {
                 0 => return Ok(false),
                 got => {
