@@ -2,9 +2,11 @@
 
 mod boot_test;
 mod finding;
+mod verify;
 
 pub use boot_test::{BootTestRecord, Verdict};
 pub use finding::Finding;
+pub use verify::{DifferenceRecord, VerifiedVolume, VerifyRecord};
 
 use crate::exit_code::Exit;
 use serde::{Deserialize, Serialize};
@@ -84,6 +86,9 @@ pub struct VolumeRecord {
     pub renamed: u64,
     /// Entries that were deleted.
     pub deleted: u64,
+    /// Entries that a verification had found damaged, and that are mended.
+    #[serde(default)]
+    pub repaired: u64,
     /// Entries that could not be copied.
     pub errors: u64,
     /// How long the work on it took.
@@ -161,6 +166,7 @@ impl RunRecord {
             total.metadata_changed += volume.metadata_changed;
             total.renamed += volume.renamed;
             total.deleted += volume.deleted;
+            total.repaired += volume.repaired;
             total.errors += volume.errors;
             total.seconds += volume.seconds;
         }

@@ -13,8 +13,12 @@ pub fn summary(record: &RunRecord) -> String {
 
 /// The same of one tree.
 pub fn figures(figures: &VolumeRecord) -> String {
+    let repaired = match figures.repaired {
+        0 => String::new(),
+        n => format!("{} repaired, ", thousands(n)),
+    };
     format!(
-        "{} compared, {} copied ({}), {} deleted, {} errors, {}",
+        "{} compared, {} copied ({}), {} deleted, {repaired}{} errors, {}",
         thousands(figures.entries_scanned),
         thousands(figures.files_copied),
         Bytes(figures.bytes_copied),
@@ -29,6 +33,7 @@ pub fn figures_json(figures: &VolumeRecord) -> serde_json::Value {
     let mut object = serde_json::json!(figures);
     if let Some(fields) = object.as_object_mut() {
         fields.remove("mount");
+        fields.remove("repaired");
     }
     object
 }

@@ -5,6 +5,7 @@ use super::catalog::{Head, Slots, path_hash};
 use super::change::{Action, Aspects, Change, DirChange};
 use super::difference::Sides;
 use super::fault::{Error, Fault, Sided};
+use super::held::{is_damaged, withholds};
 use super::links::{DirAt, LinkNames, MirrorInode, Needs};
 use super::listing::{Entry, Listing};
 use super::look::{Look, Looking, Memory, Room, Sheet, draft, key};
@@ -199,7 +200,7 @@ impl Comparing<'_> {
             match pair {
                 Pair::New(new) => self.only_on_source(new)?,
                 Pair::Gone(gone) => self.gone(gone)?,
-                Pair::Both(a, b) => self.both(sides, a, b)?,
+                Pair::Both(a, b) => self.both(memory, sides, a, b)?,
             }
         }
         Ok(())
@@ -249,7 +250,49 @@ impl Comparing<'_> {
     fn alarm_if(&mut self, hidden: bool, name: &[u8]) -> Result<(), Error> {
         if hidden && self.audited.is_some() { self.fault(name, Fault::Hidden) } else { Ok(()) }
     }
-    fn both(&mut self, sides: &Sides<'_>, source: &Entry, mirror: &Entry) -> Result<(), Error> {
+    /// Whether the mirror keeps the content that it has, because the source's is damaged: known to be so already, or, where
+    /// it differs in `aspects` although it is proven, found to be so.
+    fn keeps(
+        &mut self,
+        memory: &Memory<'_>,
+        sides: &Sides<'_>,
+        (source, stat): (&Entry, &Stat),
+        aspects: Option<Aspects>,
+    ) -> Result<bool, Error> {
+        let name = &*source.name;
+        let is_own = stat.kind != Kind::File || sides.wanted.is_some_and(|wanted| wanted.contains_key(name));
+        let (file, path) = ((&sides.source, name), || self.at(name));
+        let found = match aspects {
+            _ if is_own => Ok(false),
+            None if self.pass.options.held.is_empty() => Ok(false),
+            None => withholds(self.pass, file, &path(), stat),
+            Some(aspects) if !source.proven || !aspects.has(Aspects::CONTENT) => Ok(false),
+            Some(_) => match memory.hash_of(name) {
+                Some(recorded) => is_damaged(self.pass, file, &path(), stat, recorded),
+                None => Ok(false),
+            },
+        };
+        match found {
+            Ok(true) => {
+                self.settled = false;
+                self.pass.unsettle(&self.at(name));
+                Ok(true)
+            }
+            Ok(false) => Ok(false),
+            Err(fault) => self.fault(name, fault).map(|()| true),
+        }
+    }
+    fn is_accepted(&self, name: &[u8]) -> bool {
+        let held = &self.pass.options.held;
+        !held.is_empty() && held.accepts(&self.at(name))
+    }
+    fn both(
+        &mut self,
+        memory: &Memory<'_>,
+        sides: &Sides<'_>,
+        source: &Entry,
+        mirror: &Entry,
+    ) -> Result<(), Error> {
         let (Some(a), Some(b)) = (&source.stat, &mirror.stat) else { return Ok(()) };
         if a.kind != b.kind {
             self.alarm_if(source.proven, &source.name)?;
@@ -262,10 +305,16 @@ impl Comparing<'_> {
             }
             return Ok(());
         }
+        if self.keeps(memory, sides, (source, a), None)? {
+            return Ok(());
+        }
         let aspects = match sides.aspects(source, a, b) {
-            Ok(aspects) => aspects,
+            Ok(aspects) => aspects | Aspects::CONTENT.when(self.is_accepted(&source.name)),
             Err(fault) => return self.fault(&source.name, fault),
         };
+        if self.keeps(memory, sides, (source, a), Some(aspects))? {
+            return Ok(());
+        }
         self.alarm_if(source.proven && !aspects.is_empty(), &source.name)?;
         let size = self.pass.size(&self.dir.path, &source.name, a);
         if a.nlink > 1 || b.nlink > 1 {

@@ -184,7 +184,7 @@ pub(super) fn data_bytes(source: &OwnedFd, size: u64) -> io::Result<u64> {
 }
 
 /// The next stretch of data at or behind `at`, below `size`.
-fn next_data(source: &OwnedFd, at: u64, size: u64) -> io::Result<Option<(u64, u64)>> {
+pub(super) fn next_data(source: &OwnedFd, at: u64, size: u64) -> io::Result<Option<(u64, u64)>> {
     if at >= size {
         return Ok(None);
     }
@@ -214,7 +214,7 @@ fn read_at(file: &OwnedFd, room: &mut [u8], at: u64) -> io::Result<usize> {
 }
 
 /// Fills `room`, or as much of it as the file has.
-fn read_up_to(file: &OwnedFd, room: &mut [u8], at: u64) -> io::Result<usize> {
+pub(super) fn read_up_to(file: &OwnedFd, room: &mut [u8], at: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < room.len() {
         match read_at(file, &mut room[filled..], at + filled as u64)? {

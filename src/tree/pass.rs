@@ -5,6 +5,7 @@ use super::catalog::Catalog;
 use super::counts::Counts;
 use super::excludes::Excludes;
 use super::fault::{Error, Fault};
+use super::held::Held;
 use super::relpath::RelPath;
 use super::view::View;
 use super::wanted::{Want, Wanted};
@@ -33,6 +34,8 @@ pub struct Options {
     pub compare_whole: bool,
     /// What is known of the source as of the last run, and what this one finds.
     pub catalog: Option<Arc<Catalog>>,
+    /// Files of the source that are damaged: the mirror keeps what it has of them.
+    pub held: Held,
     /// Whether owners, trusted and security attributes and device nodes can be set.
     pub privileged: bool,
     /// Threads to work with; 0 is as many as are good for the work.
@@ -49,6 +52,7 @@ impl Default for Options {
             compare_content: false,
             compare_whole: false,
             catalog: None,
+            held: Held::default(),
             privileged: rustix::process::geteuid().is_root(),
             threads: 0,
         }

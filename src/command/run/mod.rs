@@ -3,11 +3,11 @@
 //! Whatever happens, a record is written, and the exit code comes from it.
 
 mod boot;
-mod excludes;
 mod log;
 mod work;
 
 use crate::cli::RunArgs;
+use crate::command::trees::damage::DamageFile;
 use crate::config::{Config, Mirror, Volume, below};
 use crate::exit_code::Exit;
 use crate::history::History;
@@ -118,11 +118,12 @@ fn refresh(job: &Job, record: &mut RunRecord) -> Result<()> {
         return Err(reversed.into());
     }
     let sources = job.mirror.volumes.iter().map(|volume| mirror::open_source(job.root, volume)).collect();
-    let works = Work::all(job, sources)?;
+    let mut damage = DamageFile::read(&job.state_dir, job.mirror)?;
+    let works = Work::all(job, sources, &damage)?;
     work::refuse_without_sources(&works)?;
     mirror::sweep(job.mirror)?;
     let opened = mirror::find(job.mirror)?.open(job.mirror, job.root, job.args.dry_run)?;
-    refresh_opened(job, record, works, &opened)?;
+    refresh_opened(job, record, works, &opened, &mut damage)?;
     opened.close()
 }
 
@@ -132,6 +133,7 @@ fn refresh_opened(
     record: &mut RunRecord,
     mut works: Vec<Work<'_>>,
     opened: &Opened<'_>,
+    damage: &mut DamageFile,
 ) -> Result<()> {
     let devices: Vec<_> = works.iter().filter_map(Work::device).collect();
     mirror::look_at_marks(job.mirror, opened, &job.runtime_dir, &devices)?;
@@ -145,6 +147,9 @@ fn refresh_opened(
     }
     work::decide(job, &works)?;
     looked_at.into_iter().rev().try_for_each(mirror::Mounted::unmount)?;
+    // What must not reach the mirror is written down before anything else does.
+    works.iter().for_each(|work| work.keep_held(damage, false));
+    keep(job, damage)?;
     let applied = match job.args.dry_run {
         true => Ok(()),
         false => work::apply(job, &mut works, &mut boot, opened, record.id.unsigned_abs()),
@@ -154,9 +159,14 @@ fn refresh_opened(
         if let Err(refusal) = &work.source {
             job.monitor.warn(&refusal.to_string());
         }
-        work.report(record);
+        work.report(job, record, damage, applied.is_ok() && !job.args.dry_run);
     });
-    applied
+    applied.and(keep(job, damage))
+}
+
+/// Writes down what is damaged; a dry run leaves that as it is.
+fn keep(job: &Job, damage: &mut DamageFile) -> Result<()> {
+    if job.args.dry_run { Ok(()) } else { damage.write() }
 }
 
 /// Checks every file system; a dry run leaves them as they are.
