@@ -5,6 +5,8 @@
 #[allow(dead_code)]
 #[path = "common/raw.rs"]
 mod raw;
+// It picks for others.
+#[allow(dead_code)]
 #[path = "common/rng.rs"]
 mod rng;
 #[path = "common/server.rs"]

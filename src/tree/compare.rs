@@ -14,6 +14,7 @@ use super::pass::{Pass, at_root};
 use super::relpath::RelPath;
 use super::tally::Tally;
 use crate::sys::stat::{Kind, Stat};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
@@ -72,8 +73,15 @@ pub(super) fn compare_dir(
     let wanted = pass.options.wanted.in_dir(&task.path);
     let look = Looking { pass, dir: &source.fd, path: &task.path, wanted }.look(&memory, &mut room.sheet);
     let dir = DirAt { path: Arc::new(task.path.clone()), ino: stat.ino };
-    let mut comparing =
-        Comparing { pass, dir, whole: true, settled: true, audited: None, found: Found::default() };
+    let mut comparing = Comparing {
+        pass,
+        dir,
+        whole: true,
+        settled: true,
+        hashes: Vec::new(),
+        audited: None,
+        found: Found::default(),
+    };
     if memory.holds(&look)
         && let (Some(catalog), Some(block)) = (memory.catalog, &memory.block)
     {
@@ -91,7 +99,7 @@ pub(super) fn compare_dir(
             Some(handle)
         }
     };
-    let sides = Sides { pass, source, mirror, wanted };
+    let sides = Sides { pass, source, mirror, wanted, hash: Cell::default() };
     comparing.whole_dir(&memory, look, &sides, &stat, &mut room.sheet).map(Some)
 }
 
@@ -129,6 +137,8 @@ struct Comparing<'a> {
     whole: bool,
     /// Whether the next run may believe what is recorded of it.
     settled: bool,
+    /// Hashes of files that were read and found to be the same, each with its place in the block.
+    hashes: Vec<(u64, [u8; 32])>,
     /// Names that the catalog knows and the source does not have any more, where what it hid is an alarm.
     audited: Option<BTreeSet<Box<[u8]>>>,
     found: Found,
@@ -312,6 +322,7 @@ impl Comparing<'_> {
             Ok(aspects) => aspects | Aspects::CONTENT.when(self.is_accepted(&source.name)),
             Err(fault) => return self.fault(&source.name, fault),
         };
+        self.hashes.extend(sides.hash.take().map(|hash| (source.slot, hash)));
         if self.keeps(memory, sides, (source, a), Some(aspects))? {
             return Ok(());
         }
@@ -426,6 +437,7 @@ impl Comparing<'_> {
         let slot_of = |place: u64| slots.of(place.checked_sub(1));
         self.found.changes.iter_mut().for_each(|change| change.slot = slot_of(change.slot));
         self.found.links.set_slots(slot_of);
+        self.hashes.drain(..).for_each(|(place, hash)| self.pass.put_hash(slot_of(place), Some(hash)));
     }
     fn close(mut self, own: Aspects) -> (DirChange, Found) {
         let found = &mut self.found;
