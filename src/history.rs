@@ -1,6 +1,7 @@
 //! Run records in SQLite: committed before the mirror is touched, finished whatever happens, never lost by a kill.
 
 mod boot_tests;
+mod verifications;
 
 use crate::record::{RunRecord, State};
 use anyhow::{Context, Result};
@@ -32,7 +33,7 @@ const SCHEMA: &str = "
 const UPGRADES: [(i32, &str); 1] = [(1, "ALTER TABLE run ADD COLUMN boot TEXT")];
 
 /// The version of the form. Tables that an older version lacks are made as they are.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 
 /// The run history.
 #[derive(Debug)]
@@ -151,6 +152,15 @@ impl History {
         rows.collect::<Result<_, _>>().context("cannot read the run history")
     }
 
+    /// The latest run of `mirror` that may have written to it, if there was one.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn latest_that_wrote(&self, mirror: &str) -> Result<Option<RunRecord>> {
+        let wrote = |state| !matches!(state, State::Locked | State::Refused | State::Running);
+        Ok(self.last(mirror, 100)?.into_iter().find(|run| wrote(run.state)))
+    }
+
     /// The latest run of `mirror`, if there was one.
     ///
     /// # Errors
@@ -169,6 +179,7 @@ fn upgrade(database: &Connection) -> Result<()> {
     steps.into_iter().try_for_each(|(_, step)| database.execute_batch(step))?;
     database.execute_batch(SCHEMA)?;
     database.execute_batch(boot_tests::SCHEMA)?;
+    database.execute_batch(verifications::SCHEMA)?;
     if found != VERSION {
         database.pragma_update(None, "user_version", VERSION)?;
     }

@@ -1,10 +1,6 @@
 //! `verify` on loop disks: bits are flipped below the file systems, on either side, and each must be found, told apart, and
 //! have the right consequence. Needs root; says so where it is skipped.
 
-// It maps files for this one, and does more for others.
-#[allow(dead_code)]
-#[path = "common/raw.rs"]
-mod raw;
 // It picks for others.
 #[allow(dead_code)]
 #[path = "common/rng.rs"]
@@ -447,7 +443,7 @@ fn under_a_live_load_there_is_no_false_alarm() {
 fn store_through_a_mapping(file: &Path, number: u64) -> std::io::Result<()> {
     let file = File::options().read(true).write(true).open(file)?;
     if file.metadata()?.len() > 0 {
-        raw::Mapping::new(file.as_fd())?.store(0, number as u8);
+        server::raw::Mapping::new(file.as_fd())?.store(0, number as u8);
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use crate::command::trees::damage::DamageFile;
 use crate::command::trees::{self, Place, excludes, mirror_view, source_view};
 use crate::config::{Config, Volume, below};
 use crate::exit_code::Exit;
+use crate::history::History;
 use crate::mirror::mark::{self, Knowledge};
 use crate::mirror::{self, Access, Mounted, Opened, Source};
 use crate::monitor::Monitor;
@@ -81,6 +82,9 @@ pub fn verify(
     look(&job, &mut record, &mut damage)
         .map_err(|error| stated(error, "the mirror cannot be verified", UNTOUCHED))?;
     record.seconds = begun.elapsed().as_secs_f64();
+    let history = History::open(&state_dir)?;
+    record.run = history.latest_that_wrote(&mirror.name)?.map(|run| run.id);
+    history.add_verification(&mut record)?;
     match args.json {
         true => println!("{}", render::verify::json(&record)),
         false => print!("{}", render::verify::text(&record)),

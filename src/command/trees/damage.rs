@@ -78,12 +78,15 @@ impl HeldFile {
     /// What happened to it, and what to do, for a record.
     pub fn words(&self) -> String {
         format!(
-            "{}: {}: DAMAGED ON THE PRIMARY: its content changed and nobody wrote to it; the mirror keeps the good copy: \
+            "{}: DAMAGED ON THE PRIMARY: its content changed and nobody wrote to it; the mirror keeps the good copy: \
              look at the primary's disk, restore the file from the mirror, or, if it is meant: diskmirror run --accept {}",
-            self.mount,
-            self.path,
+            self.title(),
             self.digest()
         )
+    }
+    /// Its path on the primary.
+    pub fn title(&self) -> String {
+        format!("{}/{}", self.mount.trim_end_matches('/'), self.path)
     }
     fn hold(&self, accept: Option<&str>) -> Option<(RelPath, Hold)> {
         let (bad, good) = (from_hex(&self.bad)?, from_hex(&self.good)?);
