@@ -196,6 +196,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         volumes: json(&row.get::<_, String>(5)?)?,
         errors: json(&row.get::<_, String>(6)?)?,
         message: row.get(7)?,
+        verified: None,
         boot: row.get::<_, Option<String>>(8)?.map(|text| json(&text)).transpose()?,
     })
 }

@@ -26,6 +26,8 @@ pub enum State {
     Incomplete,
     /// Finished, but the audit found what on the mirror still needs the primary.
     NotAlone,
+    /// Finished, but a share that was verified is not what it should be, on the mirror or on the primary.
+    Differs,
     /// It could not be finished.
     Failed,
     /// It was not begun: nothing was written.
@@ -46,6 +48,7 @@ impl State {
             State::Done => "done",
             State::Incomplete => "incomplete",
             State::NotAlone => "not_alone",
+            State::Differs => "differs",
             State::Failed => "failed",
             State::Refused => "refused",
             State::Stopped => "stopped",
@@ -59,7 +62,7 @@ impl State {
         match self {
             State::Done => Exit::Done,
             State::Incomplete => Exit::Incomplete,
-            State::NotAlone => Exit::Differences,
+            State::NotAlone | State::Differs => Exit::Differences,
             State::Refused => Exit::Refused,
             State::Locked => Exit::Locked,
             State::Running | State::Failed | State::Stopped | State::Killed => Exit::Failed,
@@ -123,6 +126,9 @@ pub struct RunRecord {
     pub errors: Vec<String>,
     /// What stopped it, or what was left out: the message as it was shown.
     pub message: Option<String>,
+    /// What was found when a share was verified; it is in the history as a verification of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<VerifiedVolume>,
     /// Whether the mirror boots alone; none where the run did not come that far.
     pub boot: Option<BootRecord>,
 }
@@ -139,6 +145,7 @@ impl RunRecord {
             volumes: Vec::new(),
             errors: Vec::new(),
             message: None,
+            verified: None,
             boot: None,
         }
     }
@@ -184,6 +191,7 @@ mod tests {
             State::Running,
             State::Incomplete,
             State::NotAlone,
+            State::Differs,
             State::Failed,
             State::Refused,
             State::Stopped,

@@ -193,6 +193,7 @@ fn trouble(answer: &mut Answer, facts: &Facts, since: i64) {
             State::Running | State::Killed => "ended without a word: killed, or the power was cut",
             State::Failed => "failed",
             State::Incomplete => "was not complete",
+            State::Differs => "found what is damaged",
             State::NotAlone => "found what still needs the primary",
             State::Refused | State::Stopped => {
                 let how = if run.state == State::Refused { "was refused" } else { "was stopped" };

@@ -396,6 +396,47 @@ fn shares_rotate_until_every_file_was_read() {
 }
 
 #[test]
+fn runs_that_verify_a_share_each_find_all_damage_in_turn() {
+    if !root_or_skip("runs_that_verify_a_share_each_find_all_damage_in_turn") {
+        return;
+    }
+    let server = settled(PLAIN, 16);
+    let text = fs::read_to_string(server.config()).expect("a configuration");
+    assert!(text.contains("verify_share = \"0%\""), "{text}");
+    fs::write(server.config(), text.replace("verify_share = \"0%\"", "verify_share = \"25%\""))
+        .expect("written");
+    std::thread::sleep(TICKS);
+    assert_eq!(done(&server, &[])["verified"]["mirror_damaged"], 0);
+    let (good, names) =
+        (fs::read(server.root().join("srv/15")).expect("read"), |n: usize| format!("srv/{n}"));
+    (0..8).for_each(|n| flip_mirror(&server, &names(n), 0));
+    flip_primary(&server, "srv/15", 0);
+    let (mut theirs, mut ours) = (0, 0);
+    for _ in 0..4 {
+        let said = server.call(&["run", "--json"]);
+        let run: Value = serde_json::from_str(&said.stdout).expect("one JSON object");
+        let found = &run["verified"];
+        let counted = |field: &str| found[field].as_u64().expect("a number");
+        let (mirror, primary) = (counted("mirror_damaged"), counted("primary_damaged"));
+        (theirs, ours) = (theirs + mirror, ours + primary);
+        let code = if mirror + primary > 0 {
+            5
+        } else if ours > 0 {
+            3
+        } else {
+            0
+        };
+        assert_eq!(said.code, code, "{said:?}");
+    }
+    assert_eq!((theirs, ours), (8, 1));
+    assert!(mirrored(&server, "srv/15") == good, "the good copy is gone");
+    flip_primary(&server, "srv/15", 0);
+    verified(&server, &[], if server.differences().is_empty() { 0 } else { 5 });
+    server.call(&["run"]);
+    assert_eq!(server.differences(), "");
+}
+
+#[test]
 fn under_a_live_load_there_is_no_false_alarm() {
     if !root_or_skip("under_a_live_load_there_is_no_false_alarm") {
         return;

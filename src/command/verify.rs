@@ -2,6 +2,7 @@
 
 use crate::cli::VerifyArgs;
 use crate::command::trees::damage::DamageFile;
+use crate::command::trees::found::enter;
 use crate::command::trees::{self, Place, excludes, mirror_view, source_view};
 use crate::config::{Config, Volume, below};
 use crate::exit_code::Exit;
@@ -9,13 +10,13 @@ use crate::history::History;
 use crate::mirror::mark::{self, Knowledge};
 use crate::mirror::{self, Access, Mounted, Opened, Source};
 use crate::monitor::Monitor;
-use crate::record::{DifferenceRecord, VerifiedVolume, VerifyRecord};
+use crate::record::VerifyRecord;
 use crate::refusal::{Refusal, stated};
 use crate::render;
 use crate::sys::lock::Holder;
 use crate::sys::mount;
 use crate::sys::stat::Timestamp;
-use crate::tree::{self, Options, Remembered, Sample, Scope, Side, Verified, View};
+use crate::tree::{self, Options, Remembered, Sample, Scope, View};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -24,8 +25,6 @@ use std::time::Instant;
 const UNTOUCHED: &str = "nothing was written to the mirror";
 /// What was changed so shortly before the last run looked may have been changed once more, unnoticed, in seconds.
 const DOUBT_SECS: i64 = 3;
-/// Differences that are kept in a record.
-const MAX_DIFFERENCES: usize = 10_000;
 
 /// Who is verified, and how much.
 struct Job<'a> {
@@ -188,7 +187,7 @@ fn compare(
         remember(job, pair, mounted, &mirror, knowledge);
         let scope = Scope::Tree(job.sample, damage.to_be_repaired(&pair.volume.mount));
         let found = tree::verify(&pair.source, &mirror, &pair.options, &scope, job.monitor)?;
-        enter(pair, found, record, damage);
+        enter(&pair.volume.mount, &pair.options.held, found, record, damage);
     }
     Ok(())
 }
@@ -214,38 +213,4 @@ fn remember(job: &Job, pair: &mut Pair<'_>, mounted: &Mounted, mirror: &View, kn
         Ok(note) => note.iter().for_each(|note| job.monitor.note(&title(note))),
         Err(error) => job.monitor.warn(&title(&format!("no catalog is used: {}: {error}", path.display()))),
     }
-}
-
-/// Enters what was found into the record, and what follows from it into the file of damages.
-fn enter(pair: &Pair<'_>, found: Verified, record: &mut VerifyRecord, damage: &mut DamageFile) {
-    let (mount, held) = (&pair.volume.mount, &pair.options.held);
-    found.sound.iter().for_each(|path| held.doubt(path));
-    record.volumes.push(VerifiedVolume {
-        mount: mount.clone(),
-        entries: found.entries,
-        files: found.files,
-        bytes: found.bytes,
-        changed_since: found.changed_since,
-        mirror_damaged: found.count(Side::Mirror),
-        primary_damaged: found.count(Side::Source),
-        unknown: found.count(Side::Unknown),
-    });
-    for difference in &found.differences {
-        let path = &difference.path;
-        let digest = difference.damage.as_ref().map(|found| DamageFile::hold(held, mount, path, found));
-        let side = match difference.side {
-            Side::Mirror => "mirror",
-            Side::Source => "primary",
-            Side::Unknown => "unknown",
-        };
-        if difference.side == Side::Mirror {
-            damage.to_repair(mount, path);
-        }
-        if record.differences.len() < MAX_DIFFERENCES {
-            let (path, what) = (path.to_string(), difference.what.to_string());
-            let (mount, side) = (mount.clone(), side.to_owned());
-            record.differences.push(DifferenceRecord { mount, path, side, what, digest });
-        }
-    }
-    damage.take_over(mount, held, record.started);
 }

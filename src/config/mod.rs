@@ -8,7 +8,7 @@ mod write;
 
 use crate::layout::FsKind;
 use crate::refusal::Refusal;
-use crate::units::Every;
+use crate::units::{Every, Share};
 use file::{Complaint, pointed_at, read_trusted};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -74,6 +74,18 @@ pub struct Mirror {
     /// How often a run looks at both sides whole, whatever its catalog says.
     #[serde(default = "daily", deserialize_with = "every")]
     pub full_every: Every,
+    /// Which share of the files whose content is known each run reads on both sides.
+    #[serde(default = "nothing", deserialize_with = "share")]
+    pub verify_share: Share,
+}
+
+/// Which share, if nobody says otherwise.
+pub fn nothing() -> Share {
+    Share(0)
+}
+
+fn share<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Share, D::Error> {
+    String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
 }
 
 /// How often, if nobody says otherwise.
@@ -328,6 +340,7 @@ impl Mirror {
             volumes: self.volumes.iter().map(turned).collect(),
             excludes: self.excludes.clone(),
             full_every: self.full_every,
+            verify_share: self.verify_share,
         }
     }
 

@@ -39,6 +39,7 @@ fn example() -> Config {
             volumes: vec![volume("/", FsKind::Xfs, "a1", "b1"), volume("/boot", FsKind::Ext3, "a2", "b2")],
             excludes: vec!["/srv/\"odd\"/*".into()],
             full_every: Every(6 * 60 * 60),
+            verify_share: Share(2500),
         }],
     }
 }
@@ -92,6 +93,7 @@ fn values_that_contradict_each_other_are_refused() {
         ("name = \"mirror\"", "name = \"../x\"", "cannot be part of a path"),
         ("key_file = \"/etc/diskmirror/keys/aa.key\"", "", "missing field `key_file`"),
         ("full_every = \"6h\"", "full_every = \"daily\"", "no span of time"),
+        ("verify_share = \"2.5%\"", "verify_share = \"some\"", "no share"),
         ("unlock = \"crypttab\"", "unlock = \"crypttab\"\nkey_file = \"/k\"", "no meaning"),
     ] {
         let shown = complaint(from, to);

@@ -32,6 +32,8 @@ impl Mirror {
         writeln!(out, "exclude = [{}]", list(&self.excludes)).expect("a string takes any text");
         out += "# How often a run looks at both sides whole, whatever it knows of the last run: \"12h\", \"1d\", \"1w\".\n";
         writeln!(out, "full_every = \"{}\"", self.full_every).expect("a string takes any text");
+        out += "# Which share of all files each run reads on both sides, to find what a disk has lost: \"1%\", or \"0%\" for none.\n";
+        writeln!(out, "verify_share = \"{}\"", self.verify_share).expect("a string takes any text");
         if !self.volume_groups.is_empty() {
             out += "# The mirror's LVM volume groups.\n";
             writeln!(out, "volume_groups = [{}]", list(&self.volume_groups))

@@ -51,6 +51,11 @@ pub fn json(record: &RunRecord) -> String {
     if let Some(boot) = &record.boot {
         object["boot"] = serde_json::json!(boot);
     }
+    if let Some(verified) = &record.verified {
+        let mut total = serde_json::json!(verified);
+        total.as_object_mut().and_then(|fields| fields.remove("mount"));
+        object["verified"] = total;
+    }
     if !record.errors.is_empty() {
         object["errors"] = record.errors.clone().into();
     }

@@ -5,7 +5,7 @@ use super::catalog::{Head, Slots, path_hash};
 use super::change::{Action, Aspects, Change, DirChange};
 use super::difference::Sides;
 use super::fault::{Error, Fault, Sided};
-use super::held::{is_damaged, withholds};
+use super::held::held_back;
 use super::links::{DirAt, LinkNames, MirrorInode, Needs};
 use super::listing::{Entry, Listing};
 use super::look::{Look, Looking, Memory, Room, Sheet, draft, key};
@@ -260,8 +260,7 @@ impl Comparing<'_> {
     fn alarm_if(&mut self, hidden: bool, name: &[u8]) -> Result<(), Error> {
         if hidden && self.audited.is_some() { self.fault(name, Fault::Hidden) } else { Ok(()) }
     }
-    /// Whether the mirror keeps the content that it has, because the source's is damaged: known to be so already, or, where
-    /// it differs in `aspects` although it is proven, found to be so.
+    /// Whether the mirror keeps the content that it has, because the source's is damaged.
     fn keeps(
         &mut self,
         memory: &Memory<'_>,
@@ -270,27 +269,13 @@ impl Comparing<'_> {
         aspects: Option<Aspects>,
     ) -> Result<bool, Error> {
         let name = &*source.name;
-        let is_own = stat.kind != Kind::File || sides.wanted.is_some_and(|wanted| wanted.contains_key(name));
-        let (file, path) = ((&sides.source, name), || self.at(name));
-        let found = match aspects {
-            _ if is_own => Ok(false),
-            None if self.pass.options.held.is_empty() => Ok(false),
-            None => withholds(self.pass, file, &path(), stat),
-            Some(aspects) if !source.proven || !aspects.has(Aspects::CONTENT) => Ok(false),
-            Some(_) => match memory.hash_of(name) {
-                Some(recorded) => is_damaged(self.pass, file, &path(), stat, recorded),
-                None => Ok(false),
-            },
-        };
-        match found {
-            Ok(true) => {
-                self.settled = false;
-                self.pass.unsettle(&self.at(name));
-                Ok(true)
-            }
-            Ok(false) => Ok(false),
-            Err(fault) => self.fault(name, fault).map(|()| true),
+        match held_back(sides, memory, (source, stat), || self.at(name), aspects) {
+            Ok(false) => return Ok(false),
+            Ok(true) => self.pass.unsettle(&self.at(name)),
+            Err(fault) => self.fault(name, fault)?,
         }
+        self.settled = false;
+        Ok(true)
     }
     fn is_accepted(&self, name: &[u8]) -> bool {
         let held = &self.pass.options.held;

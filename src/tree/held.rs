@@ -2,13 +2,17 @@
 //! what they held, and keeps it, in whatever way they come up for copying, until somebody has written to them or has said
 //! that the damage is meant.
 
+use super::change::Aspects;
+use super::difference::Sides;
 use super::fault::{Fault, Sided};
+use super::listing::Entry;
+use super::look::Memory;
 use super::pass::Pass;
 use super::relpath::RelPath;
 use super::verify::hash;
 use super::view::View;
 use crate::sys::dir::{Handle, open_dir, open_read};
-use crate::sys::stat::{Stat, Timestamp, stat_at};
+use crate::sys::stat::{Kind, Stat, Timestamp, stat_at};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -84,9 +88,34 @@ pub fn is_absent(source: &View, path: &RelPath) -> bool {
     looked.is_err_and(|error| matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)))
 }
 
+/// Whether a file of the source must not be copied over the mirror's: it is known to be damaged, or, where it differs in
+/// `aspects` although it is proven, found to be so.
+pub(super) fn held_back(
+    sides: &Sides<'_>,
+    memory: &Memory<'_>,
+    (source, stat): (&Entry, &Stat),
+    path: impl Fn() -> RelPath,
+    aspects: Option<Aspects>,
+) -> Result<bool, Fault> {
+    let (name, pass) = (&*source.name, sides.pass);
+    if stat.kind != Kind::File || sides.wanted.is_some_and(|wanted| wanted.contains_key(name)) {
+        return Ok(false);
+    }
+    let file = (&sides.source, name);
+    match aspects {
+        None if pass.options.held.is_empty() => Ok(false),
+        None => withholds(pass, file, &path(), stat),
+        Some(aspects) if !source.proven || !aspects.has(Aspects::CONTENT) => Ok(false),
+        Some(_) => match memory.hash_of(name) {
+            Some(recorded) => is_damaged(pass, file, &path(), stat, recorded),
+            None => Ok(false),
+        },
+    }
+}
+
 /// Whether the file `name` of the source's directory `dir`, which is `path`, is one that must not be copied. One that has
 /// been written to is let go.
-pub(super) fn withholds(
+fn withholds(
     pass: &Pass<'_>,
     (dir, name): (&Handle, &[u8]),
     path: &RelPath,
@@ -112,7 +141,7 @@ pub(super) fn withholds(
 
 /// Whether a file of the source that nobody has written to is not what was copied, whose hash is `recorded`: then it is held
 /// from now on.
-pub(super) fn is_damaged(
+fn is_damaged(
     pass: &Pass<'_>,
     (dir, name): (&Handle, &[u8]),
     path: &RelPath,

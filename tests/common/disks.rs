@@ -163,6 +163,7 @@ impl Pair {
                 volumes: configured,
                 excludes: Vec::new(),
                 full_every: diskmirror::config::daily(),
+                verify_share: diskmirror::config::nothing(),
             }],
         };
         let kinds = volumes.iter().map(|(_, kind)| *kind).collect();

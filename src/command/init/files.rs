@@ -96,6 +96,7 @@ fn configuration(place: &Place, plan: &Plan, survey: &Survey, old: Option<Config
     let primary_id = survey.primary.table().map(|table| table.id.clone()).unwrap_or_default();
     let excludes = old.iter().flat_map(|c| &c.mirrors).flat_map(|m| m.excludes.clone()).collect();
     let before = old.as_ref().and_then(|config| config.mirrors.first());
+    let verify_share = before.map_or_else(config::nothing, |mirror| mirror.verify_share);
     let full_every = before.map_or_else(config::daily, |mirror| mirror.full_every);
     let mirror = Mirror {
         name: MIRROR_NAME.into(),
@@ -107,6 +108,7 @@ fn configuration(place: &Place, plan: &Plan, survey: &Survey, old: Option<Config
         volumes: plan.volumes.iter().map(volume).collect(),
         excludes,
         full_every,
+        verify_share,
     };
     match old {
         Some(old) => Config { mirrors: vec![mirror], ..old },

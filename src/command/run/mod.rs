@@ -11,7 +11,7 @@ use crate::command::trees::damage::DamageFile;
 use crate::config::{Config, Mirror, Volume, below};
 use crate::exit_code::Exit;
 use crate::history::History;
-use crate::mirror::{self, Access, Checked, Opened};
+use crate::mirror::{self, Access, Checked, Mounted, Opened};
 use crate::monitor::Monitor;
 use crate::record::{RunRecord, State};
 use crate::refusal::{Failure, Refusal, stated};
@@ -146,6 +146,7 @@ fn refresh_opened(
         itemise(&mut works)?;
     }
     work::decide(job, &works)?;
+    verify_share(job, &works, &looked_at, record, damage)?;
     looked_at.into_iter().rev().try_for_each(mirror::Mounted::unmount)?;
     // What must not reach the mirror is written down before anything else does.
     works.iter().for_each(|work| work.keep_held(damage, false));
@@ -162,6 +163,29 @@ fn refresh_opened(
         work.report(job, record, damage, applied.is_ok() && !job.args.dry_run);
     });
     applied.and(keep(job, damage))
+}
+
+/// Reads the share of all files that is due, if the configuration names one, and enters what was found.
+fn verify_share(
+    job: &Job,
+    works: &[Work<'_>],
+    mounted: &[Mounted],
+    record: &mut RunRecord,
+    damage: &mut DamageFile,
+) -> Result<()> {
+    if job.args.dry_run {
+        return Ok(());
+    }
+    let Some(sample) = damage.next_share("run", job.mirror.verify_share) else { return Ok(()) };
+    let mut verified = work::verify_share(job, works, mounted, sample, damage)?;
+    verified.run = Some(record.id);
+    for difference in &verified.differences {
+        let line = render::verify::line(difference);
+        job.monitor.warn(&line);
+        record.error(line);
+    }
+    record.verified = Some(verified.total());
+    History::open(&job.state_dir)?.add_verification(&mut verified)
 }
 
 /// Writes down what is damaged; a dry run leaves that as it is.
@@ -207,6 +231,7 @@ fn conclude(job: &Job, record: &mut RunRecord, outcome: Result<()>) {
     let incomplete = record.total().errors > 0 || !boot.problems.is_empty();
     record.state = match &outcome {
         Ok(()) if !boot.findings.is_empty() => State::NotAlone,
+        Ok(()) if record.verified.as_ref().is_some_and(|total| total.differences() > 0) => State::Differs,
         Ok(()) if incomplete => State::Incomplete,
         Ok(()) => State::Done,
         Err(_) if signal::stop_requested() => State::Stopped,

@@ -3,17 +3,21 @@
 use super::Job;
 use super::boot::Boot;
 use crate::command::trees::damage::DamageFile;
+use crate::command::trees::found::enter;
 use crate::command::trees::{self, excludes, mirror_view};
 use crate::config::Volume;
 use crate::mirror::mark::{self, Knowledge, Mark};
 use crate::mirror::{Access, Checked, Mounted, Opened, Source};
-use crate::record::{RunRecord, VolumeRecord};
+use crate::record::{RunRecord, VerifyRecord, VolumeRecord};
 use crate::refusal::{Failure, Refusal};
 use crate::sys::dir::sync_volume;
 use crate::sys::node::DeviceNumber;
 use crate::sys::stat::Timestamp;
-use crate::tree::{self, Changes, Counts, Options, Remembered, TooManyDeletions, View, Wanted};
+use crate::tree::{
+    self, Changes, Counts, Options, RelPath, Remembered, Sample, Scope, TooManyDeletions, View, Wanted,
+};
 use anyhow::{Context, Result};
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,6 +43,8 @@ pub struct Work<'a> {
     pub changes: Option<Changes>,
     counts: Counts,
     time: Duration,
+    /// What was to be mended on its mirror when the run began.
+    to_mend: BTreeSet<RelPath>,
     /// When the source was looked at, in seconds since 1970.
     looked_at: i64,
 }
@@ -72,6 +78,7 @@ impl<'a> Work<'a> {
                 changes: None,
                 counts: Counts::default(),
                 time,
+                to_mend: damage.to_be_repaired(&volume.mount),
                 looked_at: job.now(),
             })
         };
@@ -234,7 +241,7 @@ impl<'a> Work<'a> {
         let mount = &self.volume.mount;
         let failed: Vec<_> = self.counts.file_errors.iter().map(|error| &error.path).collect();
         let mends = is_applied && self.view.is_some();
-        let repaired = if mends { damage.repaired(mount, &failed) } else { 0 };
+        let repaired = if mends { damage.repaired(mount, &self.to_mend, &failed) } else { 0 };
         let damaged: Vec<_> = damage.held.iter().filter(|held| held.mount == *mount).collect();
         for held in &damaged {
             job.monitor.warn(&held.words());
@@ -285,6 +292,35 @@ pub fn scan(job: &Job, works: &mut [Work<'_>], mounted: &[Mounted], checked: &[C
         }
     }
     Ok(())
+}
+
+/// Reads a share of what the catalogs prove, on both sides. What is found damaged on the mirror, the next run mends.
+///
+/// # Errors
+/// What ends the reading.
+pub fn verify_share(
+    job: &Job,
+    works: &[Work<'_>],
+    mounted: &[Mounted],
+    sample: Sample,
+    damage: &mut DamageFile,
+) -> Result<VerifyRecord> {
+    let begun = Instant::now();
+    let mut record = VerifyRecord {
+        mirror: job.mirror.name.clone(),
+        table_id: job.mirror.disk.table_id.clone(),
+        started: job.now(),
+        sample: Some(job.mirror.verify_share.to_string()),
+        ..VerifyRecord::default()
+    };
+    for (work, mounted) in works.iter().zip(mounted) {
+        let Some(source) = work.view.as_ref().filter(|_| tree::is_believed(&work.options)) else { continue };
+        let mirror = mirror_view(mounted)?;
+        let found = tree::verify(source, &mirror, &work.options, &Scope::Share(sample), job.monitor)?;
+        enter(&work.volume.mount, &work.options.held, found, &mut record, damage);
+    }
+    record.seconds = begun.elapsed().as_secs_f64();
+    Ok(record)
 }
 
 /// Refuses a run whose root is refused, or that has nothing left to do.

@@ -192,11 +192,12 @@ impl DamageFile {
         here.filter_map(|repair| RelPath::from_escaped(&repair.path)).collect()
     }
 
-    /// Takes out what was to be mended on one file system, but for what is among `failed`. Gives back how many there were.
-    pub fn repaired(&mut self, mount: &str, failed: &[&RelPath]) -> u64 {
-        let failed: Vec<String> = failed.iter().map(|path| escaped(path.as_bytes())).collect();
+    /// Takes out what was `to_mend` on one file system, but for what is among `failed`. Gives back how many there were.
+    pub fn repaired(&mut self, mount: &str, to_mend: &BTreeSet<RelPath>, failed: &[&RelPath]) -> u64 {
+        let mended = to_mend.iter().filter(|path| !failed.contains(path));
+        let mended: BTreeSet<String> = mended.map(|path| escaped(path.as_bytes())).collect();
         let before = self.repairs.len();
-        self.repairs.retain(|repair| repair.mount != mount || failed.contains(&repair.path));
+        self.repairs.retain(|repair| repair.mount != mount || !mended.contains(&repair.path));
         let repaired = before - self.repairs.len();
         self.is_changed |= repaired > 0;
         repaired as u64

@@ -3,6 +3,7 @@
 
 pub mod damage;
 pub mod excludes;
+pub mod found;
 
 use crate::boot::{self, Preparation, Tree};
 use crate::config::{Config, Mirror, Volume};
