@@ -1,6 +1,7 @@
 //! A share of what the catalog proves: it is walked instead of the trees, and the files that are due are read on both
 //! sides. What is not proven any more is the next run's affair.
 
+use super::amend::amend;
 use super::dir::At;
 use super::{Verifying, file};
 use crate::sys::stat::{Kind, stat_at};
@@ -15,7 +16,7 @@ impl Verifying<'_> {
     pub fn share(&self, task: &Task, room: &mut Room) -> Result<Vec<Task>, Error> {
         self.pass.go_on()?;
         let Some((source, stat)) = self.source_dir(task)? else { return Ok(Vec::new()) };
-        let Room { block, .. } = room;
+        let Room { block, sheet } = room;
         let memory = Memory::of(self.pass, task.known == Known::Catalog, &stat, block);
         let Some(known) = &memory.block else { return Ok(Vec::new()) };
         let (mut below, mut due) = (Vec::new(), Vec::new());
@@ -45,8 +46,10 @@ impl Verifying<'_> {
                 _ => at.missing(&entry),
             }
         }
-        for name in at.doubted {
-            self.pass.unsettle(&task.path.join(&name));
+        let doubted = at.doubted;
+        // Nothing else about the directory is given up: without its hashes, damage of the source would pass for a change.
+        if let (Some(catalog), false) = (memory.catalog, doubted.is_empty()) {
+            amend(catalog, known, &task.path, &doubted, sheet);
         }
         Ok(below)
     }
