@@ -235,14 +235,19 @@ fn stamp(stat: &Stat) -> Timestamp {
 pub(super) fn draft(sheet: &mut Sheet, memory: &Memory<'_>, entries: &mut [Entry], wanted: Option<&InDir>) {
     sheet.draft.clear();
     let hashes = memory.block.as_ref().zip(memory.catalog).and_then(|(block, catalog)| catalog.hashes(block));
-    let mut rows = memory.block.as_ref().map(Block::rows);
-    let mut known = |name: &[u8]| rows.as_mut()?.find(|(row, _)| row.name == name);
+    // Both are in the order of inodes, then names; a name that no row has must not use up the rows behind it.
+    let mut rows = memory.block.as_ref().map(|block| block.rows().peekable());
+    let mut known = |ino: u64, name: &[u8]| {
+        let rows = rows.as_mut()?;
+        while rows.next_if(|(row, _)| (row.ino, row.name) < (ino, name)).is_some() {}
+        rows.next_if(|(row, _)| (row.ino, row.name) == (ino, name))
+    };
     let hash = |number: Option<u32>| hash_of(hashes.as_ref()?, number?);
-    for ((_, name), outcome) in sheet.names.iter().zip(&sheet.outcomes) {
+    for ((ino, name), outcome) in sheet.names.iter().zip(&sheet.outcomes) {
         match *outcome {
             Outcome::LeftOut => {}
             Outcome::Proven => {
-                if let Some((row, number)) = known(name) {
+                if let Some((row, number)) = known(ino, name) {
                     sheet.draft.push(&row, hash(number));
                 }
             }
@@ -251,7 +256,7 @@ pub(super) fn draft(sheet: &mut Sheet, memory: &Memory<'_>, entries: &mut [Entry
                 let Some(stat) = &entry.stat else { continue };
                 // Whatever the row proves of the mirror's: the content is what it was when its hash was taken.
                 let is_same = |row: &Row<'_>| row.ino == stat.ino && row.stamp == stamp(stat);
-                let same = known(name).filter(|(row, _)| is_same(row));
+                let same = known(ino, name).filter(|(row, _)| is_same(row));
                 let hash = same.and_then(|(_, number)| hash(number));
                 let is_wanted = wanted.is_some_and(|wanted| wanted.contains_key(name));
                 let row =
