@@ -5,6 +5,7 @@ use super::catalog::{Head, Slots, path_hash};
 use super::change::{Action, Aspects, Change, DirChange};
 use super::difference::Sides;
 use super::fault::{Error, Fault, Sided};
+use super::held::held_back;
 use super::links::{DirAt, LinkNames, MirrorInode, Needs};
 use super::listing::{Entry, Listing};
 use super::look::{Look, Looking, Memory, Room, Sheet, draft, key};
@@ -13,6 +14,7 @@ use super::pass::{Pass, at_root};
 use super::relpath::RelPath;
 use super::tally::Tally;
 use crate::sys::stat::{Kind, Stat};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
@@ -71,8 +73,15 @@ pub(super) fn compare_dir(
     let wanted = pass.options.wanted.in_dir(&task.path);
     let look = Looking { pass, dir: &source.fd, path: &task.path, wanted }.look(&memory, &mut room.sheet);
     let dir = DirAt { path: Arc::new(task.path.clone()), ino: stat.ino };
-    let mut comparing =
-        Comparing { pass, dir, whole: true, settled: true, audited: None, found: Found::default() };
+    let mut comparing = Comparing {
+        pass,
+        dir,
+        whole: true,
+        settled: true,
+        hashes: Vec::new(),
+        audited: None,
+        found: Found::default(),
+    };
     if memory.holds(&look)
         && let (Some(catalog), Some(block)) = (memory.catalog, &memory.block)
     {
@@ -90,7 +99,7 @@ pub(super) fn compare_dir(
             Some(handle)
         }
     };
-    let sides = Sides { pass, source, mirror, wanted };
+    let sides = Sides { pass, source, mirror, wanted, hash: Cell::default() };
     comparing.whole_dir(&memory, look, &sides, &stat, &mut room.sheet).map(Some)
 }
 
@@ -128,6 +137,8 @@ struct Comparing<'a> {
     whole: bool,
     /// Whether the next run may believe what is recorded of it.
     settled: bool,
+    /// Hashes of files that were read and found to be the same, each with its place in the block.
+    hashes: Vec<(u64, [u8; 32])>,
     /// Names that the catalog knows and the source does not have any more, where what it hid is an alarm.
     audited: Option<BTreeSet<Box<[u8]>>>,
     found: Found,
@@ -199,7 +210,7 @@ impl Comparing<'_> {
             match pair {
                 Pair::New(new) => self.only_on_source(new)?,
                 Pair::Gone(gone) => self.gone(gone)?,
-                Pair::Both(a, b) => self.both(sides, a, b)?,
+                Pair::Both(a, b) => self.both(memory, sides, a, b)?,
             }
         }
         Ok(())
@@ -249,7 +260,34 @@ impl Comparing<'_> {
     fn alarm_if(&mut self, hidden: bool, name: &[u8]) -> Result<(), Error> {
         if hidden && self.audited.is_some() { self.fault(name, Fault::Hidden) } else { Ok(()) }
     }
-    fn both(&mut self, sides: &Sides<'_>, source: &Entry, mirror: &Entry) -> Result<(), Error> {
+    /// Whether the mirror keeps the content that it has, because the source's is damaged.
+    fn keeps(
+        &mut self,
+        memory: &Memory<'_>,
+        sides: &Sides<'_>,
+        (source, stat): (&Entry, &Stat),
+        aspects: Option<Aspects>,
+    ) -> Result<bool, Error> {
+        let name = &*source.name;
+        match held_back(sides, memory, (source, stat), || self.at(name), aspects) {
+            Ok(false) => return Ok(false),
+            Ok(true) => self.pass.unsettle(&self.at(name)),
+            Err(fault) => self.fault(name, fault)?,
+        }
+        self.settled = false;
+        Ok(true)
+    }
+    fn is_accepted(&self, name: &[u8]) -> bool {
+        let held = &self.pass.options.held;
+        !held.is_empty() && held.accepts(&self.at(name))
+    }
+    fn both(
+        &mut self,
+        memory: &Memory<'_>,
+        sides: &Sides<'_>,
+        source: &Entry,
+        mirror: &Entry,
+    ) -> Result<(), Error> {
         let (Some(a), Some(b)) = (&source.stat, &mirror.stat) else { return Ok(()) };
         if a.kind != b.kind {
             self.alarm_if(source.proven, &source.name)?;
@@ -262,10 +300,17 @@ impl Comparing<'_> {
             }
             return Ok(());
         }
+        if self.keeps(memory, sides, (source, a), None)? {
+            return Ok(());
+        }
         let aspects = match sides.aspects(source, a, b) {
-            Ok(aspects) => aspects,
+            Ok(aspects) => aspects | Aspects::CONTENT.when(self.is_accepted(&source.name)),
             Err(fault) => return self.fault(&source.name, fault),
         };
+        self.hashes.extend(sides.hash.take().map(|hash| (source.slot, hash)));
+        if self.keeps(memory, sides, (source, a), Some(aspects))? {
+            return Ok(());
+        }
         self.alarm_if(source.proven && !aspects.is_empty(), &source.name)?;
         let size = self.pass.size(&self.dir.path, &source.name, a);
         if a.nlink > 1 || b.nlink > 1 {
@@ -377,6 +422,7 @@ impl Comparing<'_> {
         let slot_of = |place: u64| slots.of(place.checked_sub(1));
         self.found.changes.iter_mut().for_each(|change| change.slot = slot_of(change.slot));
         self.found.links.set_slots(slot_of);
+        self.hashes.drain(..).for_each(|(place, hash)| self.pass.put_hash(slot_of(place), Some(hash)));
     }
     fn close(mut self, own: Aspects) -> (DirChange, Found) {
         let found = &mut self.found;

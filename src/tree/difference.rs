@@ -9,6 +9,7 @@ use super::pass::Pass;
 use super::wanted::{InDir, Want};
 use crate::sys::dir::{Handle, open_path, open_read, read_symlink};
 use crate::sys::stat::{Kind, Stat};
+use std::cell::Cell;
 use std::io;
 
 /// One directory's two sides, open.
@@ -19,6 +20,8 @@ pub(super) struct Sides<'a> {
     pub mirror: Option<Handle>,
     /// Entries whose content shall not be the source's.
     pub wanted: Option<&'a InDir>,
+    /// BLAKE3 of the content that was read last and found to be the same.
+    pub hash: Cell<Option<[u8; 32]>>,
 }
 
 impl Sides<'_> {
@@ -51,9 +54,14 @@ impl Sides<'_> {
             if source.path_only {
                 return Err(Fault::Source("reading", io::ErrorKind::PermissionDenied.into()));
             }
-            if mirror.path_only || !content::equal(self.pass, &source.fd, &mirror.fd, copied)? {
+            let common = match mirror.path_only {
+                true => None,
+                false => content::common(self.pass, &source.fd, &mirror.fd, copied)?,
+            };
+            if common.is_none() {
                 return Ok(quick | Aspects::CONTENT);
             }
+            self.hash.set(common.filter(|_| want.is_none()));
         }
         if want.is_some_and(|want| mirror.path_only || !content::ends_as(&mirror.fd, want)) {
             return Ok(quick | Aspects::CONTENT);

@@ -177,26 +177,31 @@ pub(super) fn resolve_links(pass: &Pass<'_>, names: LinkNames) -> Resolved {
 
 /// Compares all directories.
 pub(super) fn walk(pass: &Pass<'_>, sink: &dyn ChangeSink) -> Result<Walked, Error> {
+    let walked = Mutex::new(Walked::default());
+    each_dir(pass, |task, room| one(pass, sink, task, room, &walked))?;
+    Ok(walked.into_inner().expect("no thread panics while walking"))
+}
+
+/// Has `work` done for each directory, the root first, on several threads; it gives back the directories below.
+pub(super) fn each_dir(
+    pass: &Pass<'_>,
+    work: impl Fn(&Task, &mut Room) -> Result<Vec<Task>, Error> + Sync,
+) -> Result<(), Error> {
     let root = Task { path: RelPath::root(), ino: None, known: Known::Catalog };
     let state = QueueState { waiting: vec![root], at_work: 0, asleep: 0, ended: None };
     let queue = Queue { state: Mutex::new(state), more: Condvar::new() };
-    let walked = Mutex::new(Walked::default());
+    let worker = || {
+        let mut room = Room::default();
+        while let Some(task) = queue.next() {
+            queue.done(work(&task, &mut room));
+        }
+    };
     std::thread::scope(|scope| {
         for _ in 0..scanners(pass.options) {
-            scope.spawn(|| work(pass, sink, &queue, &walked));
+            scope.spawn(worker);
         }
     });
-    match queue.state().ended.take() {
-        Some(error) => Err(error),
-        None => Ok(walked.into_inner().expect("no thread panics while walking")),
-    }
-}
-
-fn work(pass: &Pass<'_>, sink: &dyn ChangeSink, queue: &Queue, walked: &Mutex<Walked>) {
-    let mut room = Room::default();
-    while let Some(task) = queue.next() {
-        queue.done(one(pass, sink, &task, &mut room, walked));
-    }
+    queue.state().ended.take().map_or(Ok(()), Err)
 }
 
 fn one(
