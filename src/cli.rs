@@ -1,6 +1,6 @@
 //! The command line. These doc comments are the help and the man page.
 
-use crate::units::{Considerate, Rate};
+use crate::units::{Considerate, Rate, Share};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -30,6 +30,8 @@ pub enum Command {
     Run(RunArgs),
     /// Tell whether this spare would save the server now.
     Status(StatusArgs),
+    /// Compare the mirror with the primary, contents too, and tell which of them is damaged. Nothing is written to either.
+    Verify(VerifyArgs),
     /// Boot the mirror in a virtual machine. Nothing is written to it.
     BootTest(BootTestArgs),
     /// List the last runs and boot tests.
@@ -145,7 +147,7 @@ pub struct RunArgs {
     /// Compare everything, whatever the last run knew.
     #[arg(long)]
     pub full: bool,
-    /// Let this one list of deletions through, by the digest that the refusal named.
+    /// Let this one list of deletions, or this one damaged file, through, by the digest that the message named.
     #[arg(long, value_name = "DIGEST")]
     pub accept: Option<String>,
     /// Read at most so many bytes of content a second from the primary: 50M. The configuration may set it, too.
@@ -174,6 +176,23 @@ pub struct StatusArgs {
     /// Print metrics in Prometheus' text format, as node_exporter's textfile collector reads them.
     #[arg(long, group = "form")]
     pub prometheus: bool,
+}
+
+/// `verify`
+#[derive(Debug, Default, Args)]
+pub struct VerifyArgs {
+    /// Which mirror, by its name in the configuration.
+    pub name: Option<String>,
+    /// Read every file on both sides; this is the default.
+    #[arg(long, conflicts_with = "sample")]
+    pub full: bool,
+    /// Read only this share of the files; the next call takes the next share, so that `--sample 5%` has seen every file
+    /// after twenty.
+    #[arg(long, value_name = "N%")]
+    pub sample: Option<Share>,
+    /// Print one JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `boot-test`

@@ -1,6 +1,7 @@
 //! Run records in SQLite: committed before the mirror is touched, finished whatever happens, never lost by a kill.
 
 mod boot_tests;
+mod verifications;
 
 use crate::record::{RunRecord, State, Waited};
 use anyhow::{Context, Result};
@@ -154,6 +155,15 @@ impl History {
         rows.collect::<Result<_, _>>().context("cannot read the run history")
     }
 
+    /// The latest run of `mirror` that may have written to it, if there was one.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn latest_that_wrote(&self, mirror: &str) -> Result<Option<RunRecord>> {
+        let wrote = |state| !matches!(state, State::Locked | State::Refused | State::Running);
+        Ok(self.last(mirror, 100)?.into_iter().find(|run| wrote(run.state)))
+    }
+
     /// The latest run of `mirror`, if there was one.
     ///
     /// # Errors
@@ -172,6 +182,7 @@ fn upgrade(database: &Connection) -> Result<()> {
     steps.into_iter().try_for_each(|(_, step)| database.execute_batch(step))?;
     database.execute_batch(SCHEMA)?;
     database.execute_batch(boot_tests::SCHEMA)?;
+    database.execute_batch(verifications::SCHEMA)?;
     if found != VERSION {
         database.pragma_update(None, "user_version", VERSION)?;
     }
@@ -188,6 +199,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         volumes: json(&row.get::<_, String>(5)?)?,
         errors: json(&row.get::<_, String>(6)?)?,
         message: row.get(7)?,
+        verified: None,
         boot: row.get::<_, Option<String>>(8)?.map(|text| json(&text)).transpose()?,
         waited: row.get::<_, Option<String>>(9)?.map_or(Ok(Waited::default()), |text| json(&text))?,
     })
@@ -202,7 +214,7 @@ fn json<T: serde::de::DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{BootRecord, VolumeRecord};
+    use crate::record::{BootRecord, VerifyRecord, VolumeRecord};
 
     #[test]
     fn a_record_is_read_back_as_it_was_finished() {
@@ -241,15 +253,22 @@ mod tests {
             let latest = history.latest("mirror").expect("it can be read").expect("the run is there");
             assert_eq!((latest.id, latest.state, latest.boot), (7, State::Done, None));
             assert_eq!(latest.waited, Waited::default());
+            takes_a_verification(&history);
         }
     }
 
+    fn takes_a_verification(history: &History) {
+        let mut record = VerifyRecord { mirror: "mirror".into(), started: 2000, ..VerifyRecord::default() };
+        history.add_verification(&mut record).expect("it can be written");
+        assert_eq!(history.latest_verification("mirror", "").expect("it can be read"), Some(record));
+    }
+
     #[test]
-    fn the_history_of_the_version_before_this_takes_what_was_waited() {
+    fn the_history_of_the_version_before_this_takes_what_was_waited_and_what_was_verified() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let history = History::open(dir.path()).expect("it can be made");
         history.begin(&mut RunRecord::begun("mirror", 1000)).expect("it can be written");
-        let back = "ALTER TABLE run DROP COLUMN waited; PRAGMA user_version = 3;";
+        let back = "ALTER TABLE run DROP COLUMN waited; DROP TABLE verification; PRAGMA user_version = 3;";
         history.database.execute_batch(back).expect("as version 3 had it");
         drop(history);
         let history = History::open(dir.path()).expect("it is brought to this version's form");
@@ -257,6 +276,7 @@ mod tests {
         record.waited = Waited { limit: 2.0, others: 0.0 };
         history.finish(&record).expect("it can be written");
         assert_eq!(history.latest("mirror").expect("it can be read"), Some(record));
+        takes_a_verification(&history);
     }
 
     #[test]

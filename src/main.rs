@@ -12,6 +12,7 @@ use diskmirror::command::init::{Place, init, show_plan};
 use diskmirror::command::schedule::schedule;
 use diskmirror::command::status::status;
 use diskmirror::command::undo::undo;
+use diskmirror::command::verify::verify;
 use diskmirror::command::{monitor_for_stderr, quiet_monitor_for_stderr, run, sync};
 use diskmirror::exit_code::Exit;
 use diskmirror::refusal::{Refusal, stated};
@@ -34,6 +35,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Init(args) => init(&Place::new(root, config)?, &args, &*monitor_for_stderr()),
         Command::Run(args) => run::run(root, config, &args, &*quiet_monitor_for_stderr()),
         Command::Status(args) => status(root, config, &args),
+        Command::Verify(args) => verify(root, config, &args, &*quiet_monitor_for_stderr()),
         Command::BootTest(args) => boot_test(root, config, &args, &*monitor_for_stderr()),
         Command::Audit(args) => audit(root, config, &args),
         Command::History(args) => history(root, config, &args),

@@ -2,10 +2,12 @@
 
 mod boot_test;
 mod finding;
+mod verify;
 mod waited;
 
 pub use boot_test::{BootTestRecord, Verdict};
 pub use finding::Finding;
+pub use verify::{DifferenceRecord, VerifiedVolume, VerifyRecord};
 pub use waited::Waited;
 
 use crate::exit_code::Exit;
@@ -29,6 +31,8 @@ pub enum State {
     Incomplete,
     /// Finished, but the audit found what on the mirror still needs the primary.
     NotAlone,
+    /// Finished, but a share that was verified is not what it should be, on the mirror or on the primary.
+    Differs,
     /// It could not be finished.
     Failed,
     /// It was not begun: nothing was written.
@@ -49,6 +53,7 @@ impl State {
             State::Done => "done",
             State::Incomplete => "incomplete",
             State::NotAlone => "not_alone",
+            State::Differs => "differs",
             State::Failed => "failed",
             State::Refused => "refused",
             State::Stopped => "stopped",
@@ -62,7 +67,7 @@ impl State {
         match self {
             State::Done => Exit::Done,
             State::Incomplete => Exit::Incomplete,
-            State::NotAlone => Exit::Differences,
+            State::NotAlone | State::Differs => Exit::Differences,
             State::Refused => Exit::Refused,
             State::Locked => Exit::Locked,
             State::Running | State::Failed | State::Stopped | State::Killed => Exit::Failed,
@@ -89,6 +94,9 @@ pub struct VolumeRecord {
     pub renamed: u64,
     /// Entries that were deleted.
     pub deleted: u64,
+    /// Entries that a verification had found damaged, and that are mended.
+    #[serde(default)]
+    pub repaired: u64,
     /// Entries that could not be copied.
     pub errors: u64,
     /// How long the work on it took.
@@ -123,6 +131,9 @@ pub struct RunRecord {
     pub errors: Vec<String>,
     /// What stopped it, or what was left out: the message as it was shown.
     pub message: Option<String>,
+    /// What was found when a share was verified; it is in the history as a verification of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<VerifiedVolume>,
     /// Whether the mirror boots alone; none where the run did not come that far.
     pub boot: Option<BootRecord>,
     /// What it waited on purpose.
@@ -141,6 +152,7 @@ impl RunRecord {
             volumes: Vec::new(),
             errors: Vec::new(),
             message: None,
+            verified: None,
             boot: None,
             waited: Waited::default(),
         }
@@ -175,6 +187,7 @@ impl RunRecord {
             total.metadata_changed += volume.metadata_changed;
             total.renamed += volume.renamed;
             total.deleted += volume.deleted;
+            total.repaired += volume.repaired;
             total.errors += volume.errors;
             total.seconds += volume.seconds;
         }
@@ -192,6 +205,7 @@ mod tests {
             State::Running,
             State::Incomplete,
             State::NotAlone,
+            State::Differs,
             State::Failed,
             State::Refused,
             State::Stopped,

@@ -3,7 +3,7 @@
 //! READY is said only of what was proven: a complete run that is young enough, none after it that failed, and a mirror
 //! that needs nothing of the primary. What is not known counts as not ready.
 
-use crate::record::{BootRecord, BootTestRecord, RunRecord, State, Verdict};
+use crate::record::{BootRecord, BootTestRecord, RunRecord, State, Verdict, VerifyRecord};
 use crate::units::thousands;
 
 /// What the answer is made from.
@@ -21,6 +21,10 @@ pub struct Facts {
     pub runs: Vec<RunRecord>,
     /// The latest boot test of this disk.
     pub boot_test: Option<BootTestRecord>,
+    /// The latest verification of this disk.
+    pub verified: Option<VerifyRecord>,
+    /// Files of the primary that are damaged, a path each: the mirror keeps the good copies.
+    pub held: Vec<String>,
     /// The disk's node, or why it is not to be had.
     pub attached: Attached,
     /// Since when a run has held the lock, if one does.
@@ -128,6 +132,7 @@ pub fn answer(facts: &Facts) -> Answer {
     alone(&mut answer);
     deferred(&mut answer, facts);
     late(&mut answer, facts);
+    verified(&mut answer, facts);
     if !facts.is_scheduled {
         answer.remarks.push("no schedule is installed: diskmirror schedule install".into());
     }
@@ -189,6 +194,7 @@ fn trouble(answer: &mut Answer, facts: &Facts, since: i64) {
             State::Running | State::Killed => "ended without a word: killed, or the power was cut",
             State::Failed => "failed",
             State::Incomplete => "was not complete",
+            State::Differs => "found what is damaged",
             State::NotAlone => "found what still needs the primary",
             State::Refused | State::Stopped => {
                 let how = if run.state == State::Refused { "was refused" } else { "was stopped" };
@@ -285,6 +291,33 @@ fn deferred(answer: &mut Answer, facts: &Facts) {
         _ => "nothing".into(),
     };
     answer.line("deferred", text);
+}
+
+/// What was found when contents were compared. A primary that is damaged does not make its spare any worse: the spare has
+/// what the primary has lost.
+fn verified(answer: &mut Answer, facts: &Facts) {
+    if let Some(record) = &facts.verified {
+        let share = record.sample.as_ref().map_or(String::new(), |share| format!(", a share of {share}"));
+        let found = match record.total().differences() {
+            0 => "nothing wrong".to_owned(),
+            n => format!("{} differences", thousands(n)),
+        };
+        answer.line("verified", format!("{} ago{share}: {found}", span(facts.now - record.started)));
+    }
+    if facts.held.is_empty() {
+        return;
+    }
+    let count = thousands(facts.held.len() as u64);
+    answer.line(
+        "PRIMARY",
+        format!("DAMAGED: {count} of its files hold what nobody wrote; the mirror has them whole"),
+    );
+    let first: Vec<&str> = facts.held.iter().take(5).map(String::as_str).collect();
+    answer.remarks.push(format!(
+        "the primary's disk gives back what nobody wrote ({}): look at it soon (smartctl -a, dmesg), and restore from \
+         the mirror; nothing of it is copied over the mirror's good copies",
+        first.join(", ")
+    ));
 }
 
 /// `40 s`, `7 min`, `26 h`, `3 days`: how long ago something was.

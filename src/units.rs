@@ -244,6 +244,42 @@ impl fmt::Display for Rate {
     }
 }
 
+/// A part of a whole: written as a number of per cent, as `5%`. Kept in thousandths of a per cent; 0 is nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share(pub u32);
+
+impl Share {
+    /// How many such parts make the whole; none if it is nothing.
+    pub const fn parts(self) -> Option<u64> {
+        if self.0 == 0 { None } else { Some(100_000u64.div_ceil(self.0 as u64)) }
+    }
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("{text:?} is no share: a number from 0.001 to 100 with a % behind it, as \"5%\"");
+        if text == "0" || text == "0%" {
+            return Ok(Share(0));
+        }
+        let number: f64 =
+            text.strip_suffix('%').and_then(|number| number.trim().parse().ok()).ok_or_else(wrong)?;
+        if (0.001..=100.0).contains(&number) {
+            Ok(Share((number * 1000.0).round() as u32))
+        } else {
+            Err(wrong())
+        }
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", f64::from(self.0) / 1000.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,6 +297,17 @@ mod tests {
         }
         assert!("12 parsecs".parse::<Bytes>().is_err());
         assert!("".parse::<Bytes>().is_err());
+    }
+
+    #[test]
+    fn a_share_knows_how_many_of_it_make_the_whole() {
+        let parts = ["100%", "50%", "30%", "5%", "0.001%", "0"].map(|text| text.parse().map(Share::parts));
+        let known = [Some(1), Some(2), Some(4), Some(20), Some(100_000), None];
+        assert_eq!(parts, known.map(Ok));
+        assert_eq!("2.5 %".parse().map(|share: Share| share.to_string()), Ok("2.5%".into()));
+        for text in ["5", "-1%", "101%", "a%", "NaN%", "%"] {
+            assert!(text.parse::<Share>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -80,7 +80,7 @@ const APPLY: &[&str] = &[
 ];
 
 /// Modules of `command` that are no commands: every command may use them.
-const SHARED_BY_COMMANDS: &[&str] = &["confirm"];
+const SHARED_BY_COMMANDS: &[&str] = &["confirm", "trees"];
 
 /// The commands that `init` ends with.
 const CALLED_BY_INIT: &[&str] = &["run", "schedule"];

@@ -5,8 +5,8 @@
 mod disks;
 
 use diskmirror::layout::FsKind;
-use diskmirror::units::Bytes;
-use disks::Pair;
+use diskmirror::units::{Bytes, Share};
+use disks::{Pair, Said};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -143,4 +143,76 @@ fn the_mirror_of_a_systemd_system_carries_what_puts_old_content_back_when_it_is_
     assert_eq!(full.code, 0, "{full:?}");
     assert_eq!(pair.history()[0].total().metadata_changed, 0, "the directories' times are the primary's");
     pair.with_mirror("rw", |mirrors| assert!(mirrors[0].join(unit).exists()));
+    let said = verify(&pair);
+    assert_eq!(said.code, 0, "what is the mirror's own is no difference: {said:?}");
+}
+
+fn verify(pair: &Pair) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_diskmirror"));
+    command.arg("--root").arg(pair.root()).arg("--config").arg(pair.config_path()).arg("verify");
+    Said::of(command.output().expect("it starts"))
+}
+
+/// Has the mirror's disk give back something else than was written, at `at`.
+fn rot(pair: &Pair, at: u64) {
+    pair.with_mirror("rw", |mirrors| {
+        let file = OpenOptions::new().write(true).open(mirrors[0].join("big")).expect("open");
+        let written = file.metadata().and_then(|found| found.modified()).expect("there");
+        file.write_all_at(b"rotten", at).expect("written");
+        file.set_modified(written).expect("set");
+    });
+}
+
+#[test]
+fn what_is_known_of_blocks_is_not_believed_of_a_file_that_a_verification_found_damaged() {
+    let pair = known();
+    let damaged = |at| {
+        rot(&pair, at);
+        let said = verify(&pair);
+        assert_eq!(said.code, 5, "{said:?}");
+        assert!(said.stdout.contains("big"), "{said:?}");
+    };
+    damaged(20 << 20);
+    pair.run_done();
+    assert_eq!(pair.differences(), "", "the run mends it although nothing changed");
+    settle(&pair);
+    damaged(20 << 20);
+    write(&pair, 5 << 20, b"changed");
+    pair.run_done();
+    assert_eq!(pair.differences(), "", "the run mends it although only another block changed");
+    settle(&pair);
+    write(&pair, 6 << 20, b"changed");
+    pair.run_done();
+    assert!(pair.history()[0].total().bytes_copied <= 64 * 1024, "its blocks are known again");
+    let said = verify(&pair);
+    assert_eq!(said.code, 0, "{said:?}");
+}
+
+#[test]
+fn a_run_that_verifies_a_share_takes_back_what_is_known_of_blocks_too() {
+    let mut pair = known();
+    rot(&pair, 20 << 20);
+    pair.config.mirrors[0].verify_share = Share(100_000);
+    pair.write_config(&pair.config.to_toml());
+    let said = pair.run(&[]);
+    assert_eq!(said.code, 5, "{said:?}");
+    write(&pair, 5 << 20, b"changed");
+    pair.run_done();
+    assert_eq!(pair.differences(), "");
+}
+
+#[test]
+fn a_mirror_with_something_to_put_back_is_not_verified() {
+    let pair = known();
+    half_written(&pair);
+    let said = verify(&pair);
+    assert_eq!(said.code, 4, "{said:?}");
+    assert!(
+        said.stderr.contains("has not been put back") && said.stderr.contains("diskmirror run"),
+        "{said:?}"
+    );
+    pair.with_mirror("rw", |mirrors| assert_eq!(undo_files(&mirrors[0]), 1));
+    pair.run_done();
+    let said = verify(&pair);
+    assert_eq!(said.code, 0, "{said:?}");
 }

@@ -7,7 +7,7 @@ use crate::exit_code::Exit;
 use crate::history::History;
 use crate::mirror;
 use crate::monitor::Monitor;
-use crate::record::{BootTestRecord, State};
+use crate::record::BootTestRecord;
 use crate::refusal::Refusal;
 use crate::render;
 use crate::sys::lock::Holder;
@@ -107,8 +107,7 @@ fn key_file<'a>(path: PathBuf) -> Result<Key<'a>> {
 /// Enters the outcome into the history, with the run that the mirror is of.
 fn remember(state_dir: &Path, mirror: &Mirror, started: i64, outcome: &Outcome) -> Result<BootTestRecord> {
     let history = History::open(state_dir)?;
-    let wrote = |state: State| !matches!(state, State::Locked | State::Refused | State::Running);
-    let run = history.last(&mirror.name, 100)?.into_iter().find(|run| wrote(run.state)).map(|run| run.id);
+    let run = history.latest_that_wrote(&mirror.name)?.map(|run| run.id);
     let mut record = BootTestRecord {
         id: 0,
         mirror: mirror.name.clone(),

@@ -1,4 +1,5 @@
-//! The commands. Each one's top function is its table of contents. They do not know each other, but `init` calls `run` and `schedule`.
+//! The commands. Each one's top function is its table of contents. They do not know each other, but `init` calls `run` and `schedule`;
+//! `confirm` and `trees` are what several of them need.
 
 pub mod audit;
 pub mod boot_block;
@@ -12,7 +13,9 @@ pub mod run;
 pub mod schedule;
 pub mod status;
 pub mod sync;
+pub mod trees;
 pub mod undo;
+pub mod verify;
 
 use crate::monitor::{Bars, Lines, Monitor};
 use std::io::IsTerminal;

@@ -1,6 +1,7 @@
 //! `status`: would this spare save the server now? Nothing is opened, and nothing is written.
 
 use crate::cli::StatusArgs;
+use crate::command::trees::damage::{DamageFile, HeldFile};
 use crate::config::{Config, Mirror, UNFINISHED_INIT, Unlock, below};
 use crate::exit_code::Exit;
 use crate::history::History;
@@ -64,6 +65,9 @@ fn facts(root: &Path, config_file: Option<&Path>, args: &StatusArgs) -> Result<F
     let reversed = reversed(root, mirror)?;
     let attached = if reversed.is_some() { Attached::Unknown } else { attached(mirror)? };
     let (runs, boot_test) = remembered(&state_dir, mirror)?;
+    let history = History::open_existing(&state_dir)?;
+    let of_disk = |history: History| history.latest_verification(&mirror.name, &mirror.disk.table_id);
+    let damage = DamageFile::read(&state_dir, mirror)?;
     Ok(Facts {
         name: mirror.name.clone(),
         title: mirror.disk.title(),
@@ -71,6 +75,8 @@ fn facts(root: &Path, config_file: Option<&Path>, args: &StatusArgs) -> Result<F
         interval: INTERVAL_SECS,
         runs,
         boot_test,
+        verified: history.map(of_disk).transpose()?.flatten(),
+        held: damage.held.iter().map(HeldFile::title).collect(),
         attached,
         locked_since: mirror::locked_by(&runtime_dir, mirror).map(|holder| holder.since),
         is_scheduled: !schedule::installed(root)?.is_empty(),

@@ -238,6 +238,7 @@ fn figures(counts: &Counts, elapsed: Duration) -> VolumeRecord {
         hardlinks: counts.hardlinks,
         metadata_changed: counts.metadata_changed,
         renamed: counts.renamed,
+        repaired: 0,
         deleted: counts.deleted,
         errors: counts.errors,
         seconds: elapsed.as_secs_f64(),

@@ -8,7 +8,7 @@ mod write;
 
 use crate::layout::FsKind;
 use crate::refusal::Refusal;
-use crate::units::{Bytes, Considerate, Every, Rate};
+use crate::units::{Bytes, Considerate, Every, Rate, Share};
 use file::{Complaint, pointed_at, read_trusted};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -83,6 +83,9 @@ pub struct Mirror {
     /// For what share of the time others may be stalled while a run is at work.
     #[serde(default = "usual", deserialize_with = "considerate")]
     pub considerate: Considerate,
+    /// Which share of the files whose content is known each run reads on both sides.
+    #[serde(default = "nothing", deserialize_with = "share")]
+    pub verify_share: Share,
 }
 
 /// From what size on, if nobody says otherwise: below, a whole copy is quick.
@@ -96,6 +99,15 @@ fn size<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
 
 fn usual() -> Considerate {
     Considerate::USUAL
+}
+
+/// Which share, if nobody says otherwise.
+pub fn nothing() -> Share {
+    Share(0)
+}
+
+fn share<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Share, D::Error> {
+    String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
 }
 
 /// How often, if nobody says otherwise.
@@ -361,6 +373,7 @@ impl Mirror {
             blocks_from: self.blocks_from,
             bwlimit: self.bwlimit,
             considerate: self.considerate,
+            verify_share: self.verify_share,
         }
     }
 

@@ -42,6 +42,7 @@ fn example() -> Config {
             blocks_from: Bytes((1 << 20) + 1),
             bwlimit: Some(Rate(50 << 20)),
             considerate: Considerate(None),
+            verify_share: Share(2500),
         }],
     }
 }
@@ -99,6 +100,7 @@ fn values_that_contradict_each_other_are_refused() {
         ("blocks_from = \"1048577\"", "blocks_from = \"large\"", "not a size"),
         ("bwlimit = \"50M\"", "bwlimit = \"0\"", "a limit is above 0"),
         ("considerate = \"off\"", "considerate = \"100%\"", "no share of the time"),
+        ("verify_share = \"2.5%\"", "verify_share = \"some\"", "no share"),
         ("unlock = \"crypttab\"", "unlock = \"crypttab\"\nkey_file = \"/k\"", "no meaning"),
     ] {
         let shown = complaint(from, to);

@@ -49,6 +49,8 @@ impl Mirror {
             Some(rate) => writeln!(out, "bwlimit = \"{rate}\"").expect("a string takes any text"),
             None => out += "#bwlimit = \"50M\"\n",
         }
+        out += "# Which share of all files each run reads on both sides, to find what a disk has lost: \"1%\", or \"0%\" for none.\n";
+        writeln!(out, "verify_share = \"{}\"", self.verify_share).expect("a string takes any text");
         if !self.volume_groups.is_empty() {
             out += "# The mirror's LVM volume groups.\n";
             writeln!(out, "volume_groups = [{}]", list(&self.volume_groups))

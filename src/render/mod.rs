@@ -6,3 +6,4 @@ pub mod history;
 pub mod plan;
 pub mod run;
 pub mod status;
+pub mod verify;

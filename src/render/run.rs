@@ -21,8 +21,12 @@ fn late(record: &RunRecord) -> Option<String> {
 
 /// The same of one tree.
 pub fn figures(figures: &VolumeRecord) -> String {
+    let repaired = match figures.repaired {
+        0 => String::new(),
+        n => format!("{} repaired, ", thousands(n)),
+    };
     format!(
-        "{} compared, {} copied ({}), {} deleted, {} errors, {}",
+        "{} compared, {} copied ({}), {} deleted, {repaired}{} errors, {}",
         thousands(figures.entries_scanned),
         thousands(figures.files_copied),
         Bytes(figures.bytes_copied),
@@ -37,6 +41,7 @@ pub fn figures_json(figures: &VolumeRecord) -> serde_json::Value {
     let mut object = serde_json::json!(figures);
     if let Some(fields) = object.as_object_mut() {
         fields.remove("mount");
+        fields.remove("repaired");
     }
     object
 }
@@ -58,6 +63,11 @@ pub fn json(record: &RunRecord) -> String {
     }
     if let Some(boot) = &record.boot {
         object["boot"] = serde_json::json!(boot);
+    }
+    if let Some(verified) = &record.verified {
+        let mut total = serde_json::json!(verified);
+        total.as_object_mut().and_then(|fields| fields.remove("mount"));
+        object["verified"] = total;
     }
     if !record.errors.is_empty() {
         object["errors"] = record.errors.clone().into();

@@ -14,7 +14,7 @@ use super::subtree::make_writable;
 use super::update::{Old, Reason, Updated, update};
 use super::workspace::{Workspace, moved_name};
 use crate::sys::dir::{self, Handle};
-use crate::sys::stat::Kind;
+use crate::sys::stat::{Kind, Stat};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -145,18 +145,40 @@ pub(super) fn prepare_moved(
 ) -> Result<Option<Pending>, Fault> {
     let temporary = moved_name(change.ino);
     let nest = &workspace.nest.dir;
-    let (from, stat) = open_source(pass, source, change)?;
-    let moved = dir::open_read(&nest.fd, &temporary).and_then(|moved| Ok((moved.stat()?, moved)));
-    let Some((_, moved)) = moved.ok().filter(|(is, _)| (is.size, is.mtime) == (stat.size, stat.mtime)) else {
+    let (dir, name) = (path.clone(), change.name.clone());
+    let Change { kind, over, .. } = *change;
+    let moved = dir::open_read(&nest.fd, &temporary).and_then(|moved| Ok((moved.stat()?, moved))).ok();
+    let (bytes, torn, hash, slot, renamed) = (0, false, None, 0, true);
+    let (from, stat) = match open_source(pass, source, change) {
+        // What cannot be read any more is not lost with its old name. Such a fault ends nothing.
+        Err(fault @ Fault::Source(..)) if moved.is_some() => {
+            let _ = pass.fault(path.join(&name), fault);
+            let locks = 0;
+            return Ok(Some(Pending {
+                dir,
+                name,
+                temporary,
+                kind,
+                over,
+                locks,
+                bytes,
+                torn,
+                hash,
+                slot,
+                renamed,
+            }));
+        }
+        other => other?,
+    };
+    let is_held = pass.options.held.get(&path.join(&name)).is_some();
+    let is_same = |is: &Stat| is_held || (is.size, is.mtime) == (stat.size, stat.mtime);
+    let Some((_, moved)) = moved.filter(|(is, _)| is_same(is)) else {
         // What was known of its content before counts no more.
         pass.put_hash(change.slot, Some([0; 32]));
         return prepare(pass, workspace, path, (source, mirror), change);
     };
     let wanted = Wanted::read(&from, stat, &pass.rules).on_source("reading attributes")?;
     let locks = wanted.apply(&moved, &nest.fd, &temporary, &pass.rules).on_mirror("setting metadata of")?;
-    let (dir, name) = (path.clone(), change.name.clone());
-    let Change { kind, over, .. } = *change;
-    let (bytes, torn, hash, slot, renamed) = (0, false, None, 0, true);
     Ok(Some(Pending { dir, name, temporary, kind, over, locks, bytes, torn, hash, slot, renamed }))
 }
 

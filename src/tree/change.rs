@@ -30,6 +30,13 @@ impl Aspects {
     /// It is not there at all.
     pub const ABSENT: Aspects = Aspects(256);
 
+    /// What stands for each, in the order of their numbers.
+    pub fn names(self) -> Vec<&'static str> {
+        const NAMES: [&str; 9] =
+            ["content", "size", "time", "mode", "owner", "group", "attributes", "flags", "absence"];
+        let named = NAMES.iter().enumerate().filter(|(number, _)| self.0 & (1 << number) != 0);
+        named.map(|(_, name)| *name).collect()
+    }
     /// Whether it differs in nothing.
     pub fn is_empty(self) -> bool {
         self.0 == 0

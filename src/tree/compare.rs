@@ -1,10 +1,13 @@
 //! The comparison core's second half: one directory of both trees, entry by entry.
 
+mod left;
+
 use super::attrs::compare;
 use super::catalog::{Head, Slots, path_hash};
 use super::change::{Action, Aspects, Change, DirChange};
 use super::difference::Sides;
 use super::fault::{Error, Fault, Sided};
+use super::held::held_back;
 use super::links::{DirAt, LinkNames, MirrorInode, Needs};
 use super::listing::{Entry, Listing};
 use super::look::{Former, Look, Looking, Memory, Room, Sheet, draft, key};
@@ -12,10 +15,11 @@ use super::merge::{Pair, merge};
 use super::moved::{Arrived, Goes, Left};
 use super::pass::{Pass, at_root};
 use super::relpath::RelPath;
-use super::subtree::{Place, deletion, survey};
+use super::subtree::{Place, survey};
 use super::tally::Tally;
 use super::task::{Known, Task};
 use crate::sys::stat::{Kind, Stat};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
@@ -79,7 +83,7 @@ pub(super) fn compare_dir(
             Some(handle)
         }
     };
-    let sides = Sides { pass, source, mirror, wanted };
+    let sides = Sides { pass, source, mirror, wanted, hash: Cell::default() };
     comparing.whole_dir(&memory, look, &sides, &stat, &mut room.sheet).map(Some)
 }
 
@@ -119,6 +123,8 @@ struct Comparing<'a> {
     whole: bool,
     /// Whether the next run may believe what is recorded of it.
     settled: bool,
+    /// Hashes of files that were read and found to be the same, each with its place in the block.
+    hashes: Vec<(u64, [u8; 32])>,
     /// Names that the catalog knows and the source does not have any more, where what it hid is an alarm.
     audited: Option<BTreeSet<Box<[u8]>>>,
     found: Found,
@@ -132,7 +138,8 @@ impl<'a> Comparing<'a> {
             ino: stat.ino,
         };
         let unknown = pass.finds_renames && task.known == Known::Mirror;
-        Comparing { pass, dir, unknown, whole: true, settled: true, audited: None, found: Found::default() }
+        let (hashes, audited, found) = (Vec::new(), None, Found::default());
+        Comparing { pass, dir, unknown, whole: true, settled: true, hashes, audited, found }
     }
     /// Both sides, entry by entry; then the directory itself; and what the next run shall know of it.
     fn whole_dir(
@@ -180,18 +187,6 @@ impl<'a> Comparing<'a> {
         };
         self.found.below.push(task);
     }
-    /// Goes on in a directory of another name, or made anew; or puts that off, if it may have been renamed.
-    fn unknown_dir(&mut self, source: &Entry, stat: &Stat, over: Option<Kind>, known: Known) {
-        if self.pass.finds_renames {
-            let (parent, name) = (self.dir.clone(), source.name.clone());
-            self.found.arrived.push(Arrived { parent, name, key: key(stat), over });
-            return;
-        }
-        self.below(&source.name, stat.ino, known);
-        if known == Known::Nothing {
-            self.change(source, stat, 0, over, Aspects::ABSENT);
-        }
-    }
     /// Counts what is proven, and goes on below it.
     fn pass_by(&mut self, memory: &Memory<'_>, look: &Look) {
         self.found.tally.entries_scanned += look.passed;
@@ -218,7 +213,7 @@ impl<'a> Comparing<'a> {
             match pair {
                 Pair::New(new) => self.only_on_source(new)?,
                 Pair::Gone(gone) => self.gone(gone)?,
-                Pair::Both(a, b) => self.both(sides, a, b)?,
+                Pair::Both(a, b) => self.both(memory, sides, a, b)?,
             }
         }
         Ok(())
@@ -244,34 +239,6 @@ impl<'a> Comparing<'a> {
         let listing = Listing::read(&mirror.fd, &self.dir.path, &self.pass.options.excludes);
         self.found.tally.mirror_entries += listing.entries.len() as u64;
         self.enter(listing, Fault::Mirror)
-    }
-    /// Keeps what may be found again under another name.
-    fn left(&mut self, gone: Vec<Former>) {
-        if self.pass.finds_renames && self.whole {
-            let found = gone.into_iter().filter(|former| matches!(former.kind, Kind::File | Kind::Dir));
-            let left = found.map(|entry| Left { dir: self.dir.clone(), entry, goes: Goes::Not });
-            self.found.left = left.collect();
-        }
-    }
-    /// Leaves the decision about a directory of the mirror until it is known whether it was renamed, if it may have been.
-    fn is_left(&mut self, name: &[u8]) -> bool {
-        let may_be_known = self.pass.finds_renames && self.audited.is_none();
-        if let Some(left) = self.left_as(name, Kind::Dir) {
-            left.goes = Goes::Deleted;
-            return true;
-        }
-        if may_be_known {
-            // What it is, the directory above may have known under another name.
-            let (dir, entry) = (self.dir.clone(), Former::unknown_dir(name));
-            self.found.left_unknown.push(Left { dir, entry, goes: Goes::Deleted });
-        }
-        may_be_known
-    }
-    /// What was of this type under this name, if it is kept.
-    fn left_as(&mut self, name: &[u8], kind: Kind) -> Option<&mut Left> {
-        let left = &mut self.found.left;
-        let at = left.binary_search_by(|left| (*left.entry.name).cmp(name)).ok()?;
-        Some(&mut left[at]).filter(|left| left.entry.kind == kind)
     }
     /// Counts what a listing could not read, and gives its entries.
     fn enter(
@@ -299,7 +266,34 @@ impl<'a> Comparing<'a> {
     fn alarm_if(&mut self, hidden: bool, name: &[u8]) -> Result<(), Error> {
         if hidden && self.audited.is_some() { self.fault(name, Fault::Hidden) } else { Ok(()) }
     }
-    fn both(&mut self, sides: &Sides<'_>, source: &Entry, mirror: &Entry) -> Result<(), Error> {
+    /// Whether the mirror keeps the content that it has, because the source's is damaged.
+    fn keeps(
+        &mut self,
+        memory: &Memory<'_>,
+        sides: &Sides<'_>,
+        (source, stat): (&Entry, &Stat),
+        aspects: Option<Aspects>,
+    ) -> Result<bool, Error> {
+        let name = &*source.name;
+        match held_back(sides, memory, (source, stat), || self.at(name), aspects) {
+            Ok(false) => return Ok(false),
+            Ok(true) => self.pass.unsettle(&self.at(name)),
+            Err(fault) => self.fault(name, fault)?,
+        }
+        self.settled = false;
+        Ok(true)
+    }
+    fn is_accepted(&self, name: &[u8]) -> bool {
+        let held = &self.pass.options.held;
+        !held.is_empty() && held.accepts(&self.at(name))
+    }
+    fn both(
+        &mut self,
+        memory: &Memory<'_>,
+        sides: &Sides<'_>,
+        source: &Entry,
+        mirror: &Entry,
+    ) -> Result<(), Error> {
         let (Some(a), Some(b)) = (&source.stat, &mirror.stat) else { return Ok(()) };
         if a.kind != b.kind {
             self.alarm_if(source.proven, &source.name)?;
@@ -314,10 +308,17 @@ impl<'a> Comparing<'a> {
             }
             return Ok(());
         }
+        if self.keeps(memory, sides, (source, a), None)? {
+            return Ok(());
+        }
         let aspects = match sides.aspects(source, a, b) {
-            Ok(aspects) => aspects,
+            Ok(aspects) => aspects | Aspects::CONTENT.when(self.is_accepted(&source.name)),
             Err(fault) => return self.fault(&source.name, fault),
         };
+        self.hashes.extend(sides.hash.take().map(|hash| (source.slot, hash)));
+        if self.keeps(memory, sides, (source, a), Some(aspects))? {
+            return Ok(());
+        }
         self.alarm_if(source.proven && !aspects.is_empty(), &source.name)?;
         if !aspects.needs_making() {
             self.stays(&source.name);
@@ -333,17 +334,6 @@ impl<'a> Comparing<'a> {
             self.change(source, a, size, Some(b.kind), aspects);
         }
         Ok(())
-    }
-    /// The mirror's file goes on under its name, although the source has another inode there now: as good as the one that
-    /// left, so that one is not looked for here.
-    fn stays(&mut self, name: &[u8]) {
-        if let Some(left) = self.left_as(name, Kind::File) {
-            left.goes = Goes::Nowhere;
-        } else if self.unknown {
-            // What the catalog knows of it, it knows of another directory.
-            let place = self.dir.on_mirror().join(name);
-            self.found.stay.push(place);
-        }
     }
     fn only_on_source(&mut self, source: &Entry) -> Result<(), Error> {
         self.alarm_if(source.proven, &source.name)?;
@@ -391,28 +381,6 @@ impl<'a> Comparing<'a> {
         let (kind, ino, slot, name) = (stat.kind, stat.ino, source.slot, source.name.clone());
         self.found.changes.push(Change { action, kind, over, aspects, ino, size, slot, name, from: None });
     }
-    fn gone(&mut self, mirror: &Entry) -> Result<(), Error> {
-        let Some(stat) = mirror.stat.as_ref().filter(|stat| self.pass.mirror.holds(stat)) else {
-            return Ok(());
-        };
-        if !self.whole {
-            self.found.deferred += 1;
-            return Ok(());
-        }
-        if stat.kind == Kind::Dir && self.is_left(&mirror.name) {
-            return Ok(());
-        }
-        let place = self.place(&mirror.name);
-        let Some((change, own)) = deletion(self.pass, place, stat.kind, &mut self.found.tally, &|_| false)?
-        else {
-            return Ok(());
-        };
-        self.found.lost += u64::from(own);
-        let unknown = self.audited.as_ref().is_some_and(|gone| !gone.contains(&mirror.name));
-        self.alarm_if(unknown, &mirror.name)?;
-        self.found.changes.push(change);
-        Ok(())
-    }
     fn place(&self, name: &[u8]) -> Place {
         Place { path: self.at(name), mirror: self.dir.on_mirror().join(name) }
     }
@@ -443,6 +411,7 @@ impl<'a> Comparing<'a> {
         let slot_of = |place: u64| slots.of(place.checked_sub(1));
         self.found.changes.iter_mut().for_each(|change| change.slot = slot_of(change.slot));
         self.found.links.set_slots(slot_of);
+        self.hashes.drain(..).for_each(|(place, hash)| self.pass.put_hash(slot_of(place), Some(hash)));
     }
     fn close(mut self, own: Aspects) -> (DirChange, Found) {
         let found = &mut self.found;

@@ -182,7 +182,7 @@ pub(super) fn data_bytes(source: &OwnedFd, size: u64) -> io::Result<u64> {
 }
 
 /// The next stretch of data at or behind `at`, below `size`.
-fn next_data(source: &OwnedFd, at: u64, size: u64) -> io::Result<Option<(u64, u64)>> {
+pub(super) fn next_data(source: &OwnedFd, at: u64, size: u64) -> io::Result<Option<(u64, u64)>> {
     if at < size && size < HOLES_FROM {
         return Ok(Some((at, size)));
     }
@@ -225,8 +225,15 @@ pub(super) fn write_all_at(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io:
     Ok(())
 }
 
-/// Whether two files of `size` bytes have the same content. A mirror that cannot be read is different.
-pub(super) fn equal(pass: &Pass<'_>, source: &OwnedFd, mirror: &OwnedFd, size: u64) -> Result<bool, Fault> {
+/// Whether two files of `size` bytes have the same content; a mirror that cannot be read is different. BLAKE3 of what they
+/// have in common, if they have.
+pub(super) fn common(
+    pass: &Pass<'_>,
+    source: &OwnedFd,
+    mirror: &OwnedFd,
+    size: u64,
+) -> Result<Option<[u8; 32]>, Fault> {
+    let mut hasher = blake3::Hasher::new();
     READ.with_borrow_mut(|room| {
         OTHER.with_borrow_mut(|other| {
             let mut at = 0;
@@ -239,11 +246,12 @@ pub(super) fn equal(pass: &Pass<'_>, source: &OwnedFd, mirror: &OwnedFd, size: u
                 if got == 0
                     || !reads(mirror, &mut other[..got], at).is_ok_and(|()| other[..got] == room[..got])
                 {
-                    return Ok(false);
+                    return Ok(None);
                 }
+                hasher.update(&room[..got]);
                 at += got as u64;
             }
-            Ok(true)
+            Ok(Some(*hasher.finalize().as_bytes()))
         })
     })
 }

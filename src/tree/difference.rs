@@ -10,6 +10,7 @@ use super::pass::Pass;
 use super::wanted::{InDir, Want};
 use crate::sys::dir::{Handle, open_path, open_read, read_symlink};
 use crate::sys::stat::{Kind, Stat};
+use std::cell::Cell;
 use std::io;
 
 /// One directory's two sides, open.
@@ -20,6 +21,8 @@ pub(super) struct Sides<'a> {
     pub mirror: Option<Handle>,
     /// Entries whose content shall not be the source's.
     pub wanted: Option<&'a InDir>,
+    /// BLAKE3 of the content that was read last and found to be the same.
+    pub hash: Cell<Option<[u8; 32]>>,
 }
 
 /// Two entries that are compared.
@@ -79,13 +82,15 @@ impl Sides<'_> {
             if source.path_only {
                 return Err(Fault::Source("reading", io::ErrorKind::PermissionDenied.into()));
             }
-            let equal = match hash {
-                Some(hash) => content::has_hash(self.pass, &source.fd, copied, &hash)?,
-                None => !mirror.path_only && content::equal(self.pass, &source.fd, &mirror.fd, copied)?,
+            let common = match (hash, mirror.path_only) {
+                (Some(hash), _) => content::has_hash(self.pass, &source.fd, copied, &hash)?.then_some(hash),
+                (None, true) => None,
+                (None, false) => content::common(self.pass, &source.fd, &mirror.fd, copied)?,
             };
-            if !equal {
+            if common.is_none() {
                 return Ok(quick | Aspects::CONTENT);
             }
+            self.hash.set(common.filter(|_| want.is_none()));
         }
         if want.is_some_and(|want| mirror.path_only || !content::ends_as(&mirror.fd, want)) {
             return Ok(quick | Aspects::CONTENT);

@@ -131,9 +131,20 @@ impl<'a> Memory<'a> {
     pub fn mirror_entries(&self) -> Option<u64> {
         self.block.as_ref().filter(|_| self.believes).map(|block| u64::from(block.head.rows))
     }
+    /// The hash that was taken of a file's content when it was copied, if one was.
+    pub fn hash_of(&self, name: &[u8]) -> Option<[u8; HASH]> {
+        let (block, catalog) = (self.block.as_ref()?, self.catalog?);
+        let (_, number) = block.rows().find(|(row, _)| row.name == name)?;
+        Tail::of(&catalog.tails(block)?, number?)?.known_hash()
+    }
+    /// Whether an entry is the inode that it was, and has not changed, whatever its row proves of the mirror's.
+    pub fn knows(&self, name: &[u8], stat: &Stat) -> bool {
+        let row = self.block.as_ref().and_then(|block| block.rows().find(|(row, _)| row.name == name));
+        row.is_some_and(|(row, _)| row.ino == stat.ino && self.proves(&Row { unproven: false, ..row }, stat))
+    }
     /// Whether an entry is what it was when the mirror's was equal. A directory is if it is the same directory: what is
     /// in it, and what it is itself, its own block knows.
-    fn proves(&self, row: &Row<'_>, stat: &Stat) -> bool {
+    pub fn proves(&self, row: &Row<'_>, stat: &Stat) -> bool {
         let (Some(block), Some(catalog)) = (&self.block, self.catalog) else { return false };
         let same = row.kind == stat.kind && row.stamp == stamp(stat) && !row.unproven;
         same && (stat.kind == Kind::Dir || catalog.is_settled(stat.ctime, block.head.looked_at))
@@ -293,25 +304,31 @@ fn stamp(stat: &Stat) -> Timestamp {
 pub(super) fn draft(sheet: &mut Sheet, memory: &Memory<'_>, entries: &mut [Entry], wanted: Option<&InDir>) {
     sheet.draft.clear();
     let tails = memory.block.as_ref().zip(memory.catalog).and_then(|(block, catalog)| catalog.tails(block));
-    let mut rows = memory.block.as_ref().map(Block::rows);
-    let mut known = |name: &[u8]| {
-        let (row, number) = rows.as_mut()?.find(|(row, _)| row.name == name)?;
+    // Both are in the order of inodes, then names; a name that no row has must not use up the rows behind it.
+    let mut rows = memory.block.as_ref().map(|block| block.rows().peekable());
+    let mut known = |ino: u64, name: &[u8]| {
+        let rows = rows.as_mut()?;
+        while rows.next_if(|(row, _)| (row.ino, row.name) < (ino, name)).is_some() {}
+        let (row, number) = rows.next_if(|(row, _)| (row.ino, row.name) == (ino, name))?;
         let tail = tails.as_ref().zip(number).and_then(|(tails, number)| Tail::of(tails, number));
         Some((row, tail.unwrap_or_default()))
     };
-    for ((_, name), outcome) in sheet.names.iter().zip(&sheet.outcomes) {
+    for ((ino, name), outcome) in sheet.names.iter().zip(&sheet.outcomes) {
         match *outcome {
             Outcome::LeftOut => {}
             Outcome::Proven => {
-                if let Some((row, tail)) = known(name) {
+                if let Some((row, tail)) = known(ino, name) {
                     sheet.draft.push(&row, &tail);
                 }
             }
             Outcome::Entry(number) => {
                 let entry = &mut entries[number as usize];
                 let Some(stat) = &entry.stat else { continue };
-                let copied = if entry.proven { known(name).map(|(_, tail)| tail.hash) } else { None };
-                let tail = Tail { hash: copied.unwrap_or_default(), btime: stat.btime.unwrap_or_default() };
+                // Whatever the row proves of the mirror's: the content is what it was when its hash was taken.
+                let is_same = |row: &Row<'_>| row.ino == stat.ino && row.stamp == stamp(stat);
+                let same = known(ino, name).filter(|(row, _)| is_same(row));
+                let hash = same.map(|(_, tail)| tail.hash).unwrap_or_default();
+                let tail = Tail { hash, btime: stat.btime.unwrap_or_default() };
                 let is_wanted = wanted.is_some_and(|wanted| wanted.contains_key(name));
                 let row =
                     Row { ino: stat.ino, stamp: stamp(stat), kind: stat.kind, unproven: is_wanted, name };

@@ -2,7 +2,8 @@
 
 use super::change::{Action, Aspects, Change, DirChange};
 use super::difference::Sides;
-use super::fault::Error;
+use super::fault::{Error, Fault};
+use super::held::follows;
 use super::links::{Bearer, DirAt, MirrorSide, OldName};
 use super::look::Former;
 use super::pass::Pass;
@@ -10,6 +11,7 @@ use super::relpath::RelPath;
 use super::tally::Tally;
 use super::workers::{copiers, share_out};
 use crate::sys::stat::{Kind, Stat, stat_at};
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 
@@ -71,8 +73,18 @@ impl OldFiles {
         if found.kind != Kind::File || !pass.mirror.holds(&found) {
             return None;
         }
-        let sides = Sides { pass, source, mirror: Some(mirror), wanted: None };
-        let aspects = sides.renamed((name, &stat), (&entry.name, &found), entry).ok()?;
+        let path = dir.join(name);
+        let is_held = follows(pass, (&source, name), &path, &stat).ok()?;
+        let sides = Sides { pass, source, mirror: Some(mirror), wanted: None, hash: Cell::default() };
+        let aspects = match is_held {
+            // What the mirror has of it is good, and keeps its metadata too.
+            true => Aspects::NONE,
+            false => match sides.renamed((name, &stat), (&entry.name, &found), entry) {
+                // What cannot be read any more is not lost with its old name.
+                Err(fault @ Fault::Source(..)) => pass.fault(path, fault).map(|()| Aspects::NONE).ok()?,
+                other => other.ok()?,
+            },
+        };
         let bearer = Bearer {
             mirror_ino: found.ino,
             from: old_dir.on_mirror().join(&entry.name),

@@ -6,6 +6,7 @@ use super::catalog::Catalog;
 use super::counts::Counts;
 use super::excludes::Excludes;
 use super::fault::{Error, Fault};
+use super::held::Held;
 use super::pace::Pace;
 use super::relpath::RelPath;
 use super::view::View;
@@ -45,6 +46,8 @@ pub struct Options {
     pub blocks_from: u64,
     /// What is known of the blocks of the mirror's files.
     pub blocks: Option<Arc<Blocks>>,
+    /// Files of the source that are damaged: the mirror keeps what it has of them.
+    pub held: Held,
     /// Whether owners, trusted and security attributes and device nodes can be set.
     pub privileged: bool,
     /// How fast to work; none is as fast as it goes.
@@ -65,6 +68,7 @@ impl Default for Options {
             catalog: None,
             blocks_from: BLOCKS_FROM,
             blocks: None,
+            held: Held::default(),
             privileged: rustix::process::geteuid().is_root(),
             pace: None,
             threads: 0,
@@ -208,6 +212,12 @@ impl<'a> Pass<'a> {
     /// What is known of the blocks of files of this size, if anything is kept.
     pub fn blocks(&self, size: u64) -> Option<&Blocks> {
         self.options.blocks.as_deref().filter(|blocks| blocks.concern(size))
+    }
+    /// Notes that the mirror's copy of `source` is not what was written to it, whatever is known of its blocks.
+    pub fn doubt_blocks(&self, source: &Stat) {
+        if let Some(blocks) = &self.options.blocks {
+            blocks.forget(source);
+        }
     }
     /// Notes that nothing is known of a directory of the mirror.
     pub fn forget(&self, dir: &RelPath) {

@@ -40,6 +40,23 @@ impl RelPath {
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
+    /// From the form that `escaped` gives; none if it is not one.
+    pub fn from_escaped(text: &str) -> Option<Self> {
+        let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+        while let Some((&first, after)) = rest.split_first() {
+            let (byte, left) = match (first, after) {
+                (b'\\', [b'\\', left @ ..]) => (b'\\', left),
+                (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', left @ ..]) => {
+                    ((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'), left)
+                }
+                (b'\\', _) => return None,
+                _ => (first, after),
+            };
+            bytes.push(byte);
+            rest = left;
+        }
+        Some(RelPath(bytes))
+    }
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -94,6 +111,11 @@ mod tests {
         let shown = RelPath::from_bytes("a\nb\\\u{1b}[1mé\u{85}").to_string();
         assert_eq!(shown, "a\\012b\\\\\\033[1mé\\302\\205");
         assert_eq!(RelPath::from_bytes(*b"x\xff").to_string(), "x\\377");
+        for path in ["a\nb\\\u{1b}[1mé\u{85}".as_bytes(), b"x\xff", b"", b"a/b\\012"] {
+            let path = RelPath::from_bytes(path);
+            assert_eq!(RelPath::from_escaped(&escaped(path.as_bytes())), Some(path));
+        }
+        assert_eq!(RelPath::from_escaped("a\\9"), None);
         assert_eq!(RelPath::root().to_string(), ".");
     }
 }

@@ -85,12 +85,22 @@ pub fn begin_writing(options: &Options) -> io::Result<()> {
 /// The system's: the next comparison is of everything.
 pub fn commit_memory(options: &Options, source: &View, new_state: &str) -> io::Result<Option<String>> {
     let Some(catalog) = &options.catalog else { return Ok(None) };
-    let inode_of = |path: &RelPath| {
-        let dir = crate::sys::dir::open_dir(source.root(), path.as_bytes()).ok()?;
-        Some(stat_fd(&dir).ok()?.ino)
-    };
     options.blocks.as_ref().map_or(Ok(()), |blocks| blocks.commit())?;
-    catalog.commit(new_state, inode_of)
+    catalog.commit(new_state, |path| inode_of(source, path))
+}
+
+/// Writes what a verification took back of what is known; the mirror is in the state it was in.
+///
+/// # Errors
+/// The system's: the next comparison believes what is not so.
+pub fn commit_doubts(options: &Options, source: &View) -> io::Result<()> {
+    options.blocks.as_ref().map_or(Ok(()), |blocks| blocks.commit_doubts())?;
+    options.catalog.as_ref().map_or(Ok(()), |catalog| catalog.commit_doubts(|path| inode_of(source, path)))
+}
+
+fn inode_of(source: &View, path: &RelPath) -> Option<u64> {
+    let dir = crate::sys::dir::open_dir(source.root(), path.as_bytes()).ok()?;
+    Some(stat_fd(&dir).ok()?.ino)
 }
 
 /// Whether the comparison goes by what the last one knew.

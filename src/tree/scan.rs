@@ -271,22 +271,30 @@ pub(super) fn walk(
     tasks: Vec<Task>,
     walked: &mut Walked,
 ) -> Result<(), Error> {
+    let walked = Mutex::new(walked);
+    each_dir(pass, tasks, |task, room| one(pass, sink, task, room, &walked))
+}
+
+/// Has `work` done for each directory, on several threads; it gives back the directories below.
+pub(super) fn each_dir(
+    pass: &Pass<'_>,
+    tasks: Vec<Task>,
+    work: impl Fn(&Task, &mut Room) -> Result<Vec<Task>, Error> + Sync,
+) -> Result<(), Error> {
     let state = QueueState { waiting: tasks, at_work: 0, asleep: 0, ended: None };
     let queue = Queue { state: Mutex::new(state), more: Condvar::new() };
-    let walked = Mutex::new(walked);
+    let worker = || {
+        let mut room = Room::default();
+        while let Some(task) = queue.next() {
+            queue.done(work(&task, &mut room));
+        }
+    };
     std::thread::scope(|scope| {
         for _ in 0..scanners(pass.options) {
-            scope.spawn(|| work(pass, sink, &queue, &walked));
+            scope.spawn(worker);
         }
     });
     queue.state().ended.take().map_or(Ok(()), Err)
-}
-
-fn work(pass: &Pass<'_>, sink: &dyn ChangeSink, queue: &Queue, walked: &Mutex<&mut Walked>) {
-    let mut room = Room::default();
-    while let Some(task) = queue.next() {
-        queue.done(one(pass, sink, &task, &mut room, walked));
-    }
 }
 
 fn one(

@@ -32,6 +32,13 @@ pub(super) struct Place {
     pub mirror: RelPath,
 }
 
+impl Place {
+    /// One that stays where it is.
+    pub fn same(path: RelPath) -> Place {
+        Place { mirror: path.clone(), path }
+    }
+}
+
 /// Counts what is below a directory of the mirror, and enters it as to be deleted, but for what `stays`.
 pub(super) fn survey(
     pass: &Pass<'_>,

@@ -6,7 +6,7 @@
 #![allow(dead_code)] // Each test file uses what it needs.
 
 #[path = "raw.rs"]
-mod raw;
+pub mod raw;
 
 use std::cell::Cell;
 use std::ffi::OsString;

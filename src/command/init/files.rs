@@ -97,6 +97,7 @@ fn configuration(place: &Place, plan: &Plan, survey: &Survey, old: Option<Config
     let primary_id = survey.primary.table().map(|table| table.id.clone()).unwrap_or_default();
     let excludes = old.iter().flat_map(|c| &c.mirrors).flat_map(|m| m.excludes.clone()).collect();
     let before = old.as_ref().and_then(|config| config.mirrors.first());
+    let verify_share = before.map_or_else(config::nothing, |mirror| mirror.verify_share);
     let full_every = before.map_or_else(config::daily, |mirror| mirror.full_every);
     let blocks_from = before.map_or_else(config::large, |mirror| mirror.blocks_from);
     let considerate = before.map_or(Considerate::USUAL, |mirror| mirror.considerate);
@@ -113,6 +114,7 @@ fn configuration(place: &Place, plan: &Plan, survey: &Survey, old: Option<Config
         blocks_from,
         bwlimit: before.and_then(|mirror| mirror.bwlimit),
         considerate,
+        verify_share,
     };
     match old {
         Some(old) => Config { mirrors: vec![mirror], ..old },

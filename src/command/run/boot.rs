@@ -2,14 +2,12 @@
 
 use super::Job;
 use super::work::Work;
-use crate::boot::{self, Identities, Preparation, Tree};
+use crate::boot::{Preparation, Tree};
+use crate::command::trees::{self, Place};
 use crate::mirror::{Mounted, Opened, mount_point};
 use crate::record::BootRecord;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::path::{Path, PathBuf};
-
-/// What was found in initramfs images, below the state directory.
-const MEMORY_FILE: &str = "initramfs.json";
 
 /// What this run does for the boot, or why it does nothing.
 pub struct Boot {
@@ -35,10 +33,7 @@ impl Boot {
                 Boot { preparation: None, record: BootRecord { problems, findings: Vec::new() } }
             }
         };
-        let own: Vec<String> = match &boot.preparation {
-            Some(preparation) => preparation.own.iter().map(|path| globset::escape(path)).collect(),
-            None => boot::undecided(),
-        };
+        let own = trees::own_patterns(boot.preparation.as_ref());
         let mut wanted = boot.preparation.iter().flat_map(|preparation| preparation.wanted.clone());
         for work in works {
             work.for_boot(wanted.next().unwrap_or_default(), &own)?;
@@ -83,20 +78,9 @@ impl Boot {
 }
 
 fn prepared(job: &Job, works: &[Work<'_>], opened: &Opened<'_>) -> Result<Preparation> {
-    let identities: Identities = boot::identities(job.root, &opened.disk)?;
-    let source = source(works)?;
-    let memory = job.state_dir.join(MEMORY_FILE);
-    let (config, mirror, keep) = (job.config, job.mirror, !job.args.dry_run);
-    boot::prepare(&boot::Job { source: &source, config, mirror, memory: &memory, keep }, identities)
-}
-
-/// The primary's files, if all of its file systems are there.
-fn source(works: &[Work<'_>]) -> Result<Tree> {
-    let one = |work: &Work<'_>| {
-        let root = work.root().with_context(|| format!("{} is not mounted", work.volume.mount))?;
-        Ok((work.volume.mount.clone(), root.try_clone()?))
-    };
-    Ok(Tree::new(works.iter().map(one).collect::<Result<_>>()?))
+    let sources = works.iter().map(|work| (work.volume, work.root()));
+    let place = Place { root: job.root, config: job.config, mirror: job.mirror, state_dir: &job.state_dir };
+    trees::preparation(&place, sources, &opened.disk, !job.args.dry_run)
 }
 
 /// Where the mirror's /boot is while it is mounted: a file system of its own, or in the root.

@@ -3,12 +3,13 @@
 //! Whatever happens, a record is written, and the exit code comes from it.
 
 mod boot;
-mod excludes;
 mod late;
 mod log;
 mod work;
 
 use crate::cli::RunArgs;
+use crate::command::trees::damage::DamageFile;
+use crate::command::trees::{self, mirror_view};
 use crate::config::{Config, Mirror, Volume, below};
 use crate::exit_code::Exit;
 use crate::history::History;
@@ -62,7 +63,7 @@ pub fn run(root: &Path, config_file: Option<&Path>, args: &RunArgs, monitor: &dy
         runtime_dir: below(root, &config.runtime_dir),
         log_file: below(root, &config.log_file),
         monitor,
-        pace: pace(mirror, args, monitor),
+        pace: trees::pace(mirror, args.bwlimit, args.considerate, monitor),
     };
     let mut record = RunRecord::begun(&mirror.name, job.now());
     let outcome = match job.lock()? {
@@ -72,12 +73,6 @@ pub fn run(root: &Path, config_file: Option<&Path>, args: &RunArgs, monitor: &dy
     outcome?;
     tell(&job, &record)?;
     Ok(record.exit())
-}
-
-/// How fast the run may work.
-fn pace(mirror: &Mirror, args: &RunArgs, monitor: &dyn Monitor) -> Arc<Pace> {
-    let limit = args.bwlimit.or(mirror.bwlimit).map(|rate| rate.0);
-    Pace::new(limit, args.considerate.unwrap_or(mirror.considerate).share(), monitor)
 }
 
 /// The run under its lock, between its first record and its last.
@@ -137,11 +132,12 @@ fn refresh(job: &Job, record: &mut RunRecord) -> Result<()> {
         return Err(reversed.into());
     }
     let sources = job.mirror.volumes.iter().map(|volume| mirror::open_source(job.root, volume)).collect();
-    let works = Work::all(job, sources)?;
+    let mut damage = DamageFile::read(&job.state_dir, job.mirror)?;
+    let works = Work::all(job, sources, &damage)?;
     work::refuse_without_sources(&works)?;
     mirror::sweep(job.mirror)?;
     let opened = mirror::find(job.mirror)?.open(job.mirror, job.root, job.args.dry_run)?;
-    refresh_opened(job, record, works, &opened)?;
+    refresh_opened(job, record, works, &opened, &mut damage)?;
     opened.close()
 }
 
@@ -151,6 +147,7 @@ fn refresh_opened(
     record: &mut RunRecord,
     mut works: Vec<Work<'_>>,
     opened: &Opened<'_>,
+    damage: &mut DamageFile,
 ) -> Result<()> {
     let devices: Vec<_> = works.iter().filter_map(Work::device).collect();
     mirror::look_at_marks(job.mirror, opened, &job.runtime_dir, &devices)?;
@@ -163,7 +160,11 @@ fn refresh_opened(
         itemise(&mut works)?;
     }
     work::decide(job, &works)?;
+    verify_share(job, &works, &looked_at, record, damage)?;
     looked_at.into_iter().rev().try_for_each(mirror::Mounted::unmount)?;
+    // What must not reach the mirror is written down before anything else does.
+    works.iter().for_each(|work| work.keep_held(damage, false));
+    keep(job, damage)?;
     let applied = match job.args.dry_run {
         true => Ok(()),
         false => work::apply(job, &mut works, &mut boot, opened, record.id.unsigned_abs()),
@@ -173,9 +174,37 @@ fn refresh_opened(
         if let Err(refusal) = &work.source {
             job.monitor.warn(&refusal.to_string());
         }
-        work.report(record);
+        work.report(job, record, damage, applied.is_ok() && !job.args.dry_run);
     });
-    applied
+    applied.and(keep(job, damage))
+}
+
+/// Reads the share of all files that is due, if the configuration names one, and enters what was found.
+fn verify_share(
+    job: &Job,
+    works: &[Work<'_>],
+    mounted: &[Mounted],
+    record: &mut RunRecord,
+    damage: &mut DamageFile,
+) -> Result<()> {
+    if job.args.dry_run {
+        return Ok(());
+    }
+    let Some(sample) = damage.next_share("run", job.mirror.verify_share) else { return Ok(()) };
+    let mut verified = work::verify_share(job, works, mounted, sample, damage)?;
+    verified.run = Some(record.id);
+    for difference in &verified.differences {
+        let line = render::verify::line(difference);
+        job.monitor.warn(&line);
+        record.error(line);
+    }
+    record.verified = Some(verified.total());
+    History::open(&job.state_dir)?.add_verification(&mut verified)
+}
+
+/// Writes down what is damaged; a dry run leaves that as it is.
+fn keep(job: &Job, damage: &mut DamageFile) -> Result<()> {
+    if job.args.dry_run { Ok(()) } else { damage.write() }
 }
 
 /// Mounts the mirror to be looked at. Where a run was cut off in the middle of a file, its old content is put back first.
@@ -185,7 +214,7 @@ fn mount_whole(job: &Job, opened: &Opened<'_>, devices: &[DeviceNumber]) -> Resu
     let looked_at = mount(Access::ReadOnly)?;
     let mut pending = false;
     for one in &looked_at {
-        pending |= tree::is_pending(&work::mirror_view(one)?);
+        pending |= tree::is_pending(&mirror_view(one)?);
     }
     if !pending {
         return Ok(looked_at);
@@ -198,7 +227,7 @@ fn mount_whole(job: &Job, opened: &Opened<'_>, devices: &[DeviceNumber]) -> Resu
     unmount(looked_at)?;
     let writable = mount(Access::ReadWrite)?;
     for one in &writable {
-        let put_back = tree::put_back(&work::mirror_view(one)?).map_err(cannot_put_back)?;
+        let put_back = tree::put_back(&mirror_view(one)?).map_err(cannot_put_back)?;
         put_back.tell(job.monitor);
     }
     unmount(writable)?;
@@ -252,6 +281,7 @@ fn conclude(job: &Job, record: &mut RunRecord, outcome: Result<()>) {
     let incomplete = record.total().errors > 0 || !boot.problems.is_empty();
     record.state = match &outcome {
         Ok(()) if !boot.findings.is_empty() => State::NotAlone,
+        Ok(()) if record.verified.as_ref().is_some_and(|total| total.differences() > 0) => State::Differs,
         Ok(()) if incomplete => State::Incomplete,
         Ok(()) => State::Done,
         Err(_) if signal::stop_requested() => State::Stopped,

@@ -2,17 +2,22 @@
 
 use super::Job;
 use super::boot::Boot;
-use super::excludes;
+use crate::command::trees::damage::DamageFile;
+use crate::command::trees::found::enter;
+use crate::command::trees::{self, excludes, mirror_view};
 use crate::config::Volume;
 use crate::mirror::mark::{self, Knowledge, Mark};
 use crate::mirror::{Access, Checked, Mounted, Opened, Source};
-use crate::record::{RunRecord, VolumeRecord};
+use crate::record::{RunRecord, VerifyRecord, VolumeRecord};
 use crate::refusal::{Failure, Refusal};
 use crate::sys::dir::sync_volume;
 use crate::sys::node::DeviceNumber;
 use crate::sys::stat::Timestamp;
-use crate::tree::{self, Changes, Counts, Options, Remembered, TooManyDeletions, View, Wanted};
+use crate::tree::{
+    self, Changes, Counts, Options, RelPath, Remembered, Sample, Scope, TooManyDeletions, View, Wanted,
+};
 use anyhow::{Context, Result};
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,6 +39,8 @@ pub struct Work<'a> {
     pub changes: Option<Changes>,
     counts: Counts,
     time: Duration,
+    /// What was to be mended on its mirror when the run began.
+    to_mend: BTreeSet<RelPath>,
     /// When the source was looked at, in seconds since 1970.
     looked_at: i64,
 }
@@ -43,13 +50,20 @@ impl<'a> Work<'a> {
     ///
     /// # Errors
     /// Those of entering a source that is there.
-    pub fn all(job: &'a Job, sources: Vec<Result<Source, Refusal>>) -> Result<Vec<Work<'a>>> {
+    pub fn all(
+        job: &'a Job,
+        sources: Vec<Result<Source, Refusal>>,
+        damage: &DamageFile,
+    ) -> Result<Vec<Work<'a>>> {
         let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
         let patterns = Arc::new(excludes::patterns(job.config, job.mirror, job.root, &swaps));
         let one = |(volume, source): (&'a Volume, Result<Source, Refusal>)| {
-            let view = source.as_ref().ok().map(view).transpose()?;
+            let view = source.as_ref().ok().map(trees::source_view).transpose()?;
+            let held = damage.held_on(&volume.mount, job.args.accept.as_deref());
+            let excludes = excludes::on_volume(&patterns, &volume.mount)?;
             let options = Options {
-                excludes: excludes::on_volume(&patterns, &volume.mount)?,
+                excludes,
+                held,
                 blocks_from: job.mirror.blocks_from.0,
                 pace: Some(job.pace.clone()),
                 ..Options::default()
@@ -66,6 +80,7 @@ impl<'a> Work<'a> {
                 changes: None,
                 counts: Counts::default(),
                 time,
+                to_mend: damage.to_be_repaired(&volume.mount),
                 looked_at: job.now(),
             })
         };
@@ -208,8 +223,33 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Enters what was done into the record.
-    pub fn report(self, record: &mut RunRecord) {
+    /// Notes which damaged files of the primary are held by now: one that is gone, or has been accepted and copied, is not.
+    pub fn keep_held(&self, damage: &mut DamageFile, is_applied: bool) {
+        let Some(source) = &self.view else { return };
+        let held = &self.options.held;
+        for (path, hold) in held.holds() {
+            let failed = self.counts.file_errors.iter().any(|error| error.path == path);
+            let is_gone = || tree::is_absent(source, &path);
+            if is_applied && (hold.accepted && !failed || is_gone()) {
+                held.release(&path);
+            }
+        }
+        damage.take_over(&self.volume.mount, held, self.looked_at);
+    }
+
+    /// Enters what was done into the record; what a verification had found damaged on the mirror is mended, if that `is_applied`.
+    pub fn report(self, job: &Job, record: &mut RunRecord, damage: &mut DamageFile, is_applied: bool) {
+        self.keep_held(damage, is_applied);
+        let mount = &self.volume.mount;
+        let failed: Vec<_> = self.counts.file_errors.iter().map(|error| &error.path).collect();
+        let mends = is_applied && self.view.is_some();
+        let repaired = if mends { damage.repaired(mount, &self.to_mend, &failed) } else { 0 };
+        let damaged: Vec<_> = damage.held.iter().filter(|held| held.mount == *mount).collect();
+        for held in &damaged {
+            job.monitor.warn(&held.words());
+            record.error(held.words());
+        }
+        let damaged = damaged.len() as u64;
         let mut counts = self.counts;
         if let Some(changes) = self.changes {
             counts += changes.into_counts();
@@ -229,27 +269,11 @@ impl<'a> Work<'a> {
             metadata_changed: counts.metadata_changed,
             renamed: counts.renamed,
             deleted: counts.deleted,
-            errors: counts.errors + u64::from(self.source.is_err()),
+            repaired,
+            errors: counts.errors + damaged + u64::from(self.source.is_err()),
             seconds: self.time.as_secs_f64(),
         });
     }
-}
-
-fn view(source: &Source) -> Result<View> {
-    let cannot = || format!("cannot enter {}", source.path.display());
-    let view = View::private(&source.path).with_context(cannot)?;
-    let device = crate::sys::node::device_below(view.root()).with_context(cannot)?;
-    anyhow::ensure!(device == source.device, "{}: something else was mounted in its place", cannot());
-    Ok(view)
-}
-
-/// A file system of the mirror, as the engine sees it.
-///
-/// # Errors
-/// The system's.
-pub fn mirror_view(mirror: &Mounted) -> Result<View> {
-    let root = mirror.root.try_clone().context("cannot enter the mirror")?;
-    View::of_fd(root).context("cannot enter the mirror")
 }
 
 /// Finds what differs on every file system that is not streamed, and learns what each mirror's content is worth.
@@ -270,6 +294,35 @@ pub fn scan(job: &Job, works: &mut [Work<'_>], mounted: &[Mounted], checked: &[C
         }
     }
     Ok(())
+}
+
+/// Reads a share of what the catalogs prove, on both sides. What is found damaged on the mirror, the next run mends.
+///
+/// # Errors
+/// What ends the reading.
+pub fn verify_share(
+    job: &Job,
+    works: &[Work<'_>],
+    mounted: &[Mounted],
+    sample: Sample,
+    damage: &mut DamageFile,
+) -> Result<VerifyRecord> {
+    let begun = Instant::now();
+    let mut record = VerifyRecord {
+        mirror: job.mirror.name.clone(),
+        table_id: job.mirror.disk.table_id.clone(),
+        started: job.now(),
+        sample: Some(job.mirror.verify_share.to_string()),
+        ..VerifyRecord::default()
+    };
+    for (work, mounted) in works.iter().zip(mounted) {
+        let Some(source) = work.view.as_ref().filter(|_| tree::is_believed(&work.options)) else { continue };
+        let mirror = mirror_view(mounted)?;
+        let found = tree::verify(source, &mirror, &work.options, &Scope::Share(sample), job.monitor)?;
+        enter(&work.volume.mount, &work.options.held, found, &mut record, damage);
+    }
+    record.seconds = begun.elapsed().as_secs_f64();
+    Ok(record)
 }
 
 /// Refuses a run whose root is refused, or that has nothing left to do.

@@ -148,18 +148,33 @@ impl Blocks {
         let is_true = |name: &&String| self.believed && seen.contains(*name) && !stale.contains(*name);
         let untrue: Vec<&String> =
             self.known.iter().filter(|name| !is_true(name) && !ready.contains(*name)).collect();
-        for name in &untrue {
-            let path = self.dir.join(name);
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
+        self.remove(untrue.iter().copied())?;
         for name in &ready {
             std::fs::rename(self.dir.join(name.clone() + NEW), self.dir.join(name))?;
         }
         if !untrue.is_empty() || !ready.is_empty() {
             File::open(&self.dir)?.sync_all()?;
+        }
+        Ok(())
+    }
+    /// Takes away what is true no longer; nothing else changes, and the catalog that is there goes on being believed.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn commit_doubts(&self) -> io::Result<()> {
+        let stale = std::mem::take(&mut *self.stale.lock().expect("no thread panics while noting"));
+        if stale.is_empty() {
+            return Ok(());
+        }
+        self.remove(stale.iter())?;
+        File::open(&self.dir)?.sync_all()
+    }
+    fn remove<'a>(&self, names: impl Iterator<Item = &'a String>) -> io::Result<()> {
+        for name in names {
+            match std::fs::remove_file(self.dir.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         Ok(())
     }

@@ -300,6 +300,21 @@ impl Catalog {
         }
         Ok(remark)
     }
+    /// Writes what was taken back of what is known; nothing else changes, and the mirror is in the state it was in.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn commit_doubts(&self, inode_of: impl Fn(&RelPath) -> Option<u64>) -> io::Result<()> {
+        let (Some(recorder), Some(files)) = (&self.recorder, &self.known) else { return Ok(()) };
+        let verdicts = self.verdicts(inode_of);
+        if recorder.is_empty() && verdicts.forgotten_inodes.is_empty() {
+            return Ok(());
+        }
+        let base = Some(files.base.page.id.clone());
+        let page = Page { id: uuid(), base, index: (0, 0, 0), ..files.newest().page.clone() };
+        let carried: Vec<_> = files.delta.iter().map(|store| Carried { store, only_kept: false }).collect();
+        recorder.finish(page, &verdicts, &carried, &delta_of(&self.path))
+    }
     fn is_still_true(&self, recorder: &Recorder, state: &str, verdicts: &Verdicts) -> bool {
         let Some(files) = &self.known else { return false };
         let newest = &files.newest().page;

@@ -125,8 +125,8 @@ impl<'a> Blockwise<'a> {
                     Basis::Map(map) => map.hash(self.at / BLOCK) != hash,
                     Basis::Mirror => {
                         let other = &mut other[..block.len()];
-                        let read = read_up_to(self.target, other, self.at).on_mirror("reading")?;
-                        other[..read] != *block
+                        // What cannot be read is different.
+                        !read_up_to(self.target, other, self.at).is_ok_and(|read| other[..read] == *block)
                     }
                 };
                 if differs && !self.is_hole_already(block)? {

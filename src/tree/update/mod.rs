@@ -81,7 +81,12 @@ pub(super) fn update(
     if old_stat.kind != Kind::File || !pass.mirror.holds(&old_stat) {
         return Ok(None);
     }
-    let Some(basis) = basis(pass, &stat, &old_stat, reason) else { return Ok(None) };
+    // Time and size say that it is equal, and it is not: whatever is in its place, it is not what was written there.
+    let is_odd = (stat.size, stat.mtime) == (old_stat.size, old_stat.mtime);
+    if is_odd && reason == Reason::Known {
+        return Ok(None);
+    }
+    let Some(basis) = basis(pass, &stat, &old_stat, reason, is_odd) else { return Ok(None) };
     let update = Update { pass, source, stat, old_stat, basis };
     if let Some(made) = share(&file, nest, name).on_mirror("making")? {
         // What failed is what is reported.
@@ -91,9 +96,9 @@ pub(super) fn update(
     Ok(update.in_place(old)?.map(Updated::InPlace))
 }
 
-fn basis(pass: &Pass<'_>, source: &Stat, old: &Stat, reason: Reason) -> Option<Basis> {
+fn basis(pass: &Pass<'_>, source: &Stat, old: &Stat, reason: Reason, is_odd: bool) -> Option<Basis> {
     let map = pass.blocks(source.size).and_then(|blocks| blocks.reader(source, old));
-    let in_doubt = pass.options.compare_content || pass.options.compare_whole;
+    let in_doubt = is_odd || pass.options.compare_content || pass.options.compare_whole;
     match (map, reason) {
         (Some(map), _) if !in_doubt => Some(Basis::Map(map)),
         (None, Reason::Known) => None,

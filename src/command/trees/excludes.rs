@@ -1,4 +1,4 @@
-//! What a run leaves out, in the terms of each file system: patterns are anchored at the primary's root.
+//! What is left out of a mirror, in the terms of each file system: patterns are anchored at the primary's root.
 
 use crate::config::{Config, Mirror};
 use crate::refusal::Refusal;
