@@ -36,6 +36,9 @@ fn settled(shape: Shape) -> Server {
     server
 }
 
+/// Another run is at work.
+const LOCKED: i32 = 6;
+
 fn settle(server: &Server) {
     std::thread::sleep(TICKS);
     done(server, &[]);
@@ -311,7 +314,13 @@ fn a_killed_run_leaves_nothing_that_the_next_one_believes_wrongly() {
         // A tool that the run had started may hold the disk for a moment.
         let held = || (1..=2).any(|number| !is_free(&server.mirror.part(number)));
         (0..500).take_while(|_| held()).for_each(|_| std::thread::sleep(Duration::from_millis(20)));
-        done(&server, &[]);
+        // One that was just being started has its lock.
+        let unlocked = (0..500).find_map(|_| {
+            let said = run(&server, &["--json"]);
+            std::thread::sleep(Duration::from_millis(20 * u64::from(said.code == LOCKED)));
+            (said.code != LOCKED).then_some(said)
+        });
+        assert!(unlocked.as_ref().is_some_and(|said| said.code == 0), "{unlocked:?}");
         assert_eq!(server.differences(), "", "kill {round}");
     }
     assert!(killed >= 3, "only {killed} of 12 kills met a run");
