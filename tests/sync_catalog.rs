@@ -39,14 +39,15 @@ fn fill(pair: &Cataloged) {
 
 /// A small change of each kind: a file, a new one, a directory that is renamed, now and then one that goes.
 fn change(pair: &Cataloged, round: usize) {
+    edit(pair, round);
+    let [one, other] = ["moving", "moved"].map(|name| pair.at(name));
+    if one.exists() { fs::rename(one, other).unwrap() } else { fs::rename(other, one).unwrap() }
+}
+
+/// The same without the rename, which only a catalog tells from a deletion and something new.
+fn edit(pair: &Cataloged, round: usize) {
     pair.write(&format!("dir-{}/sub/file-{}", round % 4, round % 24), format!("round {round}"));
     pair.write(&format!("new-{}/file", round % 3), format!("round {round}"));
-    let [one, other] = ["moving", "moved"].map(|name| pair.at(name));
-    if one.exists() {
-        fs::rename(one, other).unwrap()
-    } else {
-        fs::rename(other, one).unwrap()
-    }
     if round % 3 == 2 {
         fs::remove_dir_all(pair.at("new-2")).unwrap();
     }
@@ -126,7 +127,7 @@ fn the_figures_are_those_of_a_sync_without_a_catalog() {
     tool(Command::new("cp").arg("-a").arg(&pair.copy).arg(&other));
     sync::sync(&pair.source, &other);
     for round in 0..6 {
-        change(&pair, round);
+        edit(&pair, round);
         fs::hard_link(pair.at("dir-0/sub/file-0"), pair.at(&format!("link-{round}"))).unwrap();
         fs::set_permissions(pair.at("dir-3/sub"), Permissions::from_mode(0o700 + round as u32)).unwrap();
         let with = pair.assert_used("the figures");
@@ -155,7 +156,7 @@ fn a_dry_run_uses_the_catalog_lists_the_same_and_writes_nothing() {
         lines.sort();
         lines
     };
-    change(&pair, 3);
+    edit(&pair, 3);
     let before = (bytes(), Snapshot::of(&pair.copy));
     let with = listed(&["--catalog", pair.catalog.to_str().unwrap()]);
     assert_eq!(with, listed(&[]), "another list");
@@ -214,7 +215,8 @@ fn an_unchanged_tree_costs_one_look_at_each_entry_of_the_source_and_none_at_the_
     let listings = calls(&|name| name.starts_with("getdents"));
     assert!(listings < 2 * DIRECTORIES + 40, "{listings} calls to list {DIRECTORIES} directories:\n{table}");
     let opened = calls(&|name| name.starts_with("open"));
-    assert!(opened < 2 * DIRECTORIES + 100, "{opened} opened:\n{table}");
+    // Not those of files: the loader alone opens many, by what is in its environment.
+    assert!(opened < 2 * DIRECTORIES + 400, "{opened} opened:\n{table}");
     let attributes = calls(&|name| name.contains("xattr") || name == "readlinkat" || name == "ioctl");
     assert!(attributes < 100, "attributes were looked at:\n{table}");
 }

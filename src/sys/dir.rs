@@ -290,6 +290,14 @@ pub fn rename(old_dir: impl AsFd, old: &[u8], new_dir: impl AsFd, new: &[u8]) ->
     Ok(rustix::fs::renameat(old_dir, old, new_dir, new)?)
 }
 
+/// Renames within one file system, unless the new name is taken.
+///
+/// # Errors
+/// The system's: `EEXIST` if it is.
+pub fn rename_new(old_dir: impl AsFd, old: &[u8], new_dir: impl AsFd, new: &[u8]) -> io::Result<()> {
+    Ok(rustix::fs::renameat_with(old_dir, old, new_dir, new, RenameFlags::NOREPLACE)?)
+}
+
 /// Swaps two names in one step, whatever they name.
 ///
 /// # Errors

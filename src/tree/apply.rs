@@ -12,9 +12,9 @@ use super::place::{Pending, lock_in_place, put};
 use super::relpath::RelPath;
 use super::subtree::make_writable;
 use super::update::{Old, Reason, Updated, update};
-use super::workspace::Workspace;
+use super::workspace::{Workspace, moved_name};
 use crate::sys::dir::{self, Handle};
-use crate::sys::stat::Kind;
+use crate::sys::stat::{Kind, Stat};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -53,7 +53,9 @@ pub(super) fn make_dir(
     mirror: &Handle,
     change: &Change,
 ) -> Result<(), Fault> {
-    if change.over.is_none() {
+    // It may have been made already, to have something moved into it.
+    let is_there = || pass.mirror_dir(&path.join(&change.name)).is_ok();
+    if change.over.is_none() || change.over != Some(Kind::Dir) && is_there() {
         match dir::make_dir(&mirror.fd, &change.name) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             other => other.on_mirror("making directory")?,
@@ -78,6 +80,7 @@ pub(super) fn make_dir(
                 torn: false,
                 hash: None,
                 slot: 0,
+                renamed: false,
             },
         )?;
     }
@@ -113,10 +116,70 @@ pub(super) fn prepare(
         Updated::Aside(Made { locks, bytes, torn, hash }) => {
             let (dir, name) = (path.clone(), change.name.clone());
             let Change { kind, over, slot, .. } = *change;
-            Ok(Some(Pending { dir, name, temporary, kind, over, locks, bytes, torn, hash, slot }))
+            Ok(Some(Pending {
+                dir,
+                name,
+                temporary,
+                kind,
+                over,
+                locks,
+                bytes,
+                torn,
+                hash,
+                slot,
+                renamed: false,
+            }))
         }
         Updated::InPlace(made) => in_place(pass, mirror, change, made).map(|()| None),
     }
+}
+
+/// Has the file that was given a name in the workspace ready to be put in its place; if it is not there, or has changed
+/// once more, it is copied.
+pub(super) fn prepare_moved(
+    pass: &Pass<'_>,
+    workspace: &Workspace,
+    path: &Arc<RelPath>,
+    (source, mirror): (&Handle, &Handle),
+    change: &Change,
+) -> Result<Option<Pending>, Fault> {
+    let temporary = moved_name(change.ino);
+    let nest = &workspace.nest.dir;
+    let (dir, name) = (path.clone(), change.name.clone());
+    let Change { kind, over, .. } = *change;
+    let moved = dir::open_read(&nest.fd, &temporary).and_then(|moved| Ok((moved.stat()?, moved))).ok();
+    let (bytes, torn, hash, slot, renamed) = (0, false, None, 0, true);
+    let (from, stat) = match open_source(pass, source, change) {
+        // What cannot be read any more is not lost with its old name. Such a fault ends nothing.
+        Err(fault @ Fault::Source(..)) if moved.is_some() => {
+            let _ = pass.fault(path.join(&name), fault);
+            let locks = 0;
+            return Ok(Some(Pending {
+                dir,
+                name,
+                temporary,
+                kind,
+                over,
+                locks,
+                bytes,
+                torn,
+                hash,
+                slot,
+                renamed,
+            }));
+        }
+        other => other?,
+    };
+    let is_held = pass.options.held.get(&path.join(&name)).is_some();
+    let is_same = |is: &Stat| is_held || (is.size, is.mtime) == (stat.size, stat.mtime);
+    let Some((_, moved)) = moved.filter(|(is, _)| is_same(is)) else {
+        // What was known of its content before counts no more.
+        pass.put_hash(change.slot, Some([0; 32]));
+        return prepare(pass, workspace, path, (source, mirror), change);
+    };
+    let wanted = Wanted::read(&from, stat, &pass.rules).on_source("reading attributes")?;
+    let locks = wanted.apply(&moved, &nest.fd, &temporary, &pass.rules).on_mirror("setting metadata of")?;
+    Ok(Some(Pending { dir, name, temporary, kind, over, locks, bytes, torn, hash, slot, renamed }))
 }
 
 /// Completes and counts an entry that stands under its own name.
@@ -150,6 +213,10 @@ pub(super) fn put_all(
     for one in pending {
         let done = put(pass, workspace, mirror, one);
         if pass.enter(|| one.dir.join(&one.name), done)?.is_some() {
+            if one.renamed {
+                pass.count(|counts| counts.renamed += 1);
+                continue;
+            }
             copied(pass, one.bytes);
             pass.put_hash(one.slot, one.hash);
             if one.torn {
@@ -220,7 +287,7 @@ pub(super) fn link_all(pass: &Pass<'_>, workspace: &Workspace, links: &Links) ->
         pass.go_on()?;
         let linked = link_one(pass, workspace, &one);
         if pass.enter(|| one.dir.path.join(&one.name), linked)?.is_some() {
-            pass.count(|counts| counts.hardlinks += 1);
+            pass.count(|counts| if one.renamed { counts.renamed += 1 } else { counts.hardlinks += 1 });
         }
         touched.insert(one.dir.path, one.dir.ino);
     }
@@ -239,12 +306,24 @@ fn link_one(pass: &Pass<'_>, workspace: &Workspace, link: &LinkTo) -> Result<(),
         pass,
         workspace,
         &target,
-        &Pending { dir, name, temporary, kind, over, locks, bytes: 0, torn: false, hash: None, slot: 0 },
+        &Pending {
+            dir,
+            name,
+            temporary,
+            kind,
+            over,
+            locks,
+            bytes: 0,
+            torn: false,
+            hash: None,
+            slot: 0,
+            renamed: false,
+        },
     )
 }
 
 /// Links the leader into the workspace. A lock (chattr +i, +a) forbids that: it is taken off, and given back to be set.
-fn link_unlocked(
+pub(super) fn link_unlocked(
     pass: &Pass<'_>,
     leader_dir: &Handle,
     leader: &[u8],

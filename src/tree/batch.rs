@@ -2,16 +2,18 @@
 //! disk before its first name changes.
 
 use super::apply::{
-    adjust, finish_dir, is_dir_to_make, link_all, make_dir, open_both, open_mirror, prepare, put_all,
+    adjust, finish_dir, is_dir_to_make, link_all, make_dir, open_both, open_mirror, prepare, prepare_moved,
+    put_all,
 };
 use super::change::{Action, Change, DirChange};
 use super::counts::Counts;
 use super::fault::Error;
+use super::moves::{finish_all, move_all, name_all};
 use super::pass::{Options, Pass, at_root};
 use super::place::Pending;
 use super::relpath::RelPath;
 use super::scan::Changes;
-use super::spool::Replay;
+use super::spool::{Replay, Spool};
 use super::view::View;
 use super::workers::{copiers, share_out};
 use super::workspace::{Workspace, abandon};
@@ -39,14 +41,15 @@ pub fn apply_additions(
 ) -> Result<Counts, Error> {
     let pass = Pass::new(source, mirror, options, monitor)?;
     let mut spool = changes.additions.lock().expect("no thread panics while spooling");
-    let mut replay = spool.replay().map_err(at_root("listing"))?.peekable();
-    if replay.peek().is_none() && changes.links.is_empty() {
+    if !changes.are_additions() {
         return Ok(pass.take_counts());
     }
     let workspace = Workspace::open(&pass)?;
     monitor.begin("copying", Some(changes.tally.to_copy_bytes), Unit::Bytes);
-    let done = all_batches(&pass, &workspace, &mut replay)
+    let done = renames(&pass, &workspace, changes, &mut spool)
+        .and_then(|()| all_batches(&pass, &workspace, &mut spool))
         .and_then(|()| link_all(&pass, &workspace, &changes.links))
+        .and_then(|()| finish_all(&pass, &changes.moves))
         .and_then(|()| flush(mirror));
     monitor.end();
     if let Err(error) = done {
@@ -61,12 +64,26 @@ pub(super) fn flush(mirror: &View) -> Result<(), Error> {
     sync_volume(mirror.root()).map_err(at_root("flushing"))
 }
 
+fn renames(
+    pass: &Pass<'_>,
+    workspace: &Workspace,
+    changes: &Changes,
+    additions: &mut Spool,
+) -> Result<(), Error> {
+    if changes.tally.to_rename == 0 {
+        return Ok(());
+    }
+    name_all(pass, workspace, additions)?;
+    move_all(pass, workspace, &changes.moves)
+}
+
 type Replayed<'a> = std::iter::Peekable<Replay<'a>>;
 
-fn all_batches(pass: &Pass<'_>, workspace: &Workspace, replay: &mut Replayed<'_>) -> Result<(), Error> {
+fn all_batches(pass: &Pass<'_>, workspace: &Workspace, additions: &mut Spool) -> Result<(), Error> {
+    let mut replay = additions.replay().map_err(at_root("listing"))?.peekable();
     while replay.peek().is_some() {
         pass.go_on()?;
-        let batch = next_batch(replay, pass.burst(BATCH_BYTES))?;
+        let batch = next_batch(&mut replay, pass.burst(BATCH_BYTES))?;
         one_batch(pass, workspace, &batch)?;
     }
     Ok(())
@@ -190,7 +207,10 @@ fn one_portion(pass: &Pass<'_>, workspace: &Workspace, portion: &Portion<'_>) ->
             pass.enter(|| path.join(&change.name), adjusted)?;
             continue;
         }
-        let prepared = prepare(pass, workspace, path, (&source, &mirror), change);
+        let prepared = match change.action {
+            Action::Rename => prepare_moved(pass, workspace, path, (&source, &mirror), change),
+            _ => prepare(pass, workspace, path, (&source, &mirror), change),
+        };
         made.extend(pass.enter(|| path.join(&change.name), prepared)?.flatten());
         pass.monitor.advance(change.size);
     }

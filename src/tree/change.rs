@@ -71,6 +71,10 @@ pub enum Action {
     Adjust,
     /// Delete it with all that is below.
     Delete,
+    /// Give it the file that the mirror has under another name.
+    Rename,
+    /// Take away the old name of what was renamed.
+    Vacate,
 }
 
 /// One entry's change.
@@ -92,6 +96,8 @@ pub struct Change {
     pub slot: u64,
     /// Its name in the directory.
     pub name: Box<[u8]>,
+    /// Where the mirror has the file that is renamed.
+    pub from: Option<RelPath>,
 }
 
 /// All changes in one directory.
@@ -131,6 +137,8 @@ impl DirChange {
             out.extend(change.size.to_le_bytes());
             out.extend(change.slot.to_le_bytes());
             put_bytes(out, &change.name);
+            // No file is the root: an empty path is none.
+            put_bytes(out, change.from.as_ref().map_or(b"", RelPath::as_bytes));
         }
     }
     /// Reads what `encode` wrote; `None` if it is damaged.
@@ -148,7 +156,7 @@ impl DirChange {
 fn decode_change(from: &mut &[u8]) -> Option<Change> {
     let [action, kind, over] = take(from)?;
     Some(Change {
-        action: *[Action::Make, Action::Adjust, Action::Delete].get(usize::from(action))?,
+        action: *ACTIONS.get(usize::from(action))?,
         kind: kind_of(kind)?,
         over: kind_of(over),
         aspects: Aspects(u16::from_le_bytes(take(from)?)),
@@ -156,8 +164,11 @@ fn decode_change(from: &mut &[u8]) -> Option<Change> {
         size: u64::from_le_bytes(take(from)?),
         slot: u64::from_le_bytes(take(from)?),
         name: take_bytes(from)?.into(),
+        from: Some(take_bytes(from)?).filter(|path| !path.is_empty()).map(RelPath::from_bytes),
     })
 }
+
+const ACTIONS: [Action; 5] = [Action::Make, Action::Adjust, Action::Delete, Action::Rename, Action::Vacate];
 
 const KINDS: [Kind; 7] =
     [Kind::File, Kind::Dir, Kind::Symlink, Kind::Fifo, Kind::Socket, Kind::Block, Kind::Char];
@@ -202,6 +213,7 @@ mod tests {
             size: 7,
             slot: 9,
             name: (*name).into(),
+            from: (name.len() > 1).then(|| RelPath::from_bytes("old/name")),
         };
         DirChange {
             path: RelPath::from_bytes(path),

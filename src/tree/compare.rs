@@ -1,5 +1,7 @@
 //! The comparison core's second half: one directory of both trees, entry by entry.
 
+mod left;
+
 use super::attrs::compare;
 use super::catalog::{Head, Slots, path_hash};
 use super::change::{Action, Aspects, Change, DirChange};
@@ -8,38 +10,19 @@ use super::fault::{Error, Fault, Sided};
 use super::held::held_back;
 use super::links::{DirAt, LinkNames, MirrorInode, Needs};
 use super::listing::{Entry, Listing};
-use super::look::{Look, Looking, Memory, Room, Sheet, draft, key};
+use super::look::{Former, Look, Looking, Memory, Room, Sheet, draft, key};
 use super::merge::{Pair, merge};
+use super::moved::{Arrived, Goes, Left};
 use super::pass::{Pass, at_root};
 use super::relpath::RelPath;
+use super::subtree::{Place, survey};
 use super::tally::Tally;
+use super::task::{Known, Task};
 use crate::sys::stat::{Kind, Stat};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-
-/// A directory to compare.
-#[derive(Debug, Clone)]
-pub(super) struct Task {
-    /// Its path on both sides.
-    pub path: RelPath,
-    /// Which directory of the source it was when its name was read; none for the root.
-    pub ino: Option<u64>,
-    /// What is known of the mirror's.
-    pub known: Known,
-}
-
-/// What is known of the mirror's side of a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Known {
-    /// The mirror does not have it.
-    Nothing,
-    /// It has to be asked.
-    Mirror,
-    /// It is what the catalog says, if that says anything.
-    Catalog,
-}
 
 /// What the comparison of one directory found.
 #[derive(Default)]
@@ -48,6 +31,14 @@ pub(super) struct Found {
     pub links: LinkNames,
     pub below: Vec<Task>,
     pub changes: Vec<Change>,
+    /// Directories that are looked at when it is known whether they were renamed.
+    pub arrived: Vec<Arrived>,
+    /// Entries whose names are gone.
+    pub left: Vec<Left>,
+    /// Directories of the mirror whose names the catalog does not know.
+    pub left_unknown: Vec<Left>,
+    /// Files of the mirror that go on under their names, in a directory that the catalog does not know.
+    pub stay: Vec<RelPath>,
     deferred: u64,
     lost: u64,
 }
@@ -71,17 +62,10 @@ pub(super) fn compare_dir(
     };
     let memory = Memory::of(pass, task.known == Known::Catalog, &stat, &mut room.block);
     let wanted = pass.options.wanted.in_dir(&task.path);
-    let look = Looking { pass, dir: &source.fd, path: &task.path, wanted }.look(&memory, &mut room.sheet);
-    let dir = DirAt { path: Arc::new(task.path.clone()), ino: stat.ino };
-    let mut comparing = Comparing {
-        pass,
-        dir,
-        whole: true,
-        settled: true,
-        hashes: Vec::new(),
-        audited: None,
-        found: Found::default(),
-    };
+    let moved = task.mirror.is_some();
+    let looking = Looking { pass, dir: &source.fd, path: &task.path, wanted, moved };
+    let look = looking.look(&memory, &mut room.sheet);
+    let mut comparing = Comparing::new(pass, task, &stat);
     if memory.holds(&look)
         && let (Some(catalog), Some(block)) = (memory.catalog, &memory.block)
     {
@@ -94,7 +78,7 @@ pub(super) fn compare_dir(
     let mirror = match task.known {
         Known::Nothing => None,
         Known::Mirror | Known::Catalog => {
-            let opened = pass.mirror_dir(&task.path).on_mirror("opening the mirror's directory");
+            let opened = pass.mirror_dir(task.on_mirror()).on_mirror("opening the mirror's directory");
             let Some(handle) = pass.enter(|| task.path.clone(), opened)? else { return Ok(None) };
             Some(handle)
         }
@@ -133,6 +117,8 @@ fn root_error<T>(opened: Result<T, Fault>) -> Error {
 struct Comparing<'a> {
     pass: &'a Pass<'a>,
     dir: DirAt,
+    /// Whether what was renamed is looked for, and the catalog does not know this directory.
+    unknown: bool,
     /// Whether the names of both sides are all known: else nothing may be deleted.
     whole: bool,
     /// Whether the next run may believe what is recorded of it.
@@ -144,7 +130,17 @@ struct Comparing<'a> {
     found: Found,
 }
 
-impl Comparing<'_> {
+impl<'a> Comparing<'a> {
+    fn new(pass: &'a Pass<'a>, task: &Task, stat: &Stat) -> Self {
+        let dir = DirAt {
+            path: Arc::new(task.path.clone()),
+            mirror: task.mirror.clone().map(Arc::new),
+            ino: stat.ino,
+        };
+        let unknown = pass.finds_renames && task.known == Known::Mirror;
+        let (hashes, audited, found) = (Vec::new(), None, Found::default());
+        Comparing { pass, dir, unknown, whole: true, settled: true, hashes, audited, found }
+    }
     /// Both sides, entry by entry; then the directory itself; and what the next run shall know of it.
     fn whole_dir(
         mut self,
@@ -159,7 +155,7 @@ impl Comparing<'_> {
             draft(sheet, memory, &mut look.entries, sides.wanted);
         }
         if memory.audits {
-            self.audited = Some(look.gone.iter().cloned().collect());
+            self.audited = Some(look.gone.iter().map(|former| former.name.clone()).collect());
         }
         self.pass_by(memory, &look);
         self.entries(memory, look, sides)?;
@@ -182,16 +178,22 @@ impl Comparing<'_> {
     fn at(&self, name: &[u8]) -> RelPath {
         self.dir.path.join(name)
     }
+    fn below(&mut self, name: &[u8], ino: u64, known: Known) {
+        let task = Task {
+            path: self.at(name),
+            mirror: self.dir.mirror.as_ref().map(|dir| dir.join(name)),
+            ino: Some(ino),
+            known,
+        };
+        self.found.below.push(task);
+    }
     /// Counts what is proven, and goes on below it.
     fn pass_by(&mut self, memory: &Memory<'_>, look: &Look) {
         self.found.tally.entries_scanned += look.passed;
         self.found.tally.mirror_entries += memory.mirror_entries().unwrap_or(0);
-        let below = look.proven_dirs.iter().map(|(ino, name)| Task {
-            path: self.at(name),
-            ino: Some(*ino),
-            known: Known::Catalog,
-        });
-        self.found.below = below.collect();
+        for (ino, name) in &look.proven_dirs {
+            self.below(name, *ino, Known::Catalog);
+        }
         for (ino, name) in &look.proven_links {
             self.found.links.add(&self.dir, name, *ino, MirrorInode::Unseen, None);
         }
@@ -205,6 +207,7 @@ impl Comparing<'_> {
             Fault::Source,
         )?;
         let mirror = self.mirror_entries(memory, &entries, &gone, sides)?;
+        self.left(gone);
         for pair in merge(&entries, &mirror) {
             self.pass.go_on()?;
             match pair {
@@ -220,13 +223,16 @@ impl Comparing<'_> {
         &mut self,
         memory: &Memory<'_>,
         entries: &[Entry],
-        gone: &[Box<[u8]>],
+        gone: &[Former],
         sides: &Sides<'_>,
     ) -> Result<Vec<Entry>, Error> {
         let Some(mirror) = &sides.mirror else { return Ok(Vec::new()) };
         if memory.believes {
-            let names: BTreeSet<&[u8]> =
-                entries.iter().map(|entry| &*entry.name).chain(gone.iter().map(|name| &**name)).collect();
+            let names: BTreeSet<&[u8]> = entries
+                .iter()
+                .map(|entry| &*entry.name)
+                .chain(gone.iter().map(|former| &*former.name))
+                .collect();
             let listing = Listing::of_names(&mirror.fd, names.into_iter());
             return self.enter(Listing { vanished: 0, ..listing }, Fault::Mirror);
         }
@@ -295,8 +301,10 @@ impl Comparing<'_> {
         }
         if a.kind == Kind::Dir {
             if self.pass.source.holds(a) && self.pass.mirror.holds(b) {
-                let known = if source.proven { Known::Catalog } else { Known::Mirror };
-                self.found.below.push(Task { path: self.at(&source.name), ino: Some(a.ino), known });
+                match source.proven {
+                    true => self.below(&source.name, a.ino, Known::Catalog),
+                    false => self.unknown_dir(source, a, Some(Kind::Dir), Known::Mirror),
+                }
             }
             return Ok(());
         }
@@ -312,12 +320,17 @@ impl Comparing<'_> {
             return Ok(());
         }
         self.alarm_if(source.proven && !aspects.is_empty(), &source.name)?;
+        if !aspects.needs_making() {
+            self.stays(&source.name);
+        }
         let size = self.pass.size(&self.dir.path, &source.name, a);
         if a.nlink > 1 || b.nlink > 1 {
             let needs = Needs { kind: a.kind, size, over: Some(b.kind), aspects, slot: source.slot };
             let needs = (!aspects.is_empty()).then_some(needs);
             self.found.links.add(&self.dir, &source.name, a.ino, MirrorInode::Is(b.ino), needs);
-        } else if !aspects.is_empty() {
+            return Ok(());
+        }
+        if !aspects.is_empty() {
             self.change(source, a, size, Some(b.kind), aspects);
         }
         Ok(())
@@ -330,13 +343,18 @@ impl Comparing<'_> {
     fn other_type(&mut self, source: &Entry, mirror: &Entry, b: &Stat) -> Result<(), Error> {
         if b.kind == Kind::Dir {
             let mut lost = Tally::default();
-            let below = super::subtree::survey(self.pass, &self.at(&mirror.name), &mut lost)?;
+            let below = survey(self.pass, self.place(&mirror.name), &mut lost, &|_| false)?;
             if below.left_out {
                 let kept = io::Error::other("something that is left out stands in its place");
                 return self.fault(&mirror.name, Fault::Mirror("replacing directory", kept));
             }
-            lost.loses(self.at(&mirror.name), below.entries);
-            self.found.tally.merge(lost);
+            match self.left_as(&mirror.name, Kind::Dir) {
+                Some(left) => left.goes = Goes::Aside,
+                None => {
+                    lost.loses(self.at(&mirror.name), below.entries);
+                    self.found.tally.merge(lost);
+                }
+            }
         }
         self.new_entry(source, Some(b.kind), Aspects::CONTENT);
         Ok(())
@@ -346,12 +364,10 @@ impl Comparing<'_> {
         let Some(stat) = &source.stat else { return };
         let size = self.pass.size(&self.dir.path, &source.name, stat);
         if stat.kind == Kind::Dir {
-            if self.pass.source.holds(stat) {
-                self.found.below.push(Task {
-                    path: self.at(&source.name),
-                    ino: Some(stat.ino),
-                    known: Known::Nothing,
-                });
+            // A mount point of the source is an empty directory of the mirror.
+            match self.pass.source.holds(stat) {
+                true => return self.unknown_dir(source, stat, over, Known::Nothing),
+                false => return self.change(source, stat, size, over, aspects),
             }
         } else if stat.nlink > 1 {
             let needs = Needs { kind: stat.kind, size, over, aspects, slot: source.slot };
@@ -361,39 +377,12 @@ impl Comparing<'_> {
     }
     fn change(&mut self, source: &Entry, stat: &Stat, size: u64, over: Option<Kind>, aspects: Aspects) {
         let action = if aspects.needs_making() { Action::Make } else { Action::Adjust };
-        tally(&mut self.found.tally, action, size);
+        self.found.tally.enter(action, size);
         let (kind, ino, slot, name) = (stat.kind, stat.ino, source.slot, source.name.clone());
-        self.found.changes.push(Change { action, kind, over, aspects, ino, size, slot, name });
+        self.found.changes.push(Change { action, kind, over, aspects, ino, size, slot, name, from: None });
     }
-    fn gone(&mut self, mirror: &Entry) -> Result<(), Error> {
-        let Some(stat) = mirror.stat.as_ref().filter(|stat| self.pass.mirror.holds(stat)) else {
-            return Ok(());
-        };
-        if !self.whole {
-            self.found.deferred += 1;
-            return Ok(());
-        }
-        let path = self.at(&mirror.name);
-        let (mut entries, mut goes) = (0, true);
-        if stat.kind == Kind::Dir {
-            let below = super::subtree::survey(self.pass, &path, &mut self.found.tally)?;
-            (entries, goes) = (below.entries, !below.left_out);
-            self.found.tally.loses(path.clone(), entries);
-        }
-        if goes {
-            entries += 1;
-            self.found.lost += 1;
-            self.found.tally.delete(&path);
-        }
-        if entries == 0 {
-            return Ok(());
-        }
-        let unknown = self.audited.as_ref().is_some_and(|gone| !gone.contains(&mirror.name));
-        self.alarm_if(unknown, &mirror.name)?;
-        let (kind, name) = (stat.kind, mirror.name.clone());
-        let (action, over, aspects) = (Action::Delete, None, Aspects::NONE);
-        self.found.changes.push(Change { action, kind, over, aspects, ino: entries, size: 0, slot: 0, name });
-        Ok(())
+    fn place(&self, name: &[u8]) -> Place {
+        Place { path: self.at(name), mirror: self.dir.on_mirror().join(name) }
     }
     /// In what the directory itself differs.
     fn own(&mut self, memory: &Memory<'_>, sides: &Sides<'_>, stat: &Stat) -> Result<Aspects, Error> {
@@ -437,17 +426,5 @@ impl Comparing<'_> {
         self.pass.monitor.advance(found.tally.entries_scanned);
         let changes = std::mem::take(&mut found.changes);
         (DirChange { path: (*self.dir.path).clone(), ino: self.dir.ino, own, changes }, self.found)
-    }
-}
-
-/// Enters what is to be done with one entry.
-pub(super) fn tally(tally: &mut Tally, action: Action, size: u64) {
-    match action {
-        Action::Make => {
-            tally.to_copy += 1;
-            tally.to_copy_bytes += size;
-        }
-        Action::Adjust => tally.to_adjust += 1,
-        Action::Delete => {}
     }
 }

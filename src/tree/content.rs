@@ -256,6 +256,29 @@ pub(super) fn common(
     })
 }
 
+/// Whether the first `size` bytes of a source have this hash.
+pub(super) fn has_hash(pass: &Pass<'_>, source: &OwnedFd, size: u64, hash: &[u8; 32]) -> Result<bool, Fault> {
+    let mut hasher = blake3::Hasher::new();
+    READ.with_borrow_mut(|room| {
+        let mut at = 0;
+        while at < size {
+            if pass.stopped() {
+                return Err(Fault::Stopped);
+            }
+            let want = room.len().min((size - at) as usize);
+            pass.pace(want as u64);
+            match read_at(source, &mut room[..want], at).on_source("reading")? {
+                0 => return Ok(false),
+                got => {
+                    hasher.update(&room[..got]);
+                    at += got as u64;
+                }
+            }
+        }
+        Ok(hasher.finalize() == *hash)
+    })
+}
+
 fn reads(file: &OwnedFd, room: &mut [u8], at: u64) -> io::Result<()> {
     if read_up_to(file, room, at)? == room.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }

@@ -1,8 +1,8 @@
 //! Deletions: the last thing done to a mirror.
 
-use super::apply::{finish_dir, open_both};
+use super::apply::{finish_dir, open_both, open_mirror};
 use super::batch::flush;
-use super::change::{Change, DirChange};
+use super::change::{Action, Change, DirChange};
 use super::counts::Counts;
 use super::fault::{Error, Sided};
 use super::pass::{Options, Pass, at_root};
@@ -56,6 +56,9 @@ pub(super) fn end(pass: &Pass<'_>, changed: bool, workspace_is_ours: bool) -> Re
 
 /// Deletes in one directory, and gives it its time back.
 fn in_dir(pass: &Pass<'_>, change: &DirChange) -> Result<(), Error> {
+    if change.changes.iter().all(|one| one.action == Action::Vacate) {
+        return vacate(pass, change);
+    }
     let Some((source, mirror)) = open_both(pass, &change.path, change.ino)? else { return Ok(()) };
     for one in &change.changes {
         pass.go_on()?;
@@ -63,6 +66,21 @@ fn in_dir(pass: &Pass<'_>, change: &DirChange) -> Result<(), Error> {
         pass.monitor.advance(one.ino);
     }
     finish_dir(pass, &change.path, change.ino).map(drop)
+}
+
+/// Takes away old names of what was renamed. Their directory may be gone from the source.
+fn vacate(pass: &Pass<'_>, change: &DirChange) -> Result<(), Error> {
+    let Ok(mirror) = open_mirror(pass, &change.path) else { return Ok(()) };
+    let source = pass.source_dir(&change.path).ok();
+    for one in &change.changes {
+        pass.go_on()?;
+        let is_back = source.as_ref().is_some_and(|source| stat_at(&source.fd, &one.name).is_ok());
+        if !is_back && stat_at(&mirror.fd, &one.name).is_ok() {
+            let removed = subtree::remove(&mirror, &one.name).on_mirror("removing the old name");
+            pass.enter(|| change.path.join(&one.name), removed)?;
+        }
+    }
+    if change.ino == 0 { Ok(()) } else { finish_dir(pass, &change.path, change.ino).map(drop) }
 }
 
 /// Deletes one entry, unless the source has it again.

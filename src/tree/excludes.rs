@@ -46,6 +46,10 @@ impl Excludes {
     pub fn is_empty(&self) -> bool {
         self.any.is_empty() && self.dirs.is_empty()
     }
+    /// Whether something below the directory `dir` may be left out, or it itself. Says so in doubt.
+    pub fn may_leave_out_below(&self, dir: &RelPath) -> bool {
+        self.text.split_terminator('\0').any(|pattern| may_match_below(pattern, dir.as_bytes()))
+    }
     /// Whether the entry `name` of directory `dir` is left out.
     pub fn leaves_out(&self, dir: &RelPath, name: &[u8], is_dir: bool) -> bool {
         if self.is_empty() {
@@ -55,6 +59,22 @@ impl Excludes {
         let path = OsStr::from_bytes(path.as_bytes());
         self.any.is_match(path) || is_dir && self.dirs.is_match(path)
     }
+}
+
+/// By the parts of an anchored pattern that are plain text; any other may match anywhere.
+fn may_match_below(pattern: &str, dir: &[u8]) -> bool {
+    let Some(anchored) = pattern.strip_prefix('/').filter(|_| !dir.is_empty()) else { return true };
+    let is_plain = |part: &str| !part.contains(['*', '?', '[', ']', '{', '}', '\\']);
+    let parts = anchored.split('/').map(|part| (part, is_plain(part)));
+    for ((part, plain), name) in parts.zip(dir.split(|byte| *byte == b'/')) {
+        if part.contains("**") {
+            return true;
+        }
+        if plain && !part.is_empty() && part.as_bytes() != name {
+            return false;
+        }
+    }
+    true
 }
 
 #[cfg(test)]
@@ -99,5 +119,16 @@ mod tests {
     #[test]
     fn a_broken_pattern_is_refused() {
         assert!(Excludes::new(["/a/[b"]).is_err());
+    }
+
+    #[test]
+    fn what_cannot_match_below_a_directory_is_told_by_its_plain_parts() {
+        let may = |pattern: &str, dir: &str| {
+            Excludes::new([pattern]).expect("a pattern").may_leave_out_below(&RelPath::from_bytes(dir))
+        };
+        assert!(!may("/tmp/*", "srv/data") && !may("/var/tmp/*", "var/lib"));
+        assert!(may("/var/tmp/*", "var") && may("/var/tmp/*", "var/tmp/x") && may("/a", "a/b/c"));
+        assert!(!may("/v*/tmp", "var/lib"), "what is behind a pattern counts too");
+        assert!(may("/v*/tmp", "var") && may("*.o", "srv") && may("/**/cache", "srv") && may("/tmp/*", ""));
     }
 }

@@ -139,6 +139,25 @@ fn withholds(
     Ok(is_bad)
 }
 
+/// Whether a file that has come to `path` under another name is one that must not be copied. It is known by its new name
+/// from now on.
+pub(super) fn follows(
+    pass: &Pass<'_>,
+    file: (&Handle, &[u8]),
+    path: &RelPath,
+    stat: &Stat,
+) -> Result<bool, Fault> {
+    let held = &pass.options.held;
+    if held.is_empty() || !withholds(pass, file, path, stat)? {
+        return Ok(false);
+    }
+    if let Some((at, hold)) = held.of(path, stat.ino) {
+        held.release(&at);
+        held.put(path.clone(), hold);
+    }
+    Ok(true)
+}
+
 /// Whether a file of the source that nobody has written to is not what was copied, whose hash is `recorded`: then it is held
 /// from now on.
 fn is_damaged(

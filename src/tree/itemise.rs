@@ -12,6 +12,11 @@ impl Changes {
     /// # Errors
     /// Those of reading the list and of writing.
     pub fn itemise(&mut self, out: &mut impl Write) -> io::Result<()> {
+        for moved in &self.moves {
+            if let Some(from) = &moved.from {
+                writeln!(out, "rd{:9} {}/ <= {from}/", ".........", moved.to())?;
+            }
+        }
         for spool in [&mut self.additions, &mut self.deletions] {
             let spool = spool.get_mut().expect("no thread panics while spooling");
             for change in spool.replay()? {
@@ -45,10 +50,23 @@ fn line(dir: &RelPath, change: &Change, out: &mut impl Write) -> io::Result<()> 
     };
     match (change.action, change.kind) {
         (Action::Delete, _) => writeln!(out, "*deleting   {path}{slash}"),
+        (Action::Rename, _) => renaming(change.aspects, &path, change.from.as_ref(), out),
+        // Its line is that of the new name.
+        (Action::Vacate, _) => Ok(()),
         (Action::Adjust, _) => writeln!(out, ".{letter}{} {path}{slash}", letters(change.aspects)),
         (Action::Make, Kind::File) => writeln!(out, ">{letter}{} {path}", letters(change.aspects)),
         (Action::Make, _) => writeln!(out, "c{letter}{} {path}{slash}", letters(change.aspects)),
     }
+}
+
+fn renaming(
+    aspects: Aspects,
+    path: &RelPath,
+    from: Option<&RelPath>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let from = from.map(|from| format!(" <= {from}")).unwrap_or_default();
+    writeln!(out, "rf{} {path}{from}", letters(aspects))
 }
 
 /// Content, size, time, permissions, owner, group, flags, (room for lists), attributes.
@@ -87,6 +105,7 @@ mod tests {
             size: 2,
             slot: 0,
             name,
+            from: None,
         };
         let mut out = Vec::new();
         lines(

@@ -14,7 +14,16 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub(super) struct DirAt {
     pub path: Arc<RelPath>,
+    /// Where the mirror has it until it is renamed there; none if under the same path.
+    pub mirror: Option<Arc<RelPath>>,
     pub ino: u64,
+}
+
+impl DirAt {
+    /// Where the mirror has it.
+    pub fn on_mirror(&self) -> &RelPath {
+        self.mirror.as_ref().unwrap_or(&self.path)
+    }
 }
 
 /// What a name of the mirror needs that is not what the source's is.
@@ -91,6 +100,10 @@ impl LinkNames {
         self.text.resize(self.text.len().next_multiple_of(4), 0);
         place
     }
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.seen.is_empty()
+    }
     /// Says where the hashes of one directory's files belong, now that its block has a place.
     pub fn set_slots(&mut self, slot_of: impl Fn(u64) -> u64) {
         self.needs.values_mut().for_each(|needs| needs.slot = slot_of(needs.slot));
@@ -126,7 +139,7 @@ impl LinkNames {
         let Needs { kind, size, over, aspects, slot } =
             self.needs.get(&seen.name).copied().unwrap_or(unknown);
         let name = self.name(seen).into();
-        let change = Change { action, kind, over, aspects, ino: seen.ino, size, slot, name };
+        let change = Change { action, kind, over, aspects, ino: seen.ino, size, slot, name, from: None };
         DirChange {
             path: (**self.dir(seen)).clone(),
             ino: self.at(seen).ino,
@@ -157,20 +170,30 @@ pub(super) struct LinkTo {
     pub name: Box<[u8]>,
     /// What stands there now.
     pub over: Option<Kind>,
+    /// Whether another name of the inode goes for it.
+    pub renamed: bool,
 }
 
 /// Names to give, once the inodes that bear them are in place.
 #[derive(Debug, Default)]
 pub(super) struct Links {
     names: LinkNames,
-    /// Leader and further name, as places in `names.seen`.
-    pairs: Vec<(u32, u32)>,
+    pairs: Vec<Pairing>,
+}
+
+/// Leader and further name, as places in `LinkNames::seen`.
+#[derive(Debug, Clone, Copy)]
+struct Pairing {
+    leader: u32,
+    name: u32,
+    renamed: bool,
 }
 
 impl Links {
-    /// How many.
-    pub fn len(&self) -> usize {
-        self.pairs.len()
+    /// How many names are given instead of another, and how many beside others.
+    pub fn counts(&self) -> (u64, u64) {
+        let renamed = self.pairs.iter().filter(|pair| pair.renamed).count();
+        (renamed as u64, (self.pairs.len() - renamed) as u64)
     }
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
@@ -178,8 +201,9 @@ impl Links {
     }
     /// One after another.
     pub fn iter(&self) -> impl Iterator<Item = LinkTo> {
-        self.pairs.iter().map(|(leader, name)| {
-            let (leader, seen) = (&self.names.seen[*leader as usize], &self.names.seen[*name as usize]);
+        self.pairs.iter().map(|pair| {
+            let (leader, seen) =
+                (&self.names.seen[pair.leader as usize], &self.names.seen[pair.name as usize]);
             let over = match self.names.needs.get(&seen.name) {
                 Some(needs) => needs.over,
                 None => (seen.mirror_ino != ABSENT).then_some(Kind::File),
@@ -190,6 +214,7 @@ impl Links {
                 dir: self.names.at(seen).clone(),
                 name: self.names.name(seen).into(),
                 over,
+                renamed: pair.renamed,
             }
         })
     }
@@ -202,15 +227,49 @@ pub(super) struct Resolved {
     pub leaders: Vec<DirChange>,
     /// Names to give after that.
     pub links: Links,
+    /// Old names that go for others.
+    pub vacated: Vec<OldName>,
 }
 
-/// Decides which inode of the mirror each inode of the source gets. `look` tells the mirror's inode of a name that
-/// nobody has looked at.
-pub(super) fn resolve(mut names: LinkNames, look: impl Fn(&RelPath, &[u8]) -> Option<u64>) -> Resolved {
+/// A name that an inode bore, in a directory as it is called when what was renamed is renamed.
+#[derive(Debug, Clone)]
+pub(super) struct OldName {
+    pub dir: DirAt,
+    pub name: Box<[u8]>,
+}
+
+/// An inode of the mirror that bore names which are gone.
+#[derive(Debug, Clone)]
+pub(super) struct Bearer {
+    pub mirror_ino: u64,
+    /// One of its names, as the mirror has it.
+    pub from: RelPath,
+    /// In what it differs from the source's.
+    pub aspects: Aspects,
+    /// All of them.
+    pub names: Vec<OldName>,
+}
+
+/// What the decision has to ask for.
+pub(super) trait MirrorSide {
+    /// The mirror's inode of a name that nobody has looked at.
+    fn inode(&self, dir: &DirAt, name: &[u8]) -> Option<u64>;
+    /// The inode that the mirror has for names that are gone of the source's inode `ino`, which has this name now.
+    fn bearer(&self, ino: u64, dir: &DirAt, name: &[u8]) -> Option<Bearer>;
+}
+
+/// Decides which inode of the mirror each inode of the source gets.
+pub(super) fn resolve(mut names: LinkNames, side: &dyn MirrorSide) -> Resolved {
     names.sort();
-    fill_in(&mut names, look);
-    let mut resolving =
-        Resolving { names: &names, taken: HashSet::new(), leaders: Vec::new(), pairs: Vec::new() };
+    fill_in(&mut names, side);
+    let mut resolving = Resolving {
+        names: &names,
+        side,
+        taken: HashSet::new(),
+        leaders: Vec::new(),
+        pairs: Vec::new(),
+        vacated: Vec::new(),
+    };
     let mut start = 0;
     for group in names.seen.chunk_by(|a, b| a.ino == b.ino) {
         if !is_proven(group) {
@@ -218,10 +277,10 @@ pub(super) fn resolve(mut names: LinkNames, look: impl Fn(&RelPath, &[u8]) -> Op
         }
         start += group.len();
     }
-    let Resolving { leaders, pairs, .. } = resolving;
+    let Resolving { leaders, pairs, vacated, .. } = resolving;
     // What was only kept to be compared is not needed any more.
     let names = if pairs.is_empty() { LinkNames::default() } else { names };
-    Resolved { leaders, links: Links { names, pairs } }
+    Resolved { leaders, links: Links { names, pairs }, vacated }
 }
 
 /// Whether nothing about an inode has changed: every change of its names would have changed its ctime.
@@ -230,14 +289,14 @@ fn is_proven(group: &[Seen]) -> bool {
 }
 
 /// Looks at names that were proven, where others of their inode were not.
-fn fill_in(names: &mut LinkNames, look: impl Fn(&RelPath, &[u8]) -> Option<u64>) {
+fn fill_in(names: &mut LinkNames, side: &dyn MirrorSide) {
     let mut seen = std::mem::take(&mut names.seen);
     for group in seen.chunk_by_mut(|a, b| a.ino == b.ino) {
         if is_proven(group) {
             continue;
         }
         for one in group.iter_mut().filter(|one| one.mirror_ino == UNSEEN) {
-            one.mirror_ino = look(names.dir(one), names.name(one)).unwrap_or(ABSENT);
+            one.mirror_ino = side.inode(names.at(one), names.name(one)).unwrap_or(ABSENT);
         }
     }
     names.seen = seen;
@@ -245,33 +304,59 @@ fn fill_in(names: &mut LinkNames, look: impl Fn(&RelPath, &[u8]) -> Option<u64>)
 
 struct Resolving<'a> {
     names: &'a LinkNames,
+    side: &'a dyn MirrorSide,
     taken: HashSet<u64>,
     leaders: Vec<DirChange>,
-    pairs: Vec<(u32, u32)>,
+    pairs: Vec<Pairing>,
+    vacated: Vec<OldName>,
 }
 
 impl Resolving<'_> {
     /// One inode's names, of which the first is `names.seen[start]`.
     fn group(&mut self, start: usize, group: &[Seen]) {
-        let (leader, inode) = match self.most_shared(group) {
-            Some(at) => (at, Some(group[at].mirror_ino)),
-            None => (0, None),
+        let stays = self.most_shared(group);
+        let bearer = self.bearer(group, stays.map(|at| group[at].mirror_ino));
+        let mut gone = bearer.iter().flat_map(|bearer| bearer.names.clone());
+        let (leader, inode) = match (stays, &bearer) {
+            (Some(at), _) => (at, Some(group[at].mirror_ino)),
+            (None, Some(bearer)) if self.can_bear(bearer) => (0, Some(bearer.mirror_ino)),
+            (None, _) => (0, None),
         };
         self.taken.extend(inode);
-        let aspects = self.names.aspects(&group[leader]);
-        match inode {
-            None => self.leaders.push(self.names.change(&group[leader], Action::Make)),
-            Some(_) if !aspects.is_empty() => {
-                self.leaders.push(self.names.change(&group[leader], Action::Adjust))
+        let leading = &group[leader];
+        match (stays, inode, &bearer) {
+            (None, Some(_), Some(bearer)) => {
+                let change = self.names.change(leading, Action::Rename);
+                self.leaders.push(renamed(change, bearer));
+                self.vacated.extend(gone.next());
             }
-            Some(_) => {}
+            (_, None, _) => self.leaders.push(self.names.change(leading, Action::Make)),
+            _ if !self.names.aspects(leading).is_empty() => {
+                self.leaders.push(self.names.change(leading, Action::Adjust))
+            }
+            _ => {}
         }
         for (at, seen) in group.iter().enumerate() {
             let shares = inode == Some(seen.mirror_ino);
             if !shares && at != leader {
-                self.pairs.push(((start + leader) as u32, (start + at) as u32));
+                let old = gone.next().filter(|_| inode.is_some());
+                let pair = Pairing {
+                    leader: (start + leader) as u32,
+                    name: (start + at) as u32,
+                    renamed: old.is_some(),
+                };
+                self.pairs.push(pair);
+                self.vacated.extend(old);
             }
         }
+    }
+    /// The inode of names that are gone, if a name of the group does not bear the one that `stays`.
+    fn bearer(&self, group: &[Seen], stays: Option<u64>) -> Option<Bearer> {
+        let other = group.iter().find(|seen| stays != Some(seen.mirror_ino))?;
+        self.side.bearer(other.ino, self.names.at(other), self.names.name(other))
+    }
+    fn can_bear(&self, bearer: &Bearer) -> bool {
+        !self.taken.contains(&bearer.mirror_ino) && !bearer.aspects.needs_making()
     }
     /// The name whose mirror inode can stay and already bears most names of the group: the fewest links to make.
     fn most_shared(&self, group: &[Seen]) -> Option<usize> {
@@ -288,107 +373,13 @@ impl Resolving<'_> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use MirrorInode::{Absent, Is, Unseen};
-
-    type Given<'a> = (&'a str, u64, MirrorInode, Aspects);
-
-    fn resolved(given: &[Given<'_>]) -> Resolved {
-        resolved_with(given, |_, _| panic!("nothing unseen is to be looked at"))
+/// The change that gives a name to an inode that the mirror has.
+fn renamed(mut change: DirChange, bearer: &Bearer) -> DirChange {
+    for one in &mut change.changes {
+        (one.aspects, one.from) = (bearer.aspects, Some(bearer.from.clone()));
     }
-
-    fn resolved_with(given: &[Given<'_>], look: impl Fn(&RelPath, &[u8]) -> Option<u64>) -> Resolved {
-        let (root, mut names) = (DirAt { path: Arc::new(RelPath::root()), ino: 2 }, LinkNames::default());
-        for (name, ino, on_mirror, aspects) in given {
-            let over = (*on_mirror != Absent).then_some(Kind::File);
-            let needs = Needs { kind: Kind::File, size: 0, over, aspects: *aspects, slot: 0 };
-            names.add(&root, name.as_bytes(), *ino, *on_mirror, (!aspects.is_empty()).then_some(needs));
-        }
-        resolve(names, look)
-    }
-
-    fn links(resolved: &Resolved) -> Vec<(String, String)> {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        resolved.links.iter().map(|link| (text(&link.leader), text(&link.name))).collect()
-    }
-
-    fn leaders(resolved: &Resolved) -> Vec<(Action, String)> {
-        let one = |change: &DirChange| {
-            let change = &change.changes[0];
-            (change.action, String::from_utf8_lossy(&change.name).into_owned())
-        };
-        resolved.leaders.iter().map(one).collect()
-    }
-
-    fn pair(a: &str, b: &str) -> (String, String) {
-        (a.to_owned(), b.to_owned())
-    }
-
-    const NEW: Aspects = Aspects::ABSENT;
-    const SAME: Aspects = Aspects::NONE;
-
-    #[test]
-    fn an_unchanged_group_needs_nothing() {
-        let resolved = resolved(&[("a", 1, Is(10), SAME), ("b", 1, Is(10), SAME)]);
-        assert!(resolved.leaders.is_empty() && resolved.links.is_empty());
-    }
-
-    #[test]
-    fn a_new_group_is_made_once_and_linked() {
-        let resolved = resolved(&[("b", 1, Absent, NEW), ("a", 1, Absent, NEW)]);
-        assert_eq!(leaders(&resolved), [(Action::Make, "a".to_owned())]);
-        assert_eq!(links(&resolved), [pair("a", "b")]);
-        assert_eq!(resolved.links.iter().next().and_then(|link| link.over), None);
-    }
-
-    #[test]
-    fn one_inode_of_the_mirror_serves_only_one_of_the_source() {
-        let resolved = resolved(&[("a", 1, Is(10), SAME), ("b", 2, Is(10), SAME)]);
-        assert_eq!(leaders(&resolved), [(Action::Make, "b".to_owned())]);
-    }
-
-    #[test]
-    fn metadata_of_a_group_is_changed_once() {
-        let resolved = resolved(&[("a", 1, Is(10), Aspects::MODE), ("b", 1, Is(10), Aspects::MODE)]);
-        assert_eq!(leaders(&resolved), [(Action::Adjust, "a".to_owned())]);
-        assert!(resolved.links.is_empty());
-    }
-
-    #[test]
-    fn a_group_keeps_the_inode_that_bears_most_of_its_names() {
-        let given = [("a", 1, Is(10), SAME), ("b", 1, Is(11), SAME), ("c", 1, Is(11), SAME)];
-        assert_eq!(links(&resolved(&given)), [pair("b", "a")]);
-    }
-
-    #[test]
-    fn names_that_are_all_proven_need_no_look_at_the_mirror() {
-        let resolved = resolved(&[("a", 1, Unseen, SAME), ("b", 1, Unseen, SAME)]);
-        assert!(resolved.leaders.is_empty() && resolved.links.is_empty());
-    }
-
-    #[test]
-    fn a_new_name_of_a_proven_inode_is_given_to_the_inode_that_the_mirror_has() {
-        let resolved = resolved_with(&[("a", 1, Unseen, SAME), ("b", 1, Absent, NEW)], |_, _| Some(10));
-        assert_eq!((leaders(&resolved), links(&resolved)), (Vec::new(), vec![pair("a", "b")]));
-        let resolved = resolved_with(&[("a", 1, Unseen, SAME), ("b", 1, Absent, NEW)], |_, _| None);
-        assert_eq!(leaders(&resolved), [(Action::Make, "a".to_owned())], "it is not there after all");
-    }
-
-    #[test]
-    fn names_of_several_directories_stay_apart_when_they_are_put_together() {
-        let (mut all, look) = (LinkNames::default(), |_: &RelPath, _: &[u8]| None);
-        for dir in ["x", "y"] {
-            let dir = DirAt { path: Arc::new(RelPath::from_bytes(dir)), ino: 3 };
-            let mut names = LinkNames::default();
-            let needs = Needs { kind: Kind::File, size: 0, over: None, aspects: NEW, slot: 0 };
-            names.add(&dir, b"name", 1, Absent, Some(needs));
-            all.append(names);
-        }
-        let links: Vec<_> =
-            resolve(all, look).links.iter().map(|link| (link.leader_dir, link.dir.path)).collect();
-        assert_eq!(links.len(), 1);
-        assert_eq!((links[0].0.as_bytes(), links[0].1.as_bytes()), (&b"x"[..], &b"y"[..]));
-    }
+    change
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! The names come in the order of their inodes, and so do the catalog's rows: one pass tells which entries are proven to
 //! be as they were when the mirror's were equal. Of those nothing is kept, and the mirror is not asked for them.
 
-use super::catalog::{Block, Catalog, DirKey, Draft, HASH, Row};
+use super::catalog::{Block, Catalog, DirKey, Draft, HASH, Row, Tail};
 use super::listing::{Entry, OWN};
 use super::pass::Pass;
 use super::relpath::RelPath;
@@ -48,8 +48,8 @@ enum Outcome {
 pub(super) struct Look {
     /// Entries to be compared with the mirror's: those that are not proven, or all. In the order of inodes.
     pub entries: Vec<Entry>,
-    /// Names of the catalog that the source does not have any more, or for another inode.
-    pub gone: Vec<Box<[u8]>>,
+    /// Entries of the catalog that the source does not have any more under their name, by name.
+    pub gone: Vec<Former>,
     /// Proven directories, whose mirror is not looked at here.
     pub proven_dirs: Vec<(u64, Box<[u8]>)>,
     /// Proven names of inodes that have several.
@@ -64,6 +64,35 @@ pub(super) struct Look {
     pub cut_short: Option<io::Error>,
     /// Whether an entry is not proven.
     pub has_unproven: bool,
+}
+
+/// An entry that the catalog knows by a name that it does not have any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Former {
+    pub name: Box<[u8]>,
+    pub ino: u64,
+    pub kind: Kind,
+    /// When it was made, where that is known: of directories and regular files.
+    pub btime: Timestamp,
+    /// BLAKE3 of a regular file's content, if the mirror has it.
+    pub hash: Option<[u8; HASH]>,
+    /// The ctime of an inode that is as it was, if that can be told by it.
+    pub proof: Option<Timestamp>,
+}
+
+impl Former {
+    /// A directory of the mirror of which nothing else is known.
+    pub fn unknown_dir(name: &[u8]) -> Former {
+        let btime = Timestamp::default();
+        Former { name: name.into(), ino: 0, kind: Kind::Dir, btime, hash: None, proof: None }
+    }
+    /// What a row and its file's tail say; `settled` is whether nothing can have been changed in the tick of the row's time.
+    pub fn new(row: &Row<'_>, tail: Option<Tail>, settled: bool) -> Former {
+        let btime = if row.kind == Kind::Dir { row.stamp } else { tail.unwrap_or_default().btime };
+        let hash = tail.filter(|_| !row.unproven).and_then(|tail| tail.known_hash());
+        let proof = Some(row.stamp).filter(|_| settled && !row.unproven && row.kind != Kind::Dir);
+        Former { name: row.name.into(), ino: row.ino, kind: row.kind, btime, hash, proof }
+    }
 }
 
 /// What the catalog knows of a directory.
@@ -106,8 +135,7 @@ impl<'a> Memory<'a> {
     pub fn hash_of(&self, name: &[u8]) -> Option<[u8; HASH]> {
         let (block, catalog) = (self.block.as_ref()?, self.catalog?);
         let (_, number) = block.rows().find(|(row, _)| row.name == name)?;
-        let hash = *hash_of(&catalog.hashes(block)?, number?)?;
-        (hash != [0; HASH]).then_some(hash)
+        Tail::of(&catalog.tails(block)?, number?)?.known_hash()
     }
     /// Whether an entry is the inode that it was, and has not changed, whatever its row proves of the mirror's.
     pub fn knows(&self, name: &[u8], stat: &Stat) -> bool {
@@ -134,6 +162,8 @@ pub(super) struct Looking<'a> {
     pub dir: &'a OwnedFd,
     pub path: &'a RelPath,
     pub wanted: Option<&'a InDir>,
+    /// Whether it has another path than when it was last looked at: of what is left out there, that says nothing.
+    pub moved: bool,
 }
 
 impl Looking<'_> {
@@ -142,59 +172,96 @@ impl Looking<'_> {
         let mut look = Look { cut_short: sheet.names.read(self.dir), ..Look::default() };
         sheet.names.sort();
         sheet.outcomes.clear();
-        let mut rows = memory.block.as_ref().map(|block| block.rows().map(|(row, _)| row).peekable());
+        let (mut rows, mut gone) = (memory.block.as_ref().map(|block| block.rows().peekable()), Vec::new());
         for (ino, name) in sheet.names.iter() {
-            let row = rows.as_mut().and_then(|rows| row_of(rows, ino, name, &mut look.gone));
-            sheet.outcomes.push(self.one(memory, (ino, name), row.as_ref(), &mut look));
+            let row = rows.as_mut().and_then(|rows| row_of(rows, ino, name, &mut gone));
+            sheet.outcomes.push(self.one(memory, (ino, name), row, &mut look, &mut gone));
         }
-        look.gone.extend(rows.into_iter().flatten().map(|row| Box::from(row.name)));
-        look.gone.sort_unstable();
+        gone.extend(rows.into_iter().flatten());
+        look.gone = self.former(memory, gone);
         look
     }
-    fn one(
+    /// What is gone, but for what is left out.
+    fn former(&self, memory: &Memory<'_>, mut gone: Vec<Numbered<'_>>) -> Vec<Former> {
+        if self.moved {
+            let excludes = &self.pass.options.excludes;
+            gone.retain(|(row, _)| !excludes.leaves_out(self.path, row.name, row.kind == Kind::Dir));
+        }
+        let tails = match (&memory.block, memory.catalog) {
+            (Some(block), Some(catalog)) if gone.iter().any(|(_, number)| number.is_some()) => {
+                catalog.tails(block).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        };
+        let settled = |row: &Row<'_>| {
+            let known = memory.block.as_ref().zip(memory.catalog);
+            known.is_some_and(|(block, catalog)| catalog.is_settled(row.stamp, block.head.looked_at))
+        };
+        let one = |(row, number): &Numbered<'_>| {
+            Former::new(row, number.and_then(|number| Tail::of(&tails, number)), settled(row))
+        };
+        let mut former: Vec<Former> = gone.iter().map(one).collect();
+        former.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        former
+    }
+    fn one<'m>(
         &self,
         memory: &Memory<'_>,
         (ino, name): (u64, &[u8]),
-        row: Option<&Row<'_>>,
+        numbered: Option<Numbered<'m>>,
         look: &mut Look,
+        gone: &mut Vec<Numbered<'m>>,
     ) -> Outcome {
         if self.path.is_root() && name == OWN {
             return Outcome::LeftOut;
         }
         let stat = match stat_at(self.dir, name) {
             Ok(stat) => stat,
-            Err(error) => return self.unread(name, row, error, look),
+            Err(error) => return unread(name, numbered, error, look, gone),
         };
+        let row = numbered.map(|(row, _)| row);
         if let Some(blocks) = self.pass.blocks(stat.size) {
             blocks.saw(&stat);
         }
         let is_wanted = self.wanted.is_some_and(|wanted| wanted.contains_key(name));
         let held = self.pass.source.holds(&stat);
-        let proven = held && !is_wanted && row.is_some_and(|row| memory.proves(row, &stat));
+        let proven = held && !is_wanted && row.is_some_and(|row| memory.proves(&row, &stat));
+        let excludes = &self.pass.options.excludes;
+        let leaves_out = || excludes.leaves_out(self.path, name, stat.kind == Kind::Dir);
+        if (row.is_none() || self.moved) && leaves_out() {
+            look.has_unproven |= row.is_some();
+            return Outcome::LeftOut;
+        }
         if proven && memory.believes {
             return pass_by(look, name, &stat);
-        }
-        let excludes = &self.pass.options.excludes;
-        if row.is_none() && excludes.leaves_out(self.path, name, stat.kind == Kind::Dir) {
-            return Outcome::LeftOut;
         }
         look.has_unproven |= !proven;
         look.entries.push(Entry { proven, ..Entry::new(name, Some(stat)) });
         // What the directory says of a mount point's inode is not what it is.
         if held && stat.ino == ino { Outcome::Entry(look.entries.len() as u32 - 1) } else { Outcome::LeftOut }
     }
-    fn unread(&self, name: &[u8], row: Option<&Row<'_>>, error: io::Error, look: &mut Look) -> Outcome {
-        if error.kind() == io::ErrorKind::NotFound {
-            look.vanished += 1;
-            // The mirror may have what the catalog knew.
-            look.gone.extend(row.map(|row| Box::from(row.name)));
-        } else {
-            look.unread.push((name.into(), error));
-            look.entries.push(Entry::new(name, None));
-            look.has_unproven = true;
-        }
-        Outcome::LeftOut
+}
+
+/// A row, with its number among the files.
+type Numbered<'a> = (Row<'a>, Option<u32>);
+
+fn unread<'m>(
+    name: &[u8],
+    row: Option<Numbered<'m>>,
+    error: io::Error,
+    look: &mut Look,
+    gone: &mut Vec<Numbered<'m>>,
+) -> Outcome {
+    if error.kind() == io::ErrorKind::NotFound {
+        look.vanished += 1;
+        // The mirror may have what the catalog knew.
+        gone.extend(row);
+    } else {
+        look.unread.push((name.into(), error));
+        look.entries.push(Entry::new(name, None));
+        look.has_unproven = true;
     }
+    Outcome::LeftOut
 }
 
 fn pass_by(look: &mut Look, name: &[u8], stat: &Stat) -> Outcome {
@@ -209,18 +276,17 @@ fn pass_by(look: &mut Look, name: &[u8], stat: &Stat) -> Outcome {
 
 /// The row of a name, if there is one; rows that are passed on the way have no name any more.
 fn row_of<'a>(
-    rows: &mut std::iter::Peekable<impl Iterator<Item = Row<'a>>>,
+    rows: &mut std::iter::Peekable<impl Iterator<Item = Numbered<'a>>>,
     ino: u64,
     name: &[u8],
-    gone: &mut Vec<Box<[u8]>>,
-) -> Option<Row<'a>> {
-    while let Some(row) = rows.peek() {
+    gone: &mut Vec<Numbered<'a>>,
+) -> Option<Numbered<'a>> {
+    while let Some((row, _)) = rows.peek() {
         match row.ino.cmp(&ino).then_with(|| row.name.cmp(name)) {
-            Ordering::Less => gone.push(row.name.into()),
+            Ordering::Less => gone.extend(rows.next()),
             Ordering::Equal => return rows.next(),
             Ordering::Greater => return None,
         }
-        rows.next();
     }
     None
 }
@@ -237,21 +303,22 @@ fn stamp(stat: &Stat) -> Timestamp {
 /// entry learns where the hash of its content will belong.
 pub(super) fn draft(sheet: &mut Sheet, memory: &Memory<'_>, entries: &mut [Entry], wanted: Option<&InDir>) {
     sheet.draft.clear();
-    let hashes = memory.block.as_ref().zip(memory.catalog).and_then(|(block, catalog)| catalog.hashes(block));
+    let tails = memory.block.as_ref().zip(memory.catalog).and_then(|(block, catalog)| catalog.tails(block));
     // Both are in the order of inodes, then names; a name that no row has must not use up the rows behind it.
     let mut rows = memory.block.as_ref().map(|block| block.rows().peekable());
     let mut known = |ino: u64, name: &[u8]| {
         let rows = rows.as_mut()?;
         while rows.next_if(|(row, _)| (row.ino, row.name) < (ino, name)).is_some() {}
-        rows.next_if(|(row, _)| (row.ino, row.name) == (ino, name))
+        let (row, number) = rows.next_if(|(row, _)| (row.ino, row.name) == (ino, name))?;
+        let tail = tails.as_ref().zip(number).and_then(|(tails, number)| Tail::of(tails, number));
+        Some((row, tail.unwrap_or_default()))
     };
-    let hash = |number: Option<u32>| hash_of(hashes.as_ref()?, number?);
     for ((ino, name), outcome) in sheet.names.iter().zip(&sheet.outcomes) {
         match *outcome {
             Outcome::LeftOut => {}
             Outcome::Proven => {
-                if let Some((row, number)) = known(ino, name) {
-                    sheet.draft.push(&row, hash(number));
+                if let Some((row, tail)) = known(ino, name) {
+                    sheet.draft.push(&row, &tail);
                 }
             }
             Outcome::Entry(number) => {
@@ -260,16 +327,13 @@ pub(super) fn draft(sheet: &mut Sheet, memory: &Memory<'_>, entries: &mut [Entry
                 // Whatever the row proves of the mirror's: the content is what it was when its hash was taken.
                 let is_same = |row: &Row<'_>| row.ino == stat.ino && row.stamp == stamp(stat);
                 let same = known(ino, name).filter(|(row, _)| is_same(row));
-                let hash = same.and_then(|(_, number)| hash(number));
+                let hash = same.map(|(_, tail)| tail.hash).unwrap_or_default();
+                let tail = Tail { hash, btime: stat.btime.unwrap_or_default() };
                 let is_wanted = wanted.is_some_and(|wanted| wanted.contains_key(name));
                 let row =
                     Row { ino: stat.ino, stamp: stamp(stat), kind: stat.kind, unproven: is_wanted, name };
-                entry.slot = sheet.draft.push(&row, hash).map_or(0, |place| place + 1);
+                entry.slot = sheet.draft.push(&row, &tail).map_or(0, |place| place + 1);
             }
         }
     }
-}
-
-fn hash_of(all: &[u8], number: u32) -> Option<&[u8; HASH]> {
-    all.get(number as usize * HASH..)?.first_chunk()
 }

@@ -83,6 +83,8 @@ pub(super) struct Pass<'a> {
     pub options: &'a Options,
     pub rules: Rules,
     pub monitor: &'a dyn Monitor,
+    /// Whether what was renamed is looked for: the catalog knows the old names.
+    pub finds_renames: bool,
     counts: Mutex<Counts>,
 }
 
@@ -94,7 +96,8 @@ impl<'a> Pass<'a> {
         monitor: &'a dyn Monitor,
     ) -> Result<Self, Error> {
         let rules = Self::rules(source, mirror, options.privileged).map_err(at_root("examining"))?;
-        Ok(Pass { source, mirror, options, rules, monitor, counts: Mutex::default() })
+        let finds_renames = options.catalog.as_ref().is_some_and(|catalog| catalog.is_believed());
+        Ok(Pass { source, mirror, options, rules, monitor, finds_renames, counts: Mutex::default() })
     }
     /// What is carried over between two trees.
     pub fn rules(source: &View, mirror: &View, privileged: bool) -> io::Result<Rules> {

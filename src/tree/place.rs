@@ -6,7 +6,7 @@ use super::pass::Pass;
 use super::relpath::RelPath;
 use super::workspace::Workspace;
 use crate::sys::dir::{self, Handle};
-use crate::sys::flags::{self, Project};
+use crate::sys::flags::{self, LOCKS, Project};
 use crate::sys::stat::Kind;
 use std::io;
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub(super) struct Pending {
     pub hash: Option<[u8; 32]>,
     /// Where in the next catalog that belongs.
     pub slot: u64,
+    /// Whether the mirror had it under another name.
+    pub renamed: bool,
 }
 
 /// Moves `pending` into `target`, its directory. An old directory in its place ends up in the workspace.
@@ -43,8 +45,9 @@ pub(super) fn put(
     pending: &Pending,
 ) -> Result<(), Fault> {
     let moved = move_over(workspace, target, pending).or_else(|error| {
-        clear_the_way(target, pending, &error)?;
-        move_over(workspace, target, pending)
+        let locked = clear_the_way(target, pending, &error)?;
+        move_over(workspace, target, pending)?;
+        locked.map_or(Ok(()), |(file, locks)| lock_again(&file, locks))
     });
     if let Err(error) = moved {
         // What failed is what is reported; the workspace is swept at its end.
@@ -74,26 +77,38 @@ fn move_over(workspace: &Workspace, target: &Handle, pending: &Pending) -> io::R
             dir::rename(&target.fd, to, &workspace.nest.dir.fd, &workspace.name())?;
             dir::rename(&workspace.nest.dir.fd, from, &target.fd, to)
         }
+        // What stood there was renamed.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+            dir::rename(&workspace.nest.dir.fd, from, &target.fd, to)
+        }
         other => other,
     }
 }
 
-/// Takes away what forbids a rename: a lock on the old entry, or a directory that insists on another project.
-fn clear_the_way(target: &Handle, pending: &Pending, error: &io::Error) -> io::Result<()> {
+/// Gives a file its locks back, if it has other names than the one that was taken from it.
+pub(super) fn lock_again(file: &Handle, locks: u32) -> io::Result<()> {
+    if file.stat()?.nlink > 0 { lock(file, locks) } else { Ok(()) }
+}
+
+/// Takes away what forbids a rename: a lock on the old entry, or a directory that insists on another project. Gives back
+/// what was locked, and how.
+fn clear_the_way(target: &Handle, pending: &Pending, error: &io::Error) -> io::Result<Option<(Handle, u32)>> {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) if matches!(pending.over, Some(Kind::File | Kind::Dir)) => {
             let old = dir::open_read(&target.fd, &pending.name)?;
+            let locks = flags::get(&old.fd)?.unwrap_or(0) & LOCKS;
             unlock(&old)?;
             // Without privilege, only a directory that its owner may write can be moved elsewhere.
             if pending.over == Some(Kind::Dir) {
-                dir::set_mode(&old, old.stat()?.mode | 0o700)
-            } else {
-                Ok(())
+                dir::set_mode(&old, old.stat()?.mode | 0o700)?;
+                return Ok(None);
             }
+            Ok(Some((old, locks)))
         }
         Some(libc::EXDEV) => {
             let project = flags::project(&target.fd)?.unwrap_or_default();
-            flags::set_project(&target.fd, Project { inherit: false, ..project })
+            flags::set_project(&target.fd, Project { inherit: false, ..project })?;
+            Ok(None)
         }
         _ => Err(io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO))),
     }

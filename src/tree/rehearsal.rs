@@ -35,7 +35,10 @@ pub fn rehearse(
     monitor.end();
     done?;
     pass.count(|counts| {
-        counts.hardlinks += changes.links.len() as u64;
+        let (renamed, linked) = changes.links.counts();
+        let moved = changes.moves.iter().filter(|moved| moved.from.is_some()).count();
+        counts.renamed += renamed + moved as u64;
+        counts.hardlinks += linked;
         counts.deleted += changes.tally.to_delete;
     });
     Ok(pass.take_counts())
@@ -57,6 +60,10 @@ fn in_dir(pass: &Pass<'_>, change: &DirChange) -> Result<(), Error> {
 fn look_at(pass: &Pass<'_>, source: &Handle, dir: &RelPath, change: &Change) -> Result<(), Fault> {
     if change.action == Action::Make && change.kind == Kind::Dir {
         pass.count(|counts| counts.directories_made += 1);
+        return Ok(());
+    }
+    if change.action == Action::Rename {
+        pass.count(|counts| counts.renamed += 1);
         return Ok(());
     }
     let (handle, stat) = open_source(pass, source, change)?;

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use crate::monitor::Silent;
     use crate::sys::dir::open_root;
-    use crate::tree::catalog::{DirKey, HASH};
+    use crate::tree::catalog::{DirKey, Tail};
     use crate::tree::{apply_additions, apply_deletions, scan, stream};
     use std::fs;
 
@@ -167,9 +167,11 @@ mod tests {
         let (key, mut room) = (DirKey { ino: stat.ino, btime: stat.btime.unwrap_or_default() }, Vec::new());
         let catalog = options.catalog.as_ref().expect("there is one");
         let block = catalog.block(key, &mut room).expect("it is known");
-        let all = catalog.hashes(&block).expect("sound");
-        let files = block.rows().filter_map(|(row, number)| Some((row.name.to_vec(), number? as usize)));
-        files.map(|(name, number)| (name, all[number * HASH..][..HASH].to_vec())).collect()
+        let tails = catalog.tails(&block).expect("sound");
+        let files = block.rows().filter_map(|(row, number)| Some((row.name.to_vec(), number?)));
+        files
+            .map(|(name, number)| (name, Tail::of(&tails, number).expect("it has one").hash.to_vec()))
+            .collect()
     }
 
     #[test]

@@ -1,19 +1,22 @@
 //! Walks both trees, a few directories at a time, into a sink.
 
 use super::change::{Action, DirChange};
-use super::compare::{Found, Known, Task, compare_dir, tally};
+use super::compare::{self, compare_dir};
 use super::counts::Counts;
 use super::fault::Error;
 use super::links::{LinkNames, Links, Resolved, resolve};
 use super::look::Room;
+use super::moved::{Arrived, DirMove, Goes, Left};
+use super::old_names::{Asked, Vacated};
 use super::pass::{Options, Pass, at_root};
 use super::relpath::RelPath;
+use super::renames::{Found, Search};
 use super::spool::Spool;
 use super::tally::Tally;
+use super::task::Task;
 use super::view::View;
 use super::workers::scanners;
 use crate::monitor::{Monitor, Unit};
-use crate::sys::stat::stat_at;
 use std::sync::{Condvar, Mutex};
 
 /// Takes the changes as they are found, from several threads; a directory always before what is below it.
@@ -27,6 +30,10 @@ pub(super) trait ChangeSink: Sync {
 pub(super) struct Walked {
     pub tally: Tally,
     pub links: LinkNames,
+    pub arrived: Vec<Arrived>,
+    pub left: Vec<Left>,
+    /// Files of the mirror that go on under their names.
+    pub stay: Vec<RelPath>,
 }
 
 /// All that is to be done, as a value: nothing has been written yet.
@@ -34,6 +41,7 @@ pub(super) struct Walked {
 pub struct Changes {
     pub(super) additions: Mutex<Spool>,
     pub(super) deletions: Mutex<Spool>,
+    pub(super) moves: Vec<DirMove>,
     pub(super) links: Links,
     pub(super) tally: Tally,
     pub(super) counts: Counts,
@@ -58,7 +66,7 @@ impl Changes {
     }
     /// Whether there is anything to make, link or adjust.
     pub(super) fn are_additions(&self) -> bool {
-        self.tally.to_copy + self.tally.to_adjust > 0 || !self.links.is_empty()
+        self.tally.to_copy + self.tally.to_adjust + self.tally.to_rename > 0 || !self.links.is_empty()
     }
     /// Whether the trees are equal already.
     pub fn is_empty(&self) -> bool {
@@ -103,16 +111,105 @@ pub fn scan(
     let pass = Pass::new(source, mirror, options, monitor)?;
     let sink = ToSpools { additions: Mutex::default(), deletions: Mutex::default() };
     monitor.begin("comparing", None, Unit::Entries);
-    let walked = walk(&pass, &sink);
+    let found = in_rounds(&pass, &sink);
     monitor.end();
-    let Walked { tally: mut figures, links } = walked?;
-    let resolved = resolve_links(&pass, links);
-    for leader in resolved.leaders {
-        leader.changes.iter().for_each(|change| tally(&mut figures, change.action, change.size));
-        sink.take(leader)?;
+    let (Walked { tally: figures, links, .. }, found) = found?;
+    let listed = Listed { tally: figures, additions: sink.additions, deletions: sink.deletions };
+    listed.with_renames(&pass, links, found)
+}
+
+/// Compares all directories: those that may have been renamed when it is known from where.
+fn in_rounds(pass: &Pass<'_>, sink: &ToSpools) -> Result<(Walked, Found), Error> {
+    let mut search = Search::new(pass);
+    let mut walked = Walked::default();
+    let mut tasks = vec![Task::root()];
+    while !tasks.is_empty() {
+        walk(pass, sink, tasks, &mut walked)?;
+        tasks = search.next(&mut walked, sink)?;
     }
-    let ToSpools { additions, deletions } = sink;
-    Ok(Changes { additions, deletions, links: resolved.links, tally: figures, counts: pass.take_counts() })
+    let has_new = walked.tally.to_copy > 0 || !walked.links.is_empty();
+    let stay = std::mem::take(&mut walked.stay).into_iter().collect();
+    Ok((walked, search.end(has_new, &stay)))
+}
+
+/// What the walk found, before anything of it is known to be renamed.
+struct Listed {
+    tally: Tally,
+    additions: Mutex<Spool>,
+    deletions: Mutex<Spool>,
+}
+
+impl Listed {
+    fn with_renames(self, pass: &Pass<'_>, links: LinkNames, found: Found) -> Result<Changes, Error> {
+        let Listed { mut tally, additions, deletions } = self;
+        let Resolved { leaders, links, vacated } = resolve(links, &Asked { pass, files: &found.files });
+        let mut old_names = Vacated::default();
+        old_names.extend(vacated);
+        let mut additions = renamed_files(pass, additions, &found, &mut tally, &mut old_names)?;
+        for leader in leaders {
+            leader.changes.iter().for_each(|change| tally.enter(change.action, change.size));
+            additions.push(&leader).map_err(at_root("listing"))?;
+        }
+        let deletions = without_old_names(pass, deletions, &found, &mut tally, old_names)?;
+        let (additions, deletions) = (Mutex::new(additions), Mutex::new(deletions));
+        Ok(Changes { additions, deletions, moves: found.moves, links, tally, counts: pass.take_counts() })
+    }
+}
+
+/// The additions, with those files to be renamed that are only known under another name.
+fn renamed_files(
+    pass: &Pass<'_>,
+    additions: Mutex<Spool>,
+    found: &Found,
+    tally: &mut Tally,
+    old_names: &mut Vacated,
+) -> Result<Spool, Error> {
+    let mut additions = additions.into_inner().expect("no thread panics while spooling");
+    if found.files.is_empty() {
+        return Ok(additions);
+    }
+    let mut rewritten = Spool::default();
+    for change in additions.replay().map_err(at_root("listing"))? {
+        let mut change = change.map_err(at_root("listing"))?;
+        old_names.extend(found.files.rename_in(pass, &mut change, tally)?);
+        rewritten.push(&change).map_err(at_root("listing"))?;
+    }
+    Ok(rewritten)
+}
+
+/// The deletions, with the names of what was renamed first: these do not count.
+fn without_old_names(
+    pass: &Pass<'_>,
+    deletions: Mutex<Spool>,
+    found: &Found,
+    tally: &mut Tally,
+    old_names: Vacated,
+) -> Result<Spool, Error> {
+    let mut deletions = deletions.into_inner().expect("no thread panics while spooling");
+    let old = old_names.paths();
+    let gone = found.deletions(pass, &old, tally)?;
+    if old.is_empty() && gone.is_empty() {
+        return Ok(deletions);
+    }
+    let mut rewritten = Spool::default();
+    let mut push = |change: &DirChange| rewritten.push(change).map_err(at_root("listing"));
+    old_names.changes().try_for_each(|change| push(&change))?;
+    for change in deletions.replay().map_err(at_root("listing"))? {
+        let mut change = change.map_err(at_root("listing"))?;
+        let path = change.path.clone();
+        change.changes.retain(|one| {
+            let is_old = old.contains(&path.join(&one.name));
+            if is_old {
+                tally.spare(&path.join(&one.name));
+            }
+            !is_old
+        });
+        if !change.is_empty() {
+            push(&change)?;
+        }
+    }
+    gone.iter().try_for_each(&mut push)?;
+    Ok(rewritten)
 }
 
 /// The directories still to be compared: the last found first, so that few wait at a time.
@@ -167,28 +264,24 @@ impl Queue {
     }
 }
 
-/// Decides about names of inodes that have several, looking at the mirror where nobody has.
-pub(super) fn resolve_links(pass: &Pass<'_>, names: LinkNames) -> Resolved {
-    resolve(names, |dir, name| {
-        let dir = pass.mirror_dir(dir).ok()?;
-        Some(stat_at(&dir.fd, name).ok()?.ino)
-    })
+/// Compares directories, and all below them that need not wait.
+pub(super) fn walk(
+    pass: &Pass<'_>,
+    sink: &dyn ChangeSink,
+    tasks: Vec<Task>,
+    walked: &mut Walked,
+) -> Result<(), Error> {
+    let walked = Mutex::new(walked);
+    each_dir(pass, tasks, |task, room| one(pass, sink, task, room, &walked))
 }
 
-/// Compares all directories.
-pub(super) fn walk(pass: &Pass<'_>, sink: &dyn ChangeSink) -> Result<Walked, Error> {
-    let walked = Mutex::new(Walked::default());
-    each_dir(pass, |task, room| one(pass, sink, task, room, &walked))?;
-    Ok(walked.into_inner().expect("no thread panics while walking"))
-}
-
-/// Has `work` done for each directory, the root first, on several threads; it gives back the directories below.
+/// Has `work` done for each directory, on several threads; it gives back the directories below.
 pub(super) fn each_dir(
     pass: &Pass<'_>,
+    tasks: Vec<Task>,
     work: impl Fn(&Task, &mut Room) -> Result<Vec<Task>, Error> + Sync,
 ) -> Result<(), Error> {
-    let root = Task { path: RelPath::root(), ino: None, known: Known::Catalog };
-    let state = QueueState { waiting: vec![root], at_work: 0, asleep: 0, ended: None };
+    let state = QueueState { waiting: tasks, at_work: 0, asleep: 0, ended: None };
     let queue = Queue { state: Mutex::new(state), more: Condvar::new() };
     let worker = || {
         let mut room = Room::default();
@@ -209,17 +302,21 @@ fn one(
     sink: &dyn ChangeSink,
     task: &Task,
     room: &mut Room,
-    walked: &Mutex<Walked>,
+    walked: &Mutex<&mut Walked>,
 ) -> Result<Vec<Task>, Error> {
     pass.arrive();
     pass.go_on()?;
     let Some((change, found)) = compare_dir(pass, task, room)? else { return Ok(Vec::new()) };
-    let Found { tally, links, below, .. } = found;
+    let compare::Found { tally, links, below, arrived, left, left_unknown, stay, .. } = found;
     sink.take(change)?;
     // One table for all threads: what each had kept would be there twice when they are put together.
     let mut walked = walked.lock().expect("no thread panics while walking");
     walked.tally.merge(tally);
     walked.links.append(links);
+    walked.arrived.extend(arrived);
+    let left = left.into_iter().chain(left_unknown).filter(|left| left.goes != Goes::Nowhere);
+    walked.left.extend(left);
+    walked.stay.extend(stay);
     drop(walked);
     pass.pace(0);
     Ok(below)

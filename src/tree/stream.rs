@@ -10,10 +10,13 @@ use super::compare::root_aspects;
 use super::counts::Counts;
 use super::deletions::{delete, end};
 use super::fault::Error;
+use super::links::resolve;
 use super::nest::Nest;
+use super::old_names::{Asked, OldFiles};
 use super::pass::{Options, Pass};
 use super::relpath::RelPath;
-use super::scan::{ChangeSink, Walked, resolve_links, walk};
+use super::scan::{ChangeSink, Walked, walk};
+use super::task::Task;
 use super::view::View;
 use super::workers::{copiers, share_out};
 use super::workspace::Workspace;
@@ -39,7 +42,9 @@ pub fn stream(
     monitor: &dyn Monitor,
 ) -> Result<Counts, Error> {
     let options = Options { compare_content: true, threads: copiers(options), ..options.clone() };
-    let pass = Pass::new(source, mirror, &options, monitor)?;
+    // What was never complete has no old names.
+    let mut pass = Pass::new(source, mirror, &options, monitor)?;
+    pass.finds_renames = false;
     let root_differs = AtomicBool::new(!root_aspects(&pass)?.is_empty());
     let workspace = Workspace::open(&pass)?;
     monitor.begin("copying", None, Unit::Entries);
@@ -88,8 +93,10 @@ struct Sides {
 
 impl Applier<'_> {
     fn all(&self) -> Result<(), Error> {
-        let Walked { links, .. } = walk(self.pass, self)?;
-        let resolved = resolve_links(self.pass, links);
+        let mut walked = Walked::default();
+        walk(self.pass, self, vec![Task::root()], &mut walked)?;
+        let asked = Asked { pass: self.pass, files: &OldFiles::default() };
+        let resolved = resolve(walked.links, &asked);
         resolved.leaders.into_iter().try_for_each(|leader| self.take(leader))?;
         link_all(self.pass, self.workspace, &resolved.links)?;
         flush(self.pass.mirror)
@@ -109,7 +116,7 @@ impl Applier<'_> {
         let pass = self.pass;
         let at = || path.join(&change.name);
         match change.action {
-            Action::Delete => delete(pass, path, source, &nest.dir, change),
+            Action::Delete | Action::Vacate => delete(pass, path, source, &nest.dir, change),
             Action::Adjust => pass.enter(at, adjust(pass, source, &nest.dir, change)).map(drop),
             Action::Make if change.kind == Kind::Dir => {
                 pass.enter_dir(&at(), make_dir(pass, self.workspace, path, &nest.dir, change)).map(drop)
@@ -117,7 +124,7 @@ impl Applier<'_> {
             Action::Make if change.over.is_none() => {
                 pass.enter(at, make_in_place(pass, path, source, nest, change)).map(drop)
             }
-            Action::Make => {
+            Action::Make | Action::Rename => {
                 match pass.enter(at, prepare(pass, self.workspace, path, (source, &nest.dir), change))? {
                     Some(Some(pending)) => put_all(pass, self.workspace, &nest.dir, &[pending]),
                     Some(None) | None => Ok(()),

@@ -1,14 +1,17 @@
 //! A subtree of the mirror that the source does not have: counted, or deleted. Works from the root of the view with
 //! paths on a heap, so that no depth exhausts descriptors or the stack.
 
+use super::change::{Action, Aspects, Change};
 use super::excludes::Excludes;
 use super::fault::{Error, Sided};
 use super::listing::Listing;
 use super::metadata::unlock;
 use super::pass::Pass;
+use super::place::lock_again;
 use super::relpath::RelPath;
 use super::tally::Tally;
 use crate::sys::dir::{self, Handle};
+use crate::sys::flags::{self, LOCKS};
 use crate::sys::stat::Kind;
 use std::collections::BTreeSet;
 use std::io;
@@ -22,27 +25,50 @@ pub(super) struct Below {
     pub left_out: bool,
 }
 
-/// Counts what is below a directory of the mirror, and enters it as to be deleted.
-pub(super) fn survey(pass: &Pass<'_>, root: &RelPath, tally: &mut Tally) -> Result<Below, Error> {
+/// An entry of the mirror: the path that it will have when what was renamed is renamed, and the one that it has.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub path: RelPath,
+    pub mirror: RelPath,
+}
+
+impl Place {
+    /// One that stays where it is.
+    pub fn same(path: RelPath) -> Place {
+        Place { mirror: path.clone(), path }
+    }
+}
+
+/// Counts what is below a directory of the mirror, and enters it as to be deleted, but for what `stays`.
+pub(super) fn survey(
+    pass: &Pass<'_>,
+    root: Place,
+    tally: &mut Tally,
+    stays: &dyn Fn(&RelPath) -> bool,
+) -> Result<Below, Error> {
     let mut below = Below::default();
     let mut kept = BTreeSet::new();
-    let mut dirs = vec![root.clone()];
-    while let Some(path) = dirs.pop() {
+    let top = root.path.clone();
+    let mut dirs = vec![root];
+    while let Some(Place { path, mirror }) = dirs.pop() {
         pass.go_on()?;
-        let opened = pass.mirror_dir(&path).on_mirror("opening the mirror's directory");
+        let opened = pass.mirror_dir(&mirror).on_mirror("opening the mirror's directory");
         let Some(handle) = pass.enter(|| path.clone(), opened)? else { continue };
         let listing = Listing::read(&handle.fd, &path, &pass.options.excludes);
         if listing.left_out {
             below.left_out = true;
-            keep(root, &path, &mut kept);
+            keep(&top, &path, &mut kept);
         }
         for entry in &listing.entries {
             let child = path.join(&entry.name);
-            tally.delete(&child);
             tally.mirror_entries += 1;
+            if stays(&child) {
+                continue;
+            }
+            tally.delete(&child);
             below.entries += 1;
             if entry.stat.is_some_and(|stat| stat.kind == Kind::Dir && pass.mirror.holds(&stat)) {
-                dirs.push(child);
+                dirs.push(Place { path: child, mirror: mirror.join(&entry.name) });
             }
         }
     }
@@ -51,6 +77,41 @@ pub(super) fn survey(pass: &Pass<'_>, root: &RelPath, tally: &mut Tally) -> Resu
         below.entries -= 1;
     }
     Ok(below)
+}
+
+/// The deletion of an entry of the mirror, and whether all of it goes; none if nothing does. Enters it into the tally.
+/// `stays` says what of it does not count, because it is moved elsewhere before.
+pub(super) fn deletion(
+    pass: &Pass<'_>,
+    place: Place,
+    kind: Kind,
+    tally: &mut Tally,
+    stays: &dyn Fn(&RelPath) -> bool,
+) -> Result<Option<(Change, bool)>, Error> {
+    let Some((_, name)) = place.path.split() else { return Ok(None) };
+    let (name, path) = (name.into(), place.path.clone());
+    let (mut entries, mut goes) = (0, true);
+    if kind == Kind::Dir {
+        let below = survey(pass, place, tally, stays)?;
+        (entries, goes) = (below.entries, !below.left_out);
+        tally.loses(path.clone(), entries);
+    }
+    if goes {
+        entries += 1;
+        tally.delete(&path);
+    }
+    let change = Change {
+        action: Action::Delete,
+        kind,
+        over: None,
+        aspects: Aspects::NONE,
+        ino: entries,
+        size: 0,
+        slot: 0,
+        name,
+        from: None,
+    };
+    Ok((entries > 0).then_some((change, goes)))
 }
 
 /// Enters a directory and those above it, up to `root` and without it.
@@ -121,12 +182,16 @@ pub(super) fn make_writable(handle: &Handle, pass: &Pass<'_>) -> io::Result<()> 
     Ok(())
 }
 
-/// Deletes a name that is not a directory's, taking chattr +i or +a from the file first if that is in the way.
+/// Deletes a name that is not a directory's, taking chattr +i or +a from the file first if that is in the way. Its
+/// other names get them back.
 pub(super) fn remove(parent: &Handle, name: &[u8]) -> io::Result<()> {
     match dir::unlink(&parent.fd, name) {
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-            unlock(&dir::open_read(&parent.fd, name)?)?;
-            dir::unlink(&parent.fd, name)
+            let file = dir::open_read(&parent.fd, name)?;
+            let locks = flags::get(&file.fd)?.unwrap_or(0) & LOCKS;
+            unlock(&file)?;
+            dir::unlink(&parent.fd, name)?;
+            lock_again(&file, locks)
         }
         other => other,
     }

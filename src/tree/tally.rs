@@ -1,5 +1,6 @@
 //! What a scan found, in figures, and whether so much may be deleted. Pure.
 
+use super::change::Action;
 use super::relpath::RelPath;
 
 /// A list of deletions is questioned only beyond this many entries …
@@ -24,6 +25,8 @@ pub struct Tally {
     pub to_copy_bytes: u64,
     /// Entries whose metadata alone is to be changed.
     pub to_adjust: u64,
+    /// Files and directories to rename; what is below a directory goes with it.
+    pub to_rename: u64,
     /// Entries to delete, those below deleted directories included.
     pub to_delete: u64,
     /// The directories that lose most entries, the greatest loss first: ten at most.
@@ -34,6 +37,24 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Enters what is to be done with one entry, other than deleting it.
+    pub(super) fn enter(&mut self, action: Action, size: u64) {
+        match action {
+            Action::Make => {
+                self.to_copy += 1;
+                self.to_copy_bytes += size;
+            }
+            Action::Adjust => self.to_adjust += 1,
+            Action::Rename => self.to_rename += 1,
+            Action::Delete | Action::Vacate => {}
+        }
+    }
+    /// Enters that a file is renamed that was entered as to be made.
+    pub(super) fn is_renamed(&mut self, size: u64) {
+        self.to_copy -= 1;
+        self.to_copy_bytes -= size;
+        self.to_rename += 1;
+    }
     /// Enters a deletion's path. The order does not count, so that threads may enter them.
     pub(super) fn delete(&mut self, path: &RelPath) {
         self.to_delete += 1;
@@ -72,6 +93,7 @@ impl Tally {
         self.to_copy += other.to_copy;
         self.to_copy_bytes += other.to_copy_bytes;
         self.to_adjust += other.to_adjust;
+        self.to_rename += other.to_rename;
         self.to_delete += other.to_delete;
         for (lane, more) in self.digest.iter_mut().zip(other.digest) {
             *lane = lane.wrapping_add(more);

@@ -27,7 +27,8 @@ pub(super) struct Workspace {
     next: AtomicU64,
 }
 
-fn path() -> RelPath {
+/// Where it is on the mirror.
+pub(super) fn path() -> RelPath {
     RelPath::root().join(OWN).join(TMP)
 }
 
@@ -44,6 +45,11 @@ impl Workspace {
     pub fn name(&self) -> Box<[u8]> {
         self.next.fetch_add(1, Relaxed).to_string().into_bytes().into()
     }
+}
+
+/// The name there of a file that is renamed: its inode on the source is `ino`.
+pub(super) fn moved_name(ino: u64) -> Box<[u8]> {
+    format!("moved-{ino}").into_bytes().into()
 }
 
 fn make(pass: &Pass<'_>) -> io::Result<()> {

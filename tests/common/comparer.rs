@@ -44,6 +44,8 @@ pub struct Entry {
     pub mtime: (i64, u32),
     /// Seconds and nanoseconds; told apart only by [`touched`].
     pub ctime: (i64, u32),
+    /// Seconds and nanoseconds; with the inode it names an entry whatever its path (see `moved`).
+    pub born: (i64, u32),
     /// Major and minor number of a device node.
     pub device: (u32, u32),
     /// What a symbolic link holds.
@@ -176,6 +178,7 @@ impl Walk {
             size: if kind == S_IFREG { stat.stx_size } else { 0 },
             mtime: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
             ctime: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
+            born: (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec),
             device: (stat.stx_rdev_major, stat.stx_rdev_minor),
             target: Vec::new(),
             xattrs: xattrs(directory, name),

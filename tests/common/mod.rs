@@ -9,6 +9,8 @@ pub mod cataloged;
 pub mod comparer;
 pub mod generate;
 pub mod loopfs;
+pub mod moved;
+pub mod mover;
 pub mod names;
 pub mod raw;
 pub mod rng;

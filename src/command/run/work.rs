@@ -22,10 +22,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What was changed so shortly before a look may have been changed once more, unnoticed: two ticks of the coarsest file
-/// system, and the second that was cut off.
-const DOUBT_SECS: i64 = 3;
-
 /// One file system on its way through a run.
 pub struct Work<'a> {
     /// Which.
@@ -118,7 +114,7 @@ impl<'a> Work<'a> {
         (self.knowledge, self.checked) = (knowledge, checked);
         self.options.compare_content = full || checked == Checked::Repaired;
         self.options.compare_whole = full;
-        self.options.doubt_since = mark.looked_at.map(|secs| Timestamp { secs: secs - DOUBT_SECS, nanos: 0 });
+        self.options.doubt_since = mark.looked_at.map(|secs| tree::unsure_from(Timestamp { secs, nanos: 0 }));
         self.options.suspect_since = match knowledge {
             Knowledge::SuspectSince(secs) => Some(Timestamp { secs, nanos: 0 }),
             Knowledge::Clean | Knowledge::NeverComplete => None,

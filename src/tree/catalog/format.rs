@@ -1,7 +1,7 @@
 //! The catalog's bytes: a page that says what the file is, a block for each directory, an index. Pure.
 //!
-//! All numbers are little-endian. A block is a head, a row for each entry, the names, and 32 bytes for each regular
-//! file's hash; its checksums are the first 8 bytes of BLAKE3.
+//! All numbers are little-endian. A block is a head, a row for each entry, the names, and a tail for each regular file:
+//! what is asked for seldom. Its checksums are the first 8 bytes of BLAKE3.
 
 use crate::sys::stat::{Kind, Timestamp};
 use std::collections::BTreeSet;
@@ -12,6 +12,8 @@ pub const HEAD: usize = 88;
 pub const ROW: usize = 24;
 /// Bytes of a hash.
 pub const HASH: usize = 32;
+/// Bytes of a file's tail: the hash, and when the file was made.
+pub const TAIL: usize = HASH + 12;
 /// A name is no longer (NAME_MAX).
 const LONGEST_NAME: usize = 255;
 
@@ -21,7 +23,7 @@ const UNSETTLED: u32 = 1;
 const UNPROVEN: u8 = 0x80;
 
 /// A directory, whatever its path: its inode, and when it was made, where the file system tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DirKey {
     pub ino: u64,
     pub btime: Timestamp,
@@ -38,6 +40,32 @@ pub struct Row<'a> {
     /// end.
     pub unproven: bool,
     pub name: &'a [u8],
+}
+
+/// What is kept of a regular file besides its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tail {
+    /// BLAKE3 of its content, as it was copied; zeros if that is not known.
+    pub hash: [u8; HASH],
+    /// When it was made, where the file system tells.
+    pub btime: Timestamp,
+}
+
+impl Tail {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend(self.hash);
+        out.extend(self.btime.secs.to_le_bytes());
+        out.extend(self.btime.nanos.to_le_bytes());
+    }
+    /// The one of file `number` among `all` of a block.
+    pub fn of(all: &[u8], number: u32) -> Option<Tail> {
+        let bytes: &[u8; TAIL] = all.get(number as usize * TAIL..)?.first_chunk()?;
+        Some(Tail { hash: *bytes.first_chunk()?, btime: time_at(bytes, HASH) })
+    }
+    /// The hash, if it is known.
+    pub fn known_hash(&self) -> Option<[u8; HASH]> {
+        (self.hash != [0; HASH]).then_some(self.hash)
+    }
 }
 
 /// What stands at the beginning of a block.
@@ -64,7 +92,7 @@ pub struct Head {
 impl Head {
     /// Bytes of the whole block.
     pub fn whole(&self) -> usize {
-        self.length as usize + self.files as usize * HASH
+        self.length as usize + self.files as usize * TAIL
     }
     /// Reads a head. What it says is to be believed only after `check`.
     pub fn decode(bytes: &[u8]) -> Option<Head> {
@@ -100,7 +128,7 @@ impl Head {
 pub struct Draft {
     rows: Vec<u8>,
     names: Vec<u8>,
-    hashes: Vec<u8>,
+    tails: Vec<u8>,
     count: u32,
 }
 
@@ -109,12 +137,12 @@ impl Draft {
     pub fn clear(&mut self) {
         self.rows.clear();
         self.names.clear();
-        self.hashes.clear();
+        self.tails.clear();
         self.count = 0;
     }
-    /// Adds a row, in the order of inodes, then names; `hash` is known of a file that has not changed since it was
-    /// copied. Gives back the place of a file's hash within the block's hashes.
-    pub fn push(&mut self, row: &Row<'_>, hash: Option<&[u8; HASH]>) -> Option<u64> {
+    /// Adds a row, in the order of inodes, then names, and the tail of a regular file; its hash is known of one that has not
+    /// changed since it was copied. Gives back the place of a file's hash within the block's tails.
+    pub fn push(&mut self, row: &Row<'_>, tail: &Tail) -> Option<u64> {
         debug_assert!(row.name.len() <= LONGEST_NAME);
         self.rows.extend(row.ino.to_le_bytes());
         self.rows.extend(row.stamp.secs.to_le_bytes());
@@ -127,21 +155,21 @@ impl Draft {
         if row.kind != Kind::File {
             return None;
         }
-        let place = self.hashes.len() as u64;
-        self.hashes.extend(hash.unwrap_or(&[0; HASH]));
+        let place = self.tails.len() as u64;
+        tail.encode(&mut self.tails);
         Some(place)
     }
     /// The whole block, but for its checksums: `seal` gives it those. The counts in `head` are set here.
     pub fn finish(&self, mut head: Head, out: &mut Vec<u8>) -> Head {
         head.rows = self.count;
-        head.files = (self.hashes.len() / HASH) as u32;
+        head.files = (self.tails.len() / TAIL) as u32;
         head.length = (HEAD + self.rows.len() + self.names.len()) as u32;
         out.clear();
         out.resize(HEAD, 0);
         head.encode(out);
         out.extend(&self.rows);
         out.extend(&self.names);
-        out.extend(&self.hashes);
+        out.extend(&self.tails);
         head
     }
 }
@@ -160,8 +188,8 @@ pub fn unsettle(block: &mut [u8], head: &Head, names: &BTreeSet<Box<[u8]>>) {
 
 /// Gives a whole block its checksums.
 pub fn seal(block: &mut [u8], length: usize) {
-    let hashes = checksum(&block[length..]);
-    block[8..16].copy_from_slice(&hashes.to_le_bytes());
+    let tails = checksum(&block[length..]);
+    block[8..16].copy_from_slice(&tails.to_le_bytes());
     let head = checksum(&block[8..length]);
     block[..8].copy_from_slice(&head.to_le_bytes());
 }
@@ -171,8 +199,8 @@ pub fn is_sound(bytes: &[u8]) -> bool {
     bytes.len() >= HEAD && u64_at(bytes, 0) == checksum(&bytes[8..])
 }
 
-/// Whether a whole block's hashes are as they were sealed, if its head is.
-pub fn hashes_are_sound(block: &[u8], length: usize) -> bool {
+/// Whether a whole block's tails are as they were sealed, if its head is.
+pub fn tails_are_sound(block: &[u8], length: usize) -> bool {
     u64_at(block, 8) == checksum(&block[length..])
 }
 
@@ -256,6 +284,7 @@ mod tests {
     use super::*;
 
     const EPOCH: Timestamp = Timestamp { secs: 0, nanos: 0 };
+    const MADE: Tail = Tail { hash: [7; HASH], btime: Timestamp { secs: -1, nanos: 5 } };
 
     fn row(ino: u64, kind: Kind, name: &[u8]) -> Row<'_> {
         Row { ino, stamp: Timestamp { secs: -5, nanos: 999 }, kind, unproven: ino % 2 == 1, name }
@@ -268,8 +297,8 @@ mod tests {
             row(u64::MAX - 1, Kind::File, b"c\n"),
         ];
         let (mut draft, mut block) = (Draft::default(), Vec::new());
-        let places: Vec<_> = rows.iter().map(|row| draft.push(row, Some(&[7; HASH]))).collect();
-        assert_eq!(places, [Some(0), None, Some(HASH as u64)]);
+        let places: Vec<_> = rows.iter().map(|row| draft.push(row, &MADE)).collect();
+        assert_eq!(places, [Some(0), None, Some(TAIL as u64)]);
         let key = DirKey { ino: 2, btime: Timestamp { secs: 1, nanos: 2 } };
         let unfinished = Head {
             key,
@@ -290,10 +319,12 @@ mod tests {
     fn what_is_written_is_read_back() {
         let (head, block, written) = sealed();
         assert_eq!((Head::decode(&block), head.whole()), (Some(head), block.len()));
-        assert!(is_sound(&block[..head.length as usize]) && hashes_are_sound(&block, head.length as usize));
+        assert!(is_sound(&block[..head.length as usize]) && tails_are_sound(&block, head.length as usize));
         let read: Vec<_> = rows(head, &block).collect();
         assert_eq!(read.iter().map(|(row, _)| *row).collect::<Vec<_>>(), written);
         assert_eq!(read.iter().map(|(_, file)| *file).collect::<Vec<_>>(), [Some(0), None, Some(1)]);
+        let tails = &block[head.length as usize..];
+        assert_eq!([0, 1, 2].map(|number| Tail::of(tails, number)), [Some(MADE), Some(MADE), None]);
     }
 
     #[test]
@@ -303,7 +334,7 @@ mod tests {
         for at in 0..block.len() {
             let mut damaged = block.clone();
             damaged[at] ^= 1;
-            let sound = is_sound(&damaged[..length]) && hashes_are_sound(&damaged, length);
+            let sound = is_sound(&damaged[..length]) && tails_are_sound(&damaged, length);
             assert!(!sound, "byte {at}");
         }
         assert!((0..length).all(|length| !is_sound(&block[..length])));

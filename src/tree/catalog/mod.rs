@@ -13,7 +13,7 @@ mod page;
 mod recorder;
 mod store;
 
-pub use format::{DirKey, Draft, HASH, Head, Row};
+pub use format::{DirKey, Draft, HASH, Head, Row, Tail};
 pub use page::Binding;
 pub use recorder::Slots;
 pub use store::Block;
@@ -197,9 +197,9 @@ impl Catalog {
     pub fn block<'a>(&self, key: DirKey, room: &'a mut Vec<u8>) -> Option<Block<'a>> {
         self.known.as_ref()?.block(key, room)
     }
-    /// The hashes of a block's files.
-    pub fn hashes(&self, block: &Block<'_>) -> Option<Vec<u8>> {
-        self.known.as_ref()?.of(block)?.hashes(&block.head, block.place)
+    /// The tails of a block's files, to be asked with `Tail::of`.
+    pub fn tails(&self, block: &Block<'_>) -> Option<Vec<u8>> {
+        self.known.as_ref()?.of(block)?.tails(&block.head, block.place)
     }
     /// Notes that a directory is what its block says: it need not be recorded anew.
     pub fn keep(&self, block: &Block<'_>) {

@@ -10,7 +10,7 @@ use std::io;
 /// Bytes of the page.
 pub const PAGE: usize = 4096;
 /// The version of the whole file's form.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 const TITLE: &str = "diskmirror catalog";
 /// Where it says whether the mirror is being written: behind everything that has a checksum.

@@ -1,8 +1,8 @@
 //! A catalog's file as it was written: its page, its index in memory, its blocks as they are asked for.
 
 use super::format::{
-    DirKey, HASH, HEAD, Head, INDEX_ENTRY, IndexEntry, Row, checksum, decode_index, hashes_are_sound,
-    is_sound, rows,
+    DirKey, HEAD, Head, INDEX_ENTRY, IndexEntry, Row, TAIL, checksum, decode_index, is_sound, rows,
+    tails_are_sound,
 };
 use super::page::{PAGE, Page, STATE_AT, Unreadable, WRITING};
 use std::fs::{File, OpenOptions};
@@ -38,7 +38,7 @@ pub struct Block<'a> {
     pub place: Place,
 }
 
-/// Where a block lies, to be asked for its hashes, or kept.
+/// Where a block lies, to be asked for its tails, or kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
     /// Whether it is in the file that adds to the other.
@@ -139,16 +139,16 @@ impl Store {
         }
         is_sound(room).then_some(head)
     }
-    /// The hashes of a block's files, 32 bytes each; zeros where a file's is not known. None if they are damaged.
-    pub fn hashes(&self, head: &Head, place: Place) -> Option<Vec<u8>> {
+    /// The tails of a block's files; none if they are damaged.
+    pub fn tails(&self, head: &Head, place: Place) -> Option<Vec<u8>> {
         let mut block = vec![0; head.whole()];
         self.file.read_exact_at(&mut block, place.offset).ok()?;
         let length = head.length as usize;
-        if !hashes_are_sound(&block, length) {
+        if !tails_are_sound(&block, length) {
             self.damaged.store(true, Relaxed);
             return None;
         }
-        Some(block.split_off(length)).filter(|hashes| hashes.len() == head.files as usize * HASH)
+        Some(block.split_off(length)).filter(|tails| tails.len() == head.files as usize * TAIL)
     }
     /// Notes that a block is as the source's directory is.
     pub fn keep(&self, place: Place) {

@@ -2,7 +2,7 @@
 //! and by content at the entries that are named. Everything else about it stays, hashes included.
 
 use crate::sys::stat::Kind;
-use crate::tree::catalog::{Block, Catalog, HASH, Head, Row, path_hash};
+use crate::tree::catalog::{Block, Catalog, Head, Row, Tail, path_hash};
 use crate::tree::look::Sheet;
 use crate::tree::relpath::RelPath;
 use std::collections::BTreeSet;
@@ -15,12 +15,12 @@ pub(super) fn amend(
     names: &BTreeSet<Box<[u8]>>,
     sheet: &mut Sheet,
 ) {
-    let hashes = catalog.hashes(block).unwrap_or_default();
+    let tails = catalog.tails(block).unwrap_or_default();
     sheet.draft.clear();
     for (row, number) in block.rows() {
         let doubted = row.kind != Kind::Dir && names.contains(row.name);
-        let hash = number.and_then(|number| hashes.get(number as usize * HASH..)?.first_chunk());
-        sheet.draft.push(&Row { unproven: row.unproven || doubted, ..row }, hash);
+        let tail = number.and_then(|number| Tail::of(&tails, number)).unwrap_or_default();
+        sheet.draft.push(&Row { unproven: row.unproven || doubted, ..row }, &tail);
     }
     let head = Head { unsettled: true, path_hash: path_hash(path), ..block.head };
     catalog.record(&sheet.draft, head, &mut sheet.bytes);

@@ -7,15 +7,15 @@ use crate::sys::dir::Handle;
 use crate::sys::stat::{Kind, Stat, stat_at};
 use crate::tree::attrs::compare;
 use crate::tree::change::Aspects;
-use crate::tree::compare::{Known, Task};
 use crate::tree::fault::{Error, Fault, Sided};
 use crate::tree::listing::{Entry, Listing};
-use crate::tree::look::{Look, Looking, Memory, Room};
+use crate::tree::look::{Former, Look, Looking, Memory, Room};
 use crate::tree::merge::{Pair, merge};
 use crate::tree::pass::at_root;
 use crate::tree::relpath::RelPath;
-use crate::tree::subtree::survey;
+use crate::tree::subtree::{Place, survey};
 use crate::tree::tally::Tally;
+use crate::tree::task::{Known, Task};
 use crate::tree::wanted::InDir;
 use std::collections::BTreeSet;
 use std::io;
@@ -57,7 +57,7 @@ impl Verifying<'_> {
         let Room { block, sheet } = room;
         let memory = Memory::of(self.pass, task.known == Known::Catalog, &stat, block);
         let wanted = self.pass.options.wanted.in_dir(&task.path);
-        let look = Looking { pass: self.pass, dir: &source.fd, path: &task.path, wanted };
+        let look = Looking { pass: self.pass, dir: &source.fd, path: &task.path, wanted, moved: false };
         let look = look.look(&memory, sheet);
         let Some(mirror) = self.mirror_dir(&task.path)? else { return Ok(Vec::new()) };
         let is_old = task.known == Known::Catalog && self.is_old(&stat);
@@ -196,17 +196,19 @@ impl<'a> At<'a> {
             Standing::Proven | Standing::Old => self.mirror_differs(&source.name, What::Missing),
         }
     }
-    fn extra(&mut self, mirror: &Entry, gone: &[Box<[u8]>]) -> Result<(), Error> {
+    fn extra(&mut self, mirror: &Entry, gone: &[Former]) -> Result<(), Error> {
         let pass = self.verifying.pass;
         let Some(stat) = mirror.stat.filter(|stat| pass.mirror.holds(stat)) else { return Ok(()) };
         if stat.kind == Kind::Dir {
-            let below = survey(pass, &self.path.join(&mirror.name), &mut Tally::default())?;
+            let below =
+                survey(pass, Place::same(self.path.join(&mirror.name)), &mut Tally::default(), &|_| false)?;
             // A directory for what is the mirror's own stays.
             if below.left_out && below.entries == 0 {
                 return Ok(());
             }
         }
-        let is_unknown = self.memory.audits && gone.binary_search(&mirror.name).is_err();
+        let is_unknown =
+            self.memory.audits && gone.binary_search_by(|former| former.name.cmp(&mirror.name)).is_err();
         if (is_unknown || self.is_old || self.is_known(&mirror.name)) && self.is_absent(&mirror.name) {
             self.mirror_differs(&mirror.name, What::Extra);
         } else {
@@ -233,7 +235,8 @@ impl<'a> At<'a> {
         if a.kind == Kind::Dir {
             let is_known = source.proven || self.is_old && self.verifying.is_old(&a);
             let known = if is_known { Known::Catalog } else { Known::Mirror };
-            self.below.push(Task { path: self.path.join(&source.name), ino: Some(a.ino), known });
+            let (path, mirror, ino) = (self.path.join(&source.name), None, Some(a.ino));
+            self.below.push(Task { path, mirror, ino, known });
             return Ok(());
         }
         let sample = self.verifying.sample;

@@ -17,12 +17,12 @@ pub(super) use content::hash;
 pub use finding::{Damage, Difference, Side, Verified, What};
 
 use super::catalog::path_hash;
-use super::compare::Task;
 use super::fault::Error;
 use super::look::Room;
 use super::pass::{Options, Pass};
 use super::relpath::RelPath;
 use super::scan::each_dir;
+use super::task::Task;
 use super::view::View;
 use crate::monitor::{Monitor, Unit};
 use finding::Findings;
@@ -79,7 +79,7 @@ pub fn verify(
     let (findings, names) = (Findings::default(), Names::default());
     let verifying = Verifying { pass: &pass, sample, known, findings, names };
     monitor.begin("verifying", None, Unit::Entries);
-    let walked = each_dir(&pass, |task: &Task, room: &mut Room| match scope {
+    let walked = each_dir(&pass, vec![Task::root()], |task: &Task, room: &mut Room| match scope {
         Scope::Tree(..) => verifying.directory(task, room),
         Scope::Share(_) => verifying.share(task, room),
     });

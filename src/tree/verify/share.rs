@@ -5,10 +5,10 @@ use super::amend::amend;
 use super::dir::At;
 use super::{Verifying, file};
 use crate::sys::stat::{Kind, stat_at};
-use crate::tree::compare::{Known, Task};
 use crate::tree::fault::Error;
 use crate::tree::listing::Entry;
 use crate::tree::look::{Memory, Room};
+use crate::tree::task::{Known, Task};
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Verifying<'_> {
@@ -23,7 +23,7 @@ impl Verifying<'_> {
         for (row, _) in known.rows() {
             let path = task.path.join(row.name);
             if row.kind == Kind::Dir {
-                below.push(Task { path, ino: Some(row.ino), known: Known::Catalog });
+                below.push(Task { path, mirror: None, ino: Some(row.ino), known: Known::Catalog });
             } else if row.kind == Kind::File
                 && self.sample.takes(&path)
                 && let Ok(stat) = stat_at(&source.fd, row.name)

@@ -1,0 +1,150 @@
+use super::*;
+use MirrorInode::{Absent, Is, Unseen};
+
+type Given<'a> = (&'a str, u64, MirrorInode, Aspects);
+
+/// A mirror that has one inode under every name that nobody has looked at, and one under names that are gone.
+#[derive(Default)]
+struct Side {
+    unseen: Option<u64>,
+    bearer: Option<Bearer>,
+}
+
+impl MirrorSide for Side {
+    fn inode(&self, _: &DirAt, _: &[u8]) -> Option<u64> {
+        self.unseen
+    }
+    fn bearer(&self, _: u64, _: &DirAt, _: &[u8]) -> Option<Bearer> {
+        self.bearer.clone()
+    }
+}
+
+fn at(path: RelPath, ino: u64) -> DirAt {
+    DirAt { path: Arc::new(path), mirror: None, ino }
+}
+
+fn resolved(given: &[Given<'_>]) -> Resolved {
+    resolved_with(given, &Side::default())
+}
+
+fn resolved_with(given: &[Given<'_>], side: &Side) -> Resolved {
+    let (root, mut names) = (at(RelPath::root(), 2), LinkNames::default());
+    for (name, ino, on_mirror, aspects) in given {
+        let over = (*on_mirror != Absent).then_some(Kind::File);
+        let needs = Needs { kind: Kind::File, size: 0, over, aspects: *aspects, slot: 0 };
+        names.add(&root, name.as_bytes(), *ino, *on_mirror, (!aspects.is_empty()).then_some(needs));
+    }
+    resolve(names, side)
+}
+
+fn links(resolved: &Resolved) -> Vec<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    resolved.links.iter().map(|link| (text(&link.leader), text(&link.name))).collect()
+}
+
+fn leaders(resolved: &Resolved) -> Vec<(Action, String)> {
+    let one = |change: &DirChange| {
+        let change = &change.changes[0];
+        (change.action, String::from_utf8_lossy(&change.name).into_owned())
+    };
+    resolved.leaders.iter().map(one).collect()
+}
+
+fn pair(a: &str, b: &str) -> (String, String) {
+    (a.to_owned(), b.to_owned())
+}
+
+const NEW: Aspects = Aspects::ABSENT;
+const SAME: Aspects = Aspects::NONE;
+
+#[test]
+fn an_unchanged_group_needs_nothing() {
+    let resolved = resolved(&[("a", 1, Is(10), SAME), ("b", 1, Is(10), SAME)]);
+    assert!(resolved.leaders.is_empty() && resolved.links.is_empty());
+}
+
+#[test]
+fn a_new_group_is_made_once_and_linked() {
+    let resolved = resolved(&[("b", 1, Absent, NEW), ("a", 1, Absent, NEW)]);
+    assert_eq!(leaders(&resolved), [(Action::Make, "a".to_owned())]);
+    assert_eq!(links(&resolved), [pair("a", "b")]);
+    assert_eq!(resolved.links.iter().next().and_then(|link| link.over), None);
+}
+
+#[test]
+fn one_inode_of_the_mirror_serves_only_one_of_the_source() {
+    let resolved = resolved(&[("a", 1, Is(10), SAME), ("b", 2, Is(10), SAME)]);
+    assert_eq!(leaders(&resolved), [(Action::Make, "b".to_owned())]);
+}
+
+#[test]
+fn metadata_of_a_group_is_changed_once() {
+    let resolved = resolved(&[("a", 1, Is(10), Aspects::MODE), ("b", 1, Is(10), Aspects::MODE)]);
+    assert_eq!(leaders(&resolved), [(Action::Adjust, "a".to_owned())]);
+    assert!(resolved.links.is_empty());
+}
+
+#[test]
+fn a_group_keeps_the_inode_that_bears_most_of_its_names() {
+    let given = [("a", 1, Is(10), SAME), ("b", 1, Is(11), SAME), ("c", 1, Is(11), SAME)];
+    assert_eq!(links(&resolved(&given)), [pair("b", "a")]);
+}
+
+#[test]
+fn names_that_are_all_proven_need_no_look_at_the_mirror() {
+    let resolved = resolved(&[("a", 1, Unseen, SAME), ("b", 1, Unseen, SAME)]);
+    assert!(resolved.leaders.is_empty() && resolved.links.is_empty());
+}
+
+#[test]
+fn a_new_name_of_a_proven_inode_is_given_to_the_inode_that_the_mirror_has() {
+    let found = resolved_with(
+        &[("a", 1, Unseen, SAME), ("b", 1, Absent, NEW)],
+        &Side { unseen: Some(10), bearer: None },
+    );
+    assert_eq!((leaders(&found), links(&found)), (Vec::new(), vec![pair("a", "b")]));
+    let found = resolved(&[("a", 1, Unseen, SAME), ("b", 1, Absent, NEW)]);
+    assert_eq!(leaders(&found), [(Action::Make, "a".to_owned())], "it is not there after all");
+}
+
+fn bearer(aspects: Aspects) -> Side {
+    let old = |name: &[u8]| OldName { dir: at(RelPath::root(), 2), name: name.into() };
+    let names = vec![old(b"x"), old(b"y")];
+    let bearer = Bearer { mirror_ino: 20, from: RelPath::from_bytes("x"), aspects, names };
+    Side { unseen: None, bearer: Some(bearer) }
+}
+
+#[test]
+fn an_inode_whose_names_are_all_new_keeps_the_one_that_bore_the_old_ones() {
+    let given = [("a", 1, Absent, NEW), ("b", 1, Absent, NEW), ("c", 1, Absent, NEW)];
+    let found = resolved_with(&given, &bearer(Aspects::MODE));
+    assert_eq!(leaders(&found), [(Action::Rename, "a".to_owned())]);
+    assert_eq!(links(&found), [pair("a", "b"), pair("a", "c")]);
+    assert_eq!((found.vacated.len(), found.links.counts()), (2, (1, 1)), "two old names, three new");
+    let found = resolved_with(&given, &bearer(Aspects::CONTENT));
+    assert_eq!(leaders(&found), [(Action::Make, "a".to_owned())]);
+    assert!(found.vacated.is_empty() && found.links.counts() == (0, 2), "it is not what it was");
+}
+
+#[test]
+fn a_name_that_comes_for_another_counts_as_renamed() {
+    let found = resolved_with(&[("a", 1, Is(20), SAME), ("b", 1, Absent, NEW)], &bearer(SAME));
+    assert_eq!((leaders(&found), links(&found)), (Vec::new(), vec![pair("a", "b")]));
+    assert_eq!((found.vacated.len(), found.links.counts()), (1, (1, 0)));
+}
+
+#[test]
+fn names_of_several_directories_stay_apart_when_they_are_put_together() {
+    let mut all = LinkNames::default();
+    for dir in ["x", "y"] {
+        let dir = at(RelPath::from_bytes(dir), 3);
+        let mut names = LinkNames::default();
+        let needs = Needs { kind: Kind::File, size: 0, over: None, aspects: NEW, slot: 0 };
+        names.add(&dir, b"name", 1, Absent, Some(needs));
+        all.append(names);
+    }
+    let links: Vec<_> =
+        resolve(all, &Side::default()).links.iter().map(|link| (link.leader_dir, link.dir.path)).collect();
+    assert_eq!(links.len(), 1);
+    assert_eq!((links[0].0.as_bytes(), links[0].1.as_bytes()), (&b"x"[..], &b"y"[..]));
+}
