@@ -60,3 +60,31 @@ fn a_small_bench_measures_checks_and_keeps_its_rows() {
     let page = std::fs::read_to_string(directory.path().join("page.md")).expect("the page");
     assert!(page.contains("BENCH_SCALE=0.001"), "it says on what it was measured: {page}");
 }
+
+#[test]
+fn what_the_bench_verifies_is_read_and_compared() {
+    let directory = scratch();
+    let at = |name: &str| directory.path().join(name);
+    for name in ["source", "copy"] {
+        std::fs::create_dir(at(name)).expect("a directory");
+    }
+    std::fs::create_dir(at("source/d")).expect("a directory");
+    std::fs::write(at("source/d/file"), "content").expect("written");
+    for _ in 0..2 {
+        std::thread::sleep(std::time::Duration::from_millis(60));
+        let sync = std::process::Command::new(env!("CARGO_BIN_EXE_diskmirror"))
+            .args(["sync", "--catalog"])
+            .args([at("catalog"), at("source"), at("copy")])
+            .output()
+            .expect("it starts");
+        assert!(sync.status.success(), "{sync:?}");
+    }
+    let verify = || harness::verify::verify(&at("source"), &at("copy"), &at("catalog"));
+    verify().expect("both sides are equal");
+    let copy = std::fs::OpenOptions::new().write(true).open(at("copy/d/file")).expect("open");
+    let written = copy.metadata().and_then(|found| found.modified()).expect("there");
+    std::io::Write::write_all(&mut &copy, b"CONTENT").expect("written");
+    copy.set_modified(written).expect("set");
+    let error = verify().expect_err("the copy is damaged");
+    assert!(error.to_string().contains("Mirror"), "{error:#}");
+}

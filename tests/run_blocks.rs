@@ -216,3 +216,14 @@ fn a_mirror_with_something_to_put_back_is_not_verified() {
     let said = verify(&pair);
     assert_eq!(said.code, 0, "{said:?}");
 }
+
+#[test]
+fn what_differs_although_size_and_time_do_not_is_copied_whole() {
+    let pair = known();
+    rot(&pair, 20 << 20);
+    // Its status changes, so its content is compared.
+    fs::set_permissions(pair.root().join("big"), fs::Permissions::from_mode(0o640)).expect("chmod");
+    pair.run_done();
+    assert_eq!(pair.differences(), "");
+    assert!(pair.history()[0].total().bytes_copied >= SIZE as u64);
+}

@@ -172,6 +172,22 @@ fn a_limited_run_takes_its_time_and_the_record_says_what_it_waited() {
 }
 
 #[test]
+fn verify_keeps_to_the_limit_of_the_configuration() {
+    let mut pair = Pair::new(EXT4_ROOT);
+    fs::write(pair.root().join("big"), vec![7; 3 << 20]).expect("written");
+    pair.run_done();
+    pair.config.mirrors[0].bwlimit = Some(diskmirror::units::Rate(2 << 20));
+    pair.write_config(&pair.config.to_toml());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_diskmirror"));
+    command.arg("--root").arg(pair.root()).arg("--config").arg(pair.config_path()).arg("verify");
+    let begun = Instant::now();
+    let said = Said::of(command.output().expect("it starts"));
+    assert_eq!(said.code, 0, "{said:?}");
+    // As above: what is read of the mirror does not count.
+    assert!(begun.elapsed() >= Duration::from_millis(1390), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_run_that_waits_for_its_limit_stops_when_it_is_told_to() {
     let pair = Pair::new(EXT4_ROOT);
     populate(&pair.root(), 10);

@@ -8,10 +8,19 @@
 mod harness;
 
 use harness::settings::Settings;
+use harness::verify;
 use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if let [_, word, source, copy, catalog] = &arguments[..]
+        && word == verify::WORD
+    {
+        diskmirror::sys::signal::install();
+        let verified = verify::verify(Path::new(source), Path::new(copy), Path::new(catalog));
+        return ended(verified.map(|()| true));
+    }
     // `cargo test --benches` starts this too, without the argument: measuring is no test.
     if !std::env::args().any(|argument| argument == "--bench") {
         println!("nothing is measured: this is started by `make bench`");
@@ -20,7 +29,11 @@ fn main() -> ExitCode {
     diskmirror::sys::signal::install();
     let built = Path::new(env!("CARGO_BIN_EXE_diskmirror"));
     let settings = Settings::read(&|name| std::env::var(name).ok(), built);
-    match settings.and_then(|settings| harness::run(&settings)) {
+    ended(settings.and_then(|settings| harness::run(&settings)))
+}
+
+fn ended(outcome: anyhow::Result<bool>) -> ExitCode {
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

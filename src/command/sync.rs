@@ -210,7 +210,10 @@ fn keep_memory(options: &Options, source: &View, mirror: &View, monitor: &dyn Mo
 }
 
 /// What every sync that writes, and whoever else changes DST at its root, changes: the root's own ctime.
-fn root_state(mirror: &View) -> io::Result<String> {
+///
+/// # Errors
+/// The system's.
+pub fn root_state(mirror: &View) -> io::Result<String> {
     let ctime = stat_fd(mirror.root())?.ctime;
     Ok(format!("{}.{:09}", ctime.secs, ctime.nanos))
 }

@@ -54,7 +54,7 @@ impl Measuring<'_, '_> {
                 self.others()?;
             }
         }
-        if self.row.work == Work::NoChange {
+        if matches!(self.row.work, Work::NoChange | Work::Verify) {
             self.check(self.row.ours)?;
             self.check(self.row.against)?;
         }

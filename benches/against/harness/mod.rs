@@ -24,6 +24,7 @@ pub mod syscalls;
 pub mod table;
 pub mod tools;
 pub mod trees;
+pub mod verify;
 pub mod volume;
 pub mod work;
 

@@ -35,6 +35,8 @@ pub enum Work {
     Beside(Server),
     /// Both sides are equal.
     NoChange,
+    /// So they are, and their contents are compared.
+    Verify,
     /// One file in a thousand has been written to since the last copy; of large files, one block of the first.
     Changed,
     /// A device is overwritten.
@@ -87,7 +89,7 @@ pub struct Row {
 
 use Caches::{Cold, Warm};
 use Goal::{Open, PeakMib, Ratio};
-use Work::{Beside, Changed, Fill, FirstCopy, NoChange};
+use Work::{Beside, Changed, Fill, FirstCopy, NoChange, Verify};
 
 /// `key, title, tree, work, caches, ours, against, others, goal`: a line of the table below.
 #[rustfmt::skip]
@@ -116,6 +118,8 @@ pub const ROWS: &[Row] = &[
     row("no-change-t1-warm", "no change, T1 warm, without catalog", Tree::T1, NoChange, Warm, Tool::Sync, Tool::Rsync, NONE, Ratio(0.22)),
     row("no-change-t1-cold-catalog", "no change, T1 cold, with catalog", Tree::T1, NoChange, Cold, Tool::SyncCatalog, Tool::Rsync, NONE, Open),
     row("no-change-t1-cold", "no change, T1 cold, without catalog", Tree::T1, NoChange, Cold, Tool::Sync, Tool::Rsync, NONE, Open),
+    row("verify-t1-cold", "both sides read and compared, T1 cold (verify, the mirror's disk open already)", Tree::T1, Verify, Cold, Tool::Verify, Tool::RsyncChecksum, NONE, Ratio(0.70)),
+    row("memory-verify-t1", "memory, both sides read and compared, T1", Tree::T1, Verify, Cold, Tool::Verify, Tool::RsyncChecksum, NONE, PeakMib(64)),
 
     row("first-copy-t2-cold", "first copy, T2 cold", Tree::T2, FirstCopy, Cold, Tool::Sync, Tool::Rsync, COPIERS, Ratio(0.60)),
     row("no-change-t2-warm-catalog", "no change, T2 warm, with catalog", Tree::T2, NoChange, Warm, Tool::SyncCatalog, Tool::Rsync, NONE, Ratio(0.06)),

@@ -1,7 +1,7 @@
 //! What is measured: each tool's name, its command line, and the copy it makes.
 
 use super::check::inside;
-use super::child;
+use super::{child, verify};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -16,6 +16,10 @@ pub enum Tool {
     SyncConsiderate,
     /// diskmirror with a fixed limit.
     SyncLimited,
+    /// diskmirror's comparison of both sides, contents too.
+    Verify,
+    /// rsync's.
+    RsyncChecksum,
     /// rsync of the lowest priority.
     RsyncIdle,
     /// Nobody copies, for a while.
@@ -56,6 +60,8 @@ pub enum Copy {
 pub struct Names<'a> {
     /// diskmirror.
     pub program: &'a Path,
+    /// This bench.
+    pub bench: &'a Path,
     /// The tree.
     pub source: &'a Path,
     /// Where the copy is, or the device that is filled.
@@ -82,6 +88,8 @@ impl Tool {
             Tool::Sync | Tool::SyncCatalog => "diskmirror",
             Tool::SyncConsiderate => "diskmirror, considerate",
             Tool::SyncLimited => "diskmirror, 50 MiB/s",
+            Tool::Verify => "diskmirror verify",
+            Tool::RsyncChecksum => "rsync --checksum --dry-run",
             Tool::RsyncIdle => "rsync, idle class, nice 19",
             Tool::Nobody => "nobody",
             Tool::Rsync | Tool::RsyncSparse => "rsync",
@@ -97,7 +105,7 @@ impl Tool {
     /// The copy that it makes.
     pub fn copy(self) -> Copy {
         match self {
-            Tool::Rsync | Tool::RsyncSparse | Tool::RsyncIdle => Copy::Theirs,
+            Tool::Rsync | Tool::RsyncSparse | Tool::RsyncIdle | Tool::RsyncChecksum => Copy::Theirs,
             Tool::Cp | Tool::Tar | Tool::Rclone => Copy::Other,
             _ => Copy::Ours,
         }
@@ -110,6 +118,8 @@ impl Tool {
                 | Tool::SyncCatalog
                 | Tool::SyncConsiderate
                 | Tool::SyncLimited
+                | Tool::Verify
+                | Tool::RsyncChecksum
                 | Tool::Rsync
                 | Tool::RsyncSparse
                 | Tool::RsyncIdle
@@ -118,7 +128,9 @@ impl Tool {
     /// Why it cannot be run here, if it cannot.
     pub fn missing(self, program: &Path) -> Option<String> {
         match self {
-            Tool::SyncCatalog if !has_catalog(program) => Some("this diskmirror has no --catalog".to_owned()),
+            Tool::SyncCatalog | Tool::Verify if !has_catalog(program) => {
+                Some("this diskmirror has no --catalog".to_owned())
+            }
             Tool::SyncConsiderate if !is_installed("fio") => Some("fio is not installed".to_owned()),
             Tool::Rclone if !is_installed("rclone") => Some("rclone is not installed".to_owned()),
             _ => None,
@@ -126,7 +138,7 @@ impl Tool {
     }
     /// Its command line.
     pub fn argv(self, names: &Names<'_>) -> Vec<OsString> {
-        let Names { program, source, target, catalog, scratch, mib } = *names;
+        let Names { program, bench, source, target, catalog, scratch, mib } = *names;
         let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
         let plain = |head: &[&str]| [words(head), vec![source.into(), target.into()]].concat();
         let slashed = |head: &[&str]| [words(head), vec![inside(source), inside(target)]].concat();
@@ -146,6 +158,11 @@ impl Tool {
             }
             Tool::SyncConsiderate => plain_of(&["nice", "-n10", "ionice", "-c3"], &["--considerate", "10%"]),
             Tool::SyncLimited => plain_of(&["nice", "-n10", "ionice", "-c3"], &["--bwlimit", "50M"]),
+            Tool::Verify => {
+                let head = vec![bench.into(), verify::WORD.into(), source.into(), target.into()];
+                [head, vec![catalog.into()]].concat()
+            }
+            Tool::RsyncChecksum => slashed(&["rsync", "-aHAXx", "--checksum", "--dry-run"]),
             Tool::RsyncIdle => slashed(&["ionice", "-c3", "nice", "-n19", "rsync", "-aHAXxS", "--delete"]),
             Tool::Nobody => words(&["sleep", "20"]),
             Tool::Rsync => slashed(&["rsync", "-aHAXx", "--delete"]),
@@ -200,6 +217,7 @@ mod tests {
         let path = Path::new;
         let names = Names {
             program: path("diskmirror"),
+            bench: path("bench"),
             source: path("/s"),
             target: path("/t"),
             catalog: path("/c"),
@@ -208,6 +226,8 @@ mod tests {
         };
         let line = |tool: Tool| shown(&tool.argv(&names));
         assert_eq!(line(Tool::SyncCatalog), "diskmirror sync --catalog /c /s /t");
+        assert_eq!(line(Tool::Verify), "bench verify /s /t /c");
+        assert_eq!(line(Tool::RsyncChecksum), "rsync -aHAXx --checksum --dry-run /s/ /t/");
         assert_eq!(line(Tool::RsyncSparse), "rsync -aHAXxS --delete /s/ /t/");
         assert_eq!(
             line(Tool::SyncConsiderate),

@@ -66,11 +66,17 @@ impl<'a> Place<'a> {
             Ground::Device { device, mib } => (self.scratch, device.path(), *mib),
         };
         let (program, scratch) = (self.settings.program.as_path(), self.scratch);
-        Ok(tool.argv(&Names { program, source, target, catalog: &catalog, scratch, mib }))
+        let bench = &std::env::current_exe()?;
+        Ok(tool.argv(&Names { program, bench, source, target, catalog: &catalog, scratch, mib }))
     }
     /// Before the first round of `row`: the copies are made equal to the source, and where caches shall be warm, they
     /// are. A catalog takes two runs: the first looks at everything and writes it.
     pub fn settle(&mut self, row: &Row) -> anyhow::Result<()> {
+        if row.work == Work::Verify {
+            return [Tool::Rsync, Tool::SyncCatalog, Tool::SyncCatalog]
+                .into_iter()
+                .try_for_each(|tool| self.run(tool).map(drop));
+        }
         if !matches!(row.work, Work::NoChange | Work::Changed) {
             return Ok(());
         }
@@ -204,7 +210,8 @@ fn device(settings: &Settings, scratch: &Path) -> anyhow::Result<Ground> {
     let device = LoopDevice::new(scratch, mib << 20)?;
     fs::create_dir_all(scratch.join("var/lib/diskmirror"))?;
     let program = settings.program.as_path();
-    let names = Names { program, source: scratch, target: device.path(), catalog: scratch, scratch, mib };
+    let target = device.path();
+    let names = Names { program, bench: program, source: scratch, target, catalog: scratch, scratch, mib };
     child::run(&Tool::DdZero.argv(&names), &scratch.join("log"), || device.flush())?;
     Ok(Ground::Device { device, mib })
 }
