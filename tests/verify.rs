@@ -245,6 +245,32 @@ fn a_damaged_file_of_the_primary_reaches_the_mirror_in_no_way_until_it_is_accept
 }
 
 #[test]
+fn a_damaged_file_that_is_renamed_keeps_its_good_copy_under_the_new_name() {
+    if !root_or_skip("a_damaged_file_that_is_renamed_keeps_its_good_copy_under_the_new_name") {
+        return;
+    }
+    let server = settled(PLAIN, 12);
+    let good = fs::read(server.root().join("srv/7")).expect("read");
+    flip_primary(&server, "srv/7", 5);
+    verified(&server, &[], 5);
+    let rename = |from: &str, to: &str| {
+        let [from, to] = [from, to].map(|name| server.root().join(name));
+        fs::rename(from, to).expect("renamed");
+    };
+    rename("srv/7", "srv/seven");
+    is_held(&server, &server.call(&["run"]), "srv/seven", &good, "it was renamed");
+    is_held(&server, &server.call(&["run"]), "srv/seven", &good, "the next run");
+    // With its directory, and touched as well.
+    rename("srv", "service");
+    let file = File::options().write(true).open(server.root().join("service/seven")).expect("opened");
+    file.set_modified(std::time::SystemTime::now()).expect("touched");
+    is_held(&server, &server.call(&["run"]), "service/seven", &good, "its directory was renamed");
+    fs::write(server.root().join("service/seven"), &good).expect("written");
+    done(&server, &[]);
+    assert_eq!(server.differences(), "");
+}
+
+#[test]
 fn a_full_run_that_finds_the_primary_damaged_keeps_the_mirrors_copy() {
     if !root_or_skip("a_full_run_that_finds_the_primary_damaged_keeps_the_mirrors_copy") {
         return;

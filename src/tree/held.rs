@@ -114,8 +114,8 @@ pub(super) fn held_back(
 }
 
 /// Whether the file `name` of the source's directory `dir`, which is `path`, is one that must not be copied. One that has
-/// been written to is let go.
-fn withholds(
+/// been written to is let go; one that was renamed is known by its new name from now on.
+pub(super) fn withholds(
     pass: &Pass<'_>,
     (dir, name): (&Handle, &[u8]),
     path: &RelPath,
@@ -126,35 +126,24 @@ fn withholds(
         return Ok(false);
     };
     let unchanged = (hold.ino, hold.ctime) == (stat.ino, stat.ctime);
-    if unchanged && !hold.is_doubtful {
-        return Ok(true);
-    }
-    let file = open_read(&dir.fd, name).on_source("opening")?;
-    let found = hash(pass, &file.fd, stat.size)?;
-    let is_bad = found == Some(hold.bad) || unchanged && found != Some(hold.good);
-    match is_bad {
-        true => held.put(at, Hold { ino: stat.ino, ctime: stat.ctime, is_doubtful: false, ..hold }),
-        false => held.release(&at),
-    }
-    Ok(is_bad)
-}
-
-/// Whether a file that has come to `path` under another name is one that must not be copied. It is known by its new name
-/// from now on.
-pub(super) fn follows(
-    pass: &Pass<'_>,
-    file: (&Handle, &[u8]),
-    path: &RelPath,
-    stat: &Stat,
-) -> Result<bool, Fault> {
-    let held = &pass.options.held;
-    if held.is_empty() || !withholds(pass, file, path, stat)? {
+    let is_bad = match unchanged && !hold.is_doubtful {
+        true => true,
+        false => {
+            let file = open_read(&dir.fd, name).on_source("opening")?;
+            let found = hash(pass, &file.fd, stat.size)?;
+            found == Some(hold.bad) || unchanged && found != Some(hold.good)
+        }
+    };
+    if !is_bad {
+        held.release(&at);
         return Ok(false);
     }
-    if let Some((at, hold)) = held.of(path, stat.ino) {
+    let renamed = at != *path && is_absent(pass.source, &at);
+    if renamed {
         held.release(&at);
-        held.put(path.clone(), hold);
     }
+    let at = if renamed { path.clone() } else { at };
+    held.put(at, Hold { ino: stat.ino, ctime: stat.ctime, is_doubtful: false, ..hold });
     Ok(true)
 }
 

@@ -3,7 +3,7 @@
 use super::change::{Action, Aspects, Change, DirChange};
 use super::difference::Sides;
 use super::fault::{Error, Fault};
-use super::held::follows;
+use super::held::withholds;
 use super::links::{Bearer, DirAt, MirrorSide, OldName};
 use super::look::Former;
 use super::pass::Pass;
@@ -74,7 +74,7 @@ impl OldFiles {
             return None;
         }
         let path = dir.join(name);
-        let is_held = follows(pass, (&source, name), &path, &stat).ok()?;
+        let is_held = !pass.options.held.is_empty() && withholds(pass, (&source, name), &path, &stat).ok()?;
         let sides = Sides { pass, source, mirror: Some(mirror), wanted: None, hash: Cell::default() };
         let aspects = match is_held {
             // What the mirror has of it is good, and keeps its metadata too.

@@ -2,8 +2,8 @@
 //! happens it is its old version again, or its new one.
 //!
 //! `/.diskmirror/undo` holds one file for each that is being written. A record in it is on the disk before the place it
-//! is about is written. It is locked as long as somebody writes. When the undo file is removed, the new version holds. Only the mirror's own directory is trusted,
-//! and only the very inode that is named is written.
+//! is about is written. It is locked as long as somebody writes. When the undo file is removed, the new version holds. Only
+//! the mirror's own directory is trusted, and only the very inode that is named is written.
 
 mod format;
 mod put_back;
