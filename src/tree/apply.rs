@@ -63,26 +63,7 @@ pub(super) fn make_dir(
     } else {
         let temporary = workspace.name();
         dir::make_dir(&workspace.nest.dir.fd, &temporary).on_mirror("making directory")?;
-        let (dir, name) = (path.clone(), change.name.clone());
-        let (kind, over) = (change.kind, change.over);
-        put(
-            pass,
-            workspace,
-            mirror,
-            &Pending {
-                dir,
-                name,
-                temporary,
-                kind,
-                over,
-                locks: 0,
-                bytes: 0,
-                torn: false,
-                hash: None,
-                slot: 0,
-                renamed: false,
-            },
-        )?;
+        put(pass, workspace, mirror, &Pending::of(path, change, temporary))?;
     }
     pass.count(|counts| counts.directories_made += 1);
     Ok(())
@@ -114,21 +95,7 @@ pub(super) fn prepare(
     };
     match updated {
         Updated::Aside(Made { locks, bytes, torn, hash }) => {
-            let (dir, name) = (path.clone(), change.name.clone());
-            let Change { kind, over, slot, .. } = *change;
-            Ok(Some(Pending {
-                dir,
-                name,
-                temporary,
-                kind,
-                over,
-                locks,
-                bytes,
-                torn,
-                hash,
-                slot,
-                renamed: false,
-            }))
+            Ok(Some(Pending { locks, bytes, torn, hash, ..Pending::of(path, change, temporary) }))
         }
         Updated::InPlace(made) => in_place(pass, mirror, change, made).map(|()| None),
     }
@@ -144,33 +111,19 @@ pub(super) fn prepare_moved(
     change: &Change,
 ) -> Result<Option<Pending>, Fault> {
     let temporary = moved_name(change.ino);
-    let nest = &workspace.nest.dir;
-    let (dir, name) = (path.clone(), change.name.clone());
-    let Change { kind, over, .. } = *change;
+    let (nest, at) = (&workspace.nest.dir, path.join(&change.name));
     let moved = dir::open_read(&nest.fd, &temporary).and_then(|moved| Ok((moved.stat()?, moved))).ok();
-    let (bytes, torn, hash, slot, renamed) = (0, false, None, 0, true);
+    // The hash of its content is entered already.
+    let pending = Pending { slot: 0, renamed: true, ..Pending::of(path, change, temporary) };
     let (from, stat) = match open_source(pass, source, change) {
         // What cannot be read any more is not lost with its old name. Such a fault ends nothing.
         Err(fault @ Fault::Source(..)) if moved.is_some() => {
-            let _ = pass.fault(path.join(&name), fault);
-            let locks = 0;
-            return Ok(Some(Pending {
-                dir,
-                name,
-                temporary,
-                kind,
-                over,
-                locks,
-                bytes,
-                torn,
-                hash,
-                slot,
-                renamed,
-            }));
+            let _ = pass.fault(at, fault);
+            return Ok(Some(pending));
         }
         other => other?,
     };
-    let is_held = pass.options.held.get(&path.join(&name)).is_some();
+    let is_held = pass.options.held.get(&at).is_some();
     let is_same = |is: &Stat| is_held || (is.size, is.mtime) == (stat.size, stat.mtime);
     let Some((_, moved)) = moved.filter(|(is, _)| is_same(is)) else {
         // What was known of its content before counts no more.
@@ -178,8 +131,8 @@ pub(super) fn prepare_moved(
         return prepare(pass, workspace, path, (source, mirror), change);
     };
     let wanted = Wanted::read(&from, stat, &pass.rules).on_source("reading attributes")?;
-    let locks = wanted.apply(&moved, &nest.fd, &temporary, &pass.rules).on_mirror("setting metadata of")?;
-    Ok(Some(Pending { dir, name, temporary, kind, over, locks, bytes, torn, hash, slot, renamed }))
+    let locks = wanted.apply(&moved, &nest.fd, &pending.temporary, &pass.rules);
+    Ok(Some(Pending { locks: locks.on_mirror("setting metadata of")?, ..pending }))
 }
 
 /// Completes and counts an entry that stands under its own name.

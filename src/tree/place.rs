@@ -1,5 +1,6 @@
 //! Puts complete entries where they belong, in one step each: at every moment the name is the old entry or the new one.
 
+use super::change::Change;
 use super::fault::{Fault, Sided};
 use super::metadata::{lock, unlock};
 use super::pass::Pass;
@@ -35,6 +36,16 @@ pub(super) struct Pending {
     pub slot: u64,
     /// Whether the mirror had it under another name.
     pub renamed: bool,
+}
+
+impl Pending {
+    /// What `change` asks for in the directory `dir`, as it is when nothing was copied.
+    pub fn of(dir: &Arc<RelPath>, change: &Change, temporary: Box<[u8]>) -> Pending {
+        let Change { kind, over, slot, .. } = *change;
+        let (dir, name) = (dir.clone(), change.name.clone());
+        let (locks, bytes, torn, hash, renamed) = (0, 0, false, None, false);
+        Pending { dir, name, temporary, kind, over, locks, bytes, torn, hash, slot, renamed }
+    }
 }
 
 /// Moves `pending` into `target`, its directory. An old directory in its place ends up in the workspace.
