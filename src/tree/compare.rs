@@ -57,6 +57,9 @@ pub(super) fn compare_dir(
     if opened.is_err() && task.path.is_root() {
         return Err(root_error(opened));
     }
+    if let (Err(_), Some(catalog), Some(ino)) = (&opened, &pass.options.catalog, task.ino) {
+        catalog.stray(ino);
+    }
     let Some((stat, source)) = pass.enter(|| task.path.clone(), opened)? else {
         return Ok(Some(unread(&task.path)));
     };

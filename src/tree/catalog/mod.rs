@@ -54,6 +54,7 @@ pub struct Catalog {
     recorder: Option<Recorder>,
     unsettled: Mutex<BTreeSet<RelPath>>,
     forgotten: Mutex<BTreeSet<RelPath>>,
+    astray: Mutex<BTreeSet<u64>>,
 }
 
 /// How a catalog is opened.
@@ -138,6 +139,7 @@ impl Catalog {
             recorder: record.then(|| Recorder::new(path)),
             unsettled: Mutex::default(),
             forgotten: Mutex::default(),
+            astray: Mutex::default(),
         };
         let advice = match found {
             None => Advice::default(),
@@ -237,6 +239,11 @@ impl Catalog {
     pub fn forget(&self, dir: RelPath) {
         self.forgotten.lock().expect("no thread panics while noting").insert(dir);
     }
+    /// Notes that a directory of the source, by its inode, was not where its name was read: what was found of it at another
+    /// place is not to be believed at this one.
+    pub fn stray(&self, ino: u64) {
+        self.astray.lock().expect("no thread panics while noting").insert(ino);
+    }
 
     /// Says on the disk, before the first change of the mirror, that what is known will not be true if this run does not
     /// come to its end.
@@ -307,7 +314,7 @@ impl Catalog {
     pub fn commit_doubts(&self, inode_of: impl Fn(&RelPath) -> Option<u64>) -> io::Result<()> {
         let (Some(recorder), Some(files)) = (&self.recorder, &self.known) else { return Ok(()) };
         let verdicts = self.verdicts(inode_of);
-        if recorder.is_empty() && verdicts.forgotten_inodes.is_empty() {
+        if recorder.is_empty() && verdicts.forget_nothing() {
             return Ok(());
         }
         let base = Some(files.base.page.id.clone());
@@ -319,7 +326,7 @@ impl Catalog {
         let Some(files) = &self.known else { return false };
         let newest = &files.newest().page;
         recorder.is_empty()
-            && verdicts.forgotten_inodes.is_empty()
+            && verdicts.forget_nothing()
             && newest.binding.state == state
             && newest.compared_whole == self.compared_whole
     }
@@ -336,6 +343,7 @@ impl Catalog {
             }
         }
         verdicts.forgotten = forgotten.iter().map(path_hash).collect();
+        verdicts.astray = self.astray.lock().expect("no thread panics while noting").clone();
         // What this run did not record is in an older file, by its inode only.
         let dirs = unsettled.iter().chain(&*forgotten).chain(&concerned);
         verdicts.forgotten_inodes = dirs.filter_map(inode_of).collect();

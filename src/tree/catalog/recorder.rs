@@ -168,6 +168,7 @@ impl Recorder {
             let forgotten = verdicts.forgotten.contains(&head.path_hash);
             index.insert(entry.ino, if forgotten { 0 } else { entry.offset });
         }
+        index.extend(verdicts.astray.iter().map(|ino| (*ino, 0)));
         for ino in &verdicts.forgotten_inodes {
             index.entry(*ino).or_insert(0);
         }
@@ -220,4 +221,13 @@ pub struct Verdicts {
     pub forgotten: HashSet<u64>,
     /// The same by inode, for directories that this run did not record.
     pub forgotten_inodes: Vec<u64>,
+    /// Inodes of directories that were found at two places, or may have been: what was recorded of them does not count.
+    pub astray: BTreeSet<u64>,
+}
+
+impl Verdicts {
+    /// Whether nothing that an older file says is to be forgotten.
+    pub fn forget_nothing(&self) -> bool {
+        self.forgotten_inodes.is_empty() && self.astray.is_empty()
+    }
 }
