@@ -86,7 +86,11 @@ fn exists_already(made: io::Result<()>) -> io::Result<()> {
 /// Removes the workspace with all that is in it, and the mirror's own directory if nothing else is there.
 /// Gives back how many entries were below what was set aside; `None` if there was no workspace.
 pub(super) fn sweep(pass: &Pass<'_>) -> Result<Option<u64>, Error> {
-    let Ok(tmp) = pass.mirror_dir(&path()) else { return Ok(None) };
+    let Ok(tmp) = pass.mirror_dir(&path()) else {
+        // The power may have gone between the workspace and the directory around it.
+        let own = pass.mirror_dir(&RelPath::root()).and_then(|root| dir::remove_dir(&root.fd, OWN));
+        return Ok(own.ok().map(|()| 0));
+    };
     let set_aside = read_names(&tmp.fd).0.len() as u64;
     let deleted = subtree::delete(pass, &path(), &Excludes::default())?;
     undo::clear(pass.mirror);
@@ -145,6 +149,10 @@ mod tests {
         let options = Options { suspect_since: None, ..options.clone() };
         abandon(&Pass::new(&source, &mirror, &options, &Silent).expect("a pass"));
         assert_eq!(leftover(&mirror), Leftover::None);
-        assert!(pass.mirror_dir(&RelPath::root().join(OWN)).is_err(), "nothing is left behind");
+        let own = || pass.mirror_dir(&RelPath::root().join(OWN));
+        assert!(own().is_err(), "nothing is left behind");
+        fs::create_dir(dir.path().join(".diskmirror")).expect("what a power cut left");
+        assert_eq!(sweep(&pass).expect("swept"), Some(0));
+        assert!(own().is_err() && sweep(&pass).expect("swept").is_none());
     }
 }
