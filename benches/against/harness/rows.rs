@@ -132,7 +132,7 @@ pub const ROWS: &[Row] = &[
 
     row("first-copy-t3-cold", "first copy, T3 cold (rsync with -S)", Tree::T3, FirstCopy, Cold, Tool::Sync, Tool::RsyncSparse, COPIERS, Ratio(0.40)),
 
-    row("changed-t3-warm-catalog", "4 KiB changed in a 4 GiB file, T3 warm, with catalog", Tree::T3, Changed, Warm, Tool::SyncCatalog, Tool::Rsync, NONE, Ratio(0.35)),
+    row("changed-t3-warm-catalog", "4 KiB changed in a 4 GiB file, T3 warm, with catalog (rsync with -S)", Tree::T3, Changed, Warm, Tool::SyncCatalog, Tool::RsyncSparse, NONE, Ratio(0.35)),
     row("server-reads-t3", "a server reads, T3 cold", Tree::T3, Beside(Server::Reads), Cold, Tool::SyncConsiderate, Tool::RsyncIdle, BESIDE, Open),
     row("server-fsyncs-t3", "a server writes and flushes, T3 cold", Tree::T3, Beside(Server::Fsyncs), Cold, Tool::SyncConsiderate, Tool::RsyncIdle, BESIDE, Open),
 

@@ -52,7 +52,11 @@ impl Recipe {
             // Half a block is lost by each file.
             Recipe::Many(many) if many.content => (many.entries * 6700 + many.dirs * 4096, many.entries),
             Recipe::Many(many) => (many.entries * 64 + many.dirs * 8192, many.entries),
-            Recipe::Large(files) => (files.iter().map(|(_, _, data)| data).sum(), 1000),
+            // And once more the largest one, for whoever makes a changed file anew.
+            Recipe::Large(files) => {
+                let data = || files.iter().map(|(_, _, data)| *data);
+                (data().sum::<u64>() + data().max().unwrap_or(0), 1000)
+            }
         };
         (bytes + entries * 256, entries + entries / 8 + 10_000)
     }
