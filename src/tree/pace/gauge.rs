@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 
 /// Between two looks at the groups beside ours.
 const LOOK: Duration = Duration::from_millis(250);
-/// Between two moments of standing still …
+/// Before the first moment of standing still; twice as long before each further one …
+const FIRST: Duration = Duration::from_millis(100);
+/// … up to this between two …
 const BETWEEN: Duration = Duration::from_millis(1000);
 /// … until what was on its way has come to its end …
 const SETTLE: Duration = Duration::from_millis(15);
@@ -27,8 +29,8 @@ const STILL: Duration = Duration::from_millis(50);
 pub(super) enum Gauge {
     /// The groups beside ours, as they were at the last look.
     Beside(Neighbours, HashMap<PathBuf, Stalls>, Instant),
-    /// The whole machine while we stand still.
-    Still,
+    /// The whole machine while we stand still: after this time.
+    Still(Duration),
 }
 
 impl Gauge {
@@ -38,7 +40,7 @@ impl Gauge {
             let stalls = neighbours.stalls();
             return Ok(Gauge::Beside(neighbours, stalls, Instant::now()));
         }
-        of_machine().map(|_| Gauge::Still)
+        of_machine().map(|_| Gauge::Still(FIRST))
     }
     /// Whether what is seen has our own part in it: what others wait because of us.
     pub fn sees_our_part(&self) -> bool {
@@ -54,8 +56,9 @@ impl Gauge {
                 (*last, *at) = (stalls, now);
                 Some(share)
             }
-            Gauge::Still => {
-                sleep(BETWEEN);
+            Gauge::Still(between) => {
+                sleep(*between);
+                *between = (*between * 2).min(BETWEEN);
                 pace.upgrade()?.stand_still(true);
                 let seen = while_still();
                 pace.upgrade()?.stand_still(false);
