@@ -414,11 +414,13 @@ impl Server {
             tool("mount", &[&self.mirror.part(fs.number), copy]);
             let judge = ["-aHAXxn", "-@-1", "--checksum", "--delete", "-i", "--exclude=/.diskmirror/"];
             let defaults = ["--exclude=/tmp/*", "--exclude=/var/tmp/*", "--exclude=/var/lib/diskmirror/*"];
+            // What the mirror has for itself alone.
+            let own = ["--exclude=diskmirror-undo.service"];
             let retargeted: Vec<String> =
                 NAMING_DISKS.iter().filter_map(|path| path.strip_prefix(fs.mount)).map(below_root).collect();
             let retargeted: Vec<&str> = retargeted.iter().map(String::as_str).collect();
             let (from, to) = (format!("{bare}/"), format!("{copy}/"));
-            all += &tool("rsync", &[&judge[..], &defaults, &retargeted, &[&from, &to]].concat());
+            all += &tool("rsync", &[&judge[..], &defaults, &own, &retargeted, &[&from, &to]].concat());
             all += &self.naming_the_primary(Path::new(copy));
             tool("umount", &[bare]);
             tool("umount", &[copy]);

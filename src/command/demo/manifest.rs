@@ -25,6 +25,13 @@ const LEFT_OUT: [&str; 6] = ["tmp", "run", "var/tmp", "var/lib/diskmirror", "var
 /// What names disks, below its mount point: there the mirror must differ.
 const RETARGETED: [&str; 3] = ["etc/fstab", "etc/diskmirror.toml", super::server::COMMAND_LINE];
 
+/// What the mirror has for itself alone: what puts a half-written file right early in its boot.
+const OWN: [&str; 3] = [
+    "etc/systemd/system/diskmirror-undo.service",
+    "etc/systemd/system/sysinit.target.wants",
+    "etc/systemd/system/sysinit.target.wants/diskmirror-undo.service",
+];
+
 impl Manifest {
     /// Reads every file below `mounts`, each a file system of its own.
     ///
@@ -59,7 +66,8 @@ impl Manifest {
                 Some(_) => {}
             }
         }
-        let extra = found.0.keys().filter(|entry| !self.0.contains_key(entry));
+        let is_own = |entry: &&(usize, PathBuf)| OWN.iter().any(|path| entry.1 == Path::new(path));
+        let extra = found.0.keys().filter(|entry| !self.0.contains_key(entry) && !is_own(entry));
         differences.extend(extra.map(|entry| format!("only on the mirror: /{}", entry.1.display())));
         Ok(Comparison { files: self.0.len() as u64, differences })
     }
