@@ -4,7 +4,7 @@
 use super::change::{Action, Change};
 use super::fault::{Error, Fault, Sided};
 use super::links::{LinkTo, Links};
-use super::make::{Made, make, open_source};
+use super::make::{Made, make, open_decided};
 use super::metadata::{Wanted, lock};
 use super::nest::Nest;
 use super::pass::Pass;
@@ -14,7 +14,7 @@ use super::subtree::make_writable;
 use super::update::{Old, Reason, Updated, update};
 use super::workspace::{Workspace, moved_name};
 use crate::sys::dir::{self, Handle};
-use crate::sys::stat::{Kind, Stat};
+use crate::sys::stat::{Kind, Stat, stat_at};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -88,7 +88,7 @@ pub(super) fn prepare(
     };
     let updated = match blockwise(Reason::Known)? {
         Some(updated) => updated,
-        None => match make(pass, source, change, want, &workspace.nest, &temporary) {
+        None => match make(pass, (path, source), change, want, &workspace.nest, &temporary) {
             Err(fault) if fault.is_no_room() => blockwise(Reason::NoRoom)?.ok_or(fault)?,
             made => Updated::Aside(made?),
         },
@@ -112,10 +112,16 @@ pub(super) fn prepare_moved(
 ) -> Result<Option<Pending>, Fault> {
     let temporary = moved_name(change.ino);
     let (nest, at) = (&workspace.nest.dir, path.join(&change.name));
+    let copied = || {
+        // What was known of its content before counts no more.
+        pass.put_hash(change.slot, Some([0; 32]));
+        prepare(pass, workspace, path, (source, mirror), change)
+    };
     let moved = dir::open_read(&nest.fd, &temporary).and_then(|moved| Ok((moved.stat()?, moved))).ok();
     // The hash of its content is entered already.
     let pending = Pending { slot: 0, renamed: true, ..Pending::of(path, change, temporary) };
-    let (from, stat) = match open_source(pass, source, change) {
+    let (from, stat) = match open_decided(pass, source, change) {
+        Err(Fault::Replaced) => return copied(),
         // What cannot be read any more is not lost with its old name. Such a fault ends nothing.
         Err(fault @ Fault::Source(..)) if moved.is_some() => {
             let _ = pass.fault(at, fault);
@@ -125,11 +131,7 @@ pub(super) fn prepare_moved(
     };
     let is_held = pass.options.held.get(&at).is_some();
     let is_same = |is: &Stat| is_held || (is.size, is.mtime) == (stat.size, stat.mtime);
-    let Some((_, moved)) = moved.filter(|(is, _)| is_same(is)) else {
-        // What was known of its content before counts no more.
-        pass.put_hash(change.slot, Some([0; 32]));
-        return prepare(pass, workspace, path, (source, mirror), change);
-    };
+    let Some((_, moved)) = moved.filter(|(is, _)| is_same(is)) else { return copied() };
     let wanted = Wanted::read(&from, stat, &pass.rules).on_source("reading attributes")?;
     let locks = wanted.apply(&moved, &nest.fd, &pending.temporary, &pass.rules);
     Ok(Some(Pending { locks: locks.on_mirror("setting metadata of")?, ..pending }))
@@ -140,6 +142,7 @@ fn in_place(pass: &Pass<'_>, dir: &Handle, change: &Change, made: Made) -> Resul
     lock_in_place(pass, dir, &change.name, made.locks)?;
     copied(pass, made.bytes);
     pass.put_hash(change.slot, made.hash);
+    pass.is_in_place(change.leads);
     if made.torn { Err(Fault::Changing) } else { Ok(()) }
 }
 
@@ -152,7 +155,7 @@ pub(super) fn make_in_place(
     change: &Change,
 ) -> Result<(), Fault> {
     let want = pass.options.wanted.of(path, &change.name);
-    let made = make(pass, source, change, want, nest, &change.name)?;
+    let made = make(pass, (path, source), change, want, nest, &change.name)?;
     in_place(pass, &nest.dir, change, made)
 }
 
@@ -166,6 +169,7 @@ pub(super) fn put_all(
     for one in pending {
         let done = put(pass, workspace, mirror, one);
         if pass.enter(|| one.dir.join(&one.name), done)?.is_some() {
+            pass.is_in_place(one.leads);
             if one.renamed {
                 pass.count(|counts| counts.renamed += 1);
                 continue;
@@ -187,14 +191,14 @@ fn copied(pass: &Pass<'_>, bytes: u64) {
     });
 }
 
-/// Changes the metadata of an entry that is otherwise equal.
+/// Changes the metadata of an entry that is otherwise equal: if it is not so any more, nothing is done (`Replaced`).
 pub(super) fn adjust(
     pass: &Pass<'_>,
     source: &Handle,
     mirror: &Handle,
     change: &Change,
 ) -> Result<(), Fault> {
-    let (from, stat) = open_source(pass, source, change)?;
+    let (from, stat) = open_decided(pass, source, change)?;
     let wanted = Wanted::read(&from, stat, &pass.rules).on_source("reading attributes")?;
     let to = match change.kind {
         Kind::File => dir::open_read(&mirror.fd, &change.name),
@@ -208,6 +212,7 @@ pub(super) fn adjust(
     let locks = wanted.apply(&to, &mirror.fd, &change.name, &pass.rules).on_mirror("setting metadata of")?;
     lock_if(&to, locks).on_mirror("setting flags of")?;
     pass.count(|counts| counts.metadata_changed += 1);
+    pass.is_in_place(change.leads);
     Ok(())
 }
 
@@ -238,13 +243,23 @@ pub(super) fn link_all(pass: &Pass<'_>, workspace: &Workspace, links: &Links) ->
     let mut touched = BTreeMap::new();
     for one in links.iter() {
         pass.go_on()?;
-        let linked = link_one(pass, workspace, &one);
+        let linked = is_still(pass, links, &one).and_then(|()| link_one(pass, workspace, &one));
         if pass.enter(|| one.dir.path.join(&one.name), linked)?.is_some() {
             pass.count(|counts| if one.renamed { counts.renamed += 1 } else { counts.hardlinks += 1 });
         }
         touched.insert(one.dir.path, one.dir.ino);
     }
     touched.iter().rev().try_for_each(|(path, ino)| finish_dir(pass, path, *ino).map(drop))
+}
+
+/// Whether the inode that bears the first name is the one that was meant, and the further name is still one of its names.
+fn is_still(pass: &Pass<'_>, links: &Links, link: &LinkTo) -> Result<(), Fault> {
+    if links.awaits(link.number) && !pass.has_in_place(link.number) {
+        return Err(Fault::Replaced);
+    }
+    let dir = open_listed(pass, &link.dir.path, link.dir.ino)?;
+    let found = stat_at(&dir.fd, &link.name).on_source("examining")?;
+    if found.ino == link.ino { Ok(()) } else { Err(Fault::Replaced) }
 }
 
 fn link_one(pass: &Pass<'_>, workspace: &Workspace, link: &LinkTo) -> Result<(), Fault> {
@@ -270,6 +285,7 @@ fn link_one(pass: &Pass<'_>, workspace: &Workspace, link: &LinkTo) -> Result<(),
             torn: false,
             hash: None,
             slot: 0,
+            leads: None,
             renamed: false,
         },
     )

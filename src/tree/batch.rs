@@ -7,7 +7,7 @@ use super::apply::{
 };
 use super::change::{Action, Change, DirChange};
 use super::counts::Counts;
-use super::fault::Error;
+use super::fault::{Error, Fault};
 use super::moves::{finish_all, move_all, name_all};
 use super::pass::{Options, Pass, at_root};
 use super::place::Pending;
@@ -203,9 +203,14 @@ fn one_portion(pass: &Pass<'_>, workspace: &Workspace, portion: &Portion<'_>) ->
     for change in portion.changes.iter().filter(|change| !is_dir_to_make(change)) {
         pass.go_on()?;
         if change.action == Action::Adjust {
-            let adjusted = adjust(pass, &source, &mirror, change);
-            pass.enter(|| path.join(&change.name), adjusted)?;
-            continue;
+            match adjust(pass, &source, &mirror, change) {
+                // It is looked at again: made anew as it is by now.
+                Err(Fault::Replaced) => {}
+                adjusted => {
+                    pass.enter(|| path.join(&change.name), adjusted)?;
+                    continue;
+                }
+            }
         }
         let prepared = match change.action {
             Action::Rename => prepare_moved(pass, workspace, path, (&source, &mirror), change),

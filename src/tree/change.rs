@@ -1,7 +1,7 @@
 //! A change: what one entry of the mirror needs to become the source's. And its form on the spool.
 
 use super::relpath::RelPath;
-use crate::sys::stat::Kind;
+use crate::sys::stat::{Kind, Stat, Timestamp};
 use std::ops::BitOr;
 
 /// In what an entry differs.
@@ -90,6 +90,10 @@ pub struct Change {
     pub aspects: Aspects,
     /// The source's inode; of a deletion, the entries below and itself.
     pub ino: u64,
+    /// The source's ctime when it was looked at: what was decided holds for this inode in this state only.
+    pub ctime: Timestamp,
+    /// Which inode with several names this is the first name of, by its number among the names; none if it has no others.
+    pub leads: Option<u32>,
     /// Size in bytes when it was listed.
     pub size: u64,
     /// Where in the next catalog the hash of its content belongs; 0 is nowhere.
@@ -98,6 +102,13 @@ pub struct Change {
     pub name: Box<[u8]>,
     /// Where the mirror has the file that is renamed.
     pub from: Option<RelPath>,
+}
+
+impl Change {
+    /// Whether `found` is what this was decided for: that very inode, unchanged since.
+    pub(super) fn is_of(&self, found: &Stat) -> bool {
+        (found.kind, found.ino, found.ctime) == (self.kind, self.ino, self.ctime)
+    }
 }
 
 /// All changes in one directory.
@@ -134,6 +145,10 @@ impl DirChange {
             out.push(kind_code(change.over));
             out.extend(change.aspects.0.to_le_bytes());
             out.extend(change.ino.to_le_bytes());
+            out.extend(change.ctime.secs.to_le_bytes());
+            out.extend(change.ctime.nanos.to_le_bytes());
+            out.push(u8::from(change.leads.is_some()));
+            out.extend(change.leads.unwrap_or_default().to_le_bytes());
             out.extend(change.size.to_le_bytes());
             out.extend(change.slot.to_le_bytes());
             put_bytes(out, &change.name);
@@ -161,11 +176,19 @@ fn decode_change(from: &mut &[u8]) -> Option<Change> {
         over: kind_of(over),
         aspects: Aspects(u16::from_le_bytes(take(from)?)),
         ino: u64::from_le_bytes(take(from)?),
+        ctime: Timestamp { secs: i64::from_le_bytes(take(from)?), nanos: u32::from_le_bytes(take(from)?) },
+        leads: decode_leads(from)?,
         size: u64::from_le_bytes(take(from)?),
         slot: u64::from_le_bytes(take(from)?),
         name: take_bytes(from)?.into(),
         from: Some(take_bytes(from)?).filter(|path| !path.is_empty()).map(RelPath::from_bytes),
     })
+}
+
+fn decode_leads(from: &mut &[u8]) -> Option<Option<u32>> {
+    let [is_some] = take(from)?;
+    let number = u32::from_le_bytes(take(from)?);
+    Some((is_some != 0).then_some(number))
 }
 
 const ACTIONS: [Action; 5] = [Action::Make, Action::Adjust, Action::Delete, Action::Rename, Action::Vacate];
@@ -210,6 +233,8 @@ mod tests {
             over: Some(Kind::Dir),
             aspects: Aspects::CONTENT | Aspects::MTIME,
             ino: 1 << 40,
+            ctime: Timestamp { secs: -7, nanos: 999_999_999 },
+            leads: (name.len() > 1).then_some(8),
             size: 7,
             slot: 9,
             name: (*name).into(),

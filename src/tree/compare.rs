@@ -328,7 +328,8 @@ impl<'a> Comparing<'a> {
         }
         let size = self.pass.size(&self.dir.path, &source.name, a);
         if a.nlink > 1 || b.nlink > 1 {
-            let needs = Needs { kind: a.kind, size, over: Some(b.kind), aspects, slot: source.slot };
+            let (kind, ctime, over, slot) = (a.kind, a.ctime, Some(b.kind), source.slot);
+            let needs = Needs { kind, ctime, size, over, aspects, slot };
             let needs = (!aspects.is_empty()).then_some(needs);
             self.found.links.add(&self.dir, &source.name, a.ino, MirrorInode::Is(b.ino), needs);
             return Ok(());
@@ -373,7 +374,8 @@ impl<'a> Comparing<'a> {
                 false => return self.change(source, stat, size, over, aspects),
             }
         } else if stat.nlink > 1 {
-            let needs = Needs { kind: stat.kind, size, over, aspects, slot: source.slot };
+            let (kind, ctime, slot) = (stat.kind, stat.ctime, source.slot);
+            let needs = Needs { kind, ctime, size, over, aspects, slot };
             return self.found.links.add(&self.dir, &source.name, stat.ino, MirrorInode::Absent, Some(needs));
         }
         self.change(source, stat, size, over, aspects);
@@ -381,8 +383,21 @@ impl<'a> Comparing<'a> {
     fn change(&mut self, source: &Entry, stat: &Stat, size: u64, over: Option<Kind>, aspects: Aspects) {
         let action = if aspects.needs_making() { Action::Make } else { Action::Adjust };
         self.found.tally.enter(action, size);
-        let (kind, ino, slot, name) = (stat.kind, stat.ino, source.slot, source.name.clone());
-        self.found.changes.push(Change { action, kind, over, aspects, ino, size, slot, name, from: None });
+        let (kind, ino, ctime) = (stat.kind, stat.ino, stat.ctime);
+        let (slot, name) = (source.slot, source.name.clone());
+        self.found.changes.push(Change {
+            action,
+            kind,
+            over,
+            aspects,
+            ino,
+            ctime,
+            leads: None,
+            size,
+            slot,
+            name,
+            from: None,
+        });
     }
     fn place(&self, name: &[u8]) -> Place {
         Place { path: self.at(name), mirror: self.dir.on_mirror().join(name) }

@@ -45,7 +45,7 @@ impl Counts {
     pub(super) fn enter(&mut self, path: RelPath, fault: Fault, monitor: &dyn Monitor) -> Result<(), Error> {
         let fatal = fault.is_fatal();
         let (doing, error) = match fault {
-            Fault::Vanished => {
+            Fault::Vanished | Fault::Replaced => {
                 self.vanished += 1;
                 return Ok(());
             }

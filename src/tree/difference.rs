@@ -2,16 +2,19 @@
 
 use super::attrs::{compare, compare_stats};
 use super::change::Aspects;
-use super::content;
+use super::content::compare::{self as content, Common};
+use super::content::ends_as;
 use super::fault::{Fault, Sided};
 use super::listing::Entry;
 use super::look::Former;
 use super::pass::Pass;
 use super::wanted::{InDir, Want};
 use crate::sys::dir::{Handle, open_path, open_read, read_symlink};
-use crate::sys::stat::{Kind, Stat};
+use crate::sys::stat::{Kind, Stat, Timestamp};
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::io;
+use std::sync::{Arc, Mutex};
 
 /// One directory's two sides, open.
 pub(super) struct Sides<'a> {
@@ -56,55 +59,69 @@ impl Sides<'_> {
         self.differ(&Compared { name, on_mirror, proven, hash }, a, b)
     }
     fn differ(&self, compared: &Compared<'_>, a: &Stat, b: &Stat) -> Result<Aspects, Fault> {
-        let &Compared { name, on_mirror, proven, hash } = compared;
-        let want = self.want(name).filter(|_| a.kind == Kind::File);
+        let want = self.want(compared.name).filter(|_| a.kind == Kind::File);
         if want.is_some_and(|want| want.is_outdated(a.size)) {
             return Err(Fault::Changing);
         }
-        let quick = self.quick_aspects(compared, a, b, want)?;
+        let quick = self.quick_aspects(a, b, want);
         if quick.needs_making() {
             return Ok(quick);
         }
         let Some(mirror) = &self.mirror else { return Ok(quick) };
-        let (source, mirror) = if a.kind == Kind::File {
-            (
-                readable(&self.source, name).on_source("opening")?,
-                readable(mirror, on_mirror).on_mirror("opening")?,
-            )
-        } else {
-            (
-                open_path(&self.source.fd, name).on_source("opening")?,
-                open_path(&mirror.fd, on_mirror).on_mirror("opening")?,
-            )
+        let (source, mirror) = match a.kind {
+            Kind::File => (
+                or_path(self.pass.open_file(&self.source, compared.name), &self.source, compared.name)
+                    .on_source("opening")?,
+                or_path(open_read(&mirror.fd, compared.on_mirror), mirror, compared.on_mirror)
+                    .on_mirror("opening")?,
+            ),
+            _ => (
+                open_path(&self.source.fd, compared.name).on_source("opening")?,
+                open_path(&mirror.fd, compared.on_mirror).on_mirror("opening")?,
+            ),
         };
-        let copied = want.map_or(a.size, |want| want.source_bytes);
-        if a.kind == Kind::File && copied > 0 && self.pass.suspects(proven, a, b) {
-            if source.path_only {
-                return Err(Fault::Source("reading", io::ErrorKind::PermissionDenied.into()));
-            }
-            let common = match (hash, mirror.path_only) {
-                (Some(hash), _) => content::has_hash(self.pass, &source.fd, copied, &hash)?.then_some(hash),
-                (None, true) => None,
-                (None, false) => content::common(self.pass, &source.fd, &mirror.fd, copied)?,
-            };
-            if common.is_none() {
-                return Ok(quick | Aspects::CONTENT);
-            }
-            self.hash.set(common.filter(|_| want.is_none()));
+        // What is found now is to hold for the inode that was listed.
+        let found = source.stat().on_source("examining")?;
+        if (found.kind, found.ino, found.ctime) != (a.kind, a.ino, a.ctime) {
+            return Err(Fault::Replaced);
         }
-        if want.is_some_and(|want| mirror.path_only || !content::ends_as(&mirror.fd, want)) {
+        if self.content_differs(compared, (&source, a), (&mirror, b), want)? {
             return Ok(quick | Aspects::CONTENT);
         }
         compare((&source, a), (&mirror, b), &self.pass.rules).on_source("reading attributes")
     }
-    /// What can be told without opening anything.
-    fn quick_aspects(
+    /// Whether the content differs, of two entries that are open and have the same size.
+    fn content_differs(
         &self,
         compared: &Compared<'_>,
-        a: &Stat,
-        b: &Stat,
+        (source, a): (&Handle, &Stat),
+        (mirror, b): (&Handle, &Stat),
         want: Option<&Want>,
-    ) -> Result<Aspects, Fault> {
+    ) -> Result<bool, Fault> {
+        if a.kind == Kind::Symlink {
+            let target = read_symlink(&source.fd, b"").on_source("reading link")?;
+            return Ok(target != read_symlink(&mirror.fd, b"").on_mirror("reading link")?);
+        }
+        let copied = want.map_or(a.size, |want| want.source_bytes);
+        if a.kind == Kind::File && copied > 0 && self.pass.suspects(compared.proven, a, b) {
+            if source.path_only {
+                return Err(Fault::Source("reading", io::ErrorKind::PermissionDenied.into()));
+            }
+            let read = || match (compared.hash, mirror.path_only) {
+                (Some(hash), _) => {
+                    let found = content::hash(self.pass, &source.fd, copied)?;
+                    Ok((found == Some(hash)).then_some(Common { hash: found }))
+                }
+                (None, true) => Ok(None),
+                (None, false) => content::common(self.pass, &source.fd, &mirror.fd, copied),
+            };
+            let Some(common) = self.pass.comparisons.of((a, b), read)? else { return Ok(true) };
+            self.hash.set(common.hash.filter(|_| want.is_none()));
+        }
+        Ok(want.is_some_and(|want| mirror.path_only || !ends_as(&mirror.fd, want)))
+    }
+    /// What can be told without opening anything.
+    fn quick_aspects(&self, a: &Stat, b: &Stat, want: Option<&Want>) -> Aspects {
         let stats = compare_stats(a, b, &self.pass.rules);
         let size = want.map_or(a.size, Want::length);
         // What is wanted whole is compared itself, whatever the times say.
@@ -112,16 +129,9 @@ impl Sides<'_> {
         let content = match a.kind {
             Kind::File => size != b.size || by_time && a.mtime != b.mtime,
             Kind::Block | Kind::Char => a.rdev != b.rdev,
-            Kind::Symlink => match &self.mirror {
-                Some(mirror) => {
-                    read_symlink(&self.source.fd, compared.name).on_source("reading link")?
-                        != read_symlink(&mirror.fd, compared.on_mirror).on_mirror("reading link")?
-                }
-                None => true,
-            },
-            Kind::Fifo | Kind::Socket | Kind::Dir => false,
+            Kind::Symlink | Kind::Fifo | Kind::Socket | Kind::Dir => false,
         };
-        Ok(stats | Aspects::CONTENT.when(content) | Aspects::SIZE.when(size != b.size))
+        stats | Aspects::CONTENT.when(content) | Aspects::SIZE.when(size != b.size)
     }
     /// In what the directory itself differs; the source's is as `stat` says.
     pub fn own_aspects(&self, stat: &Stat) -> Result<Aspects, Fault> {
@@ -132,10 +142,49 @@ impl Sides<'_> {
     }
 }
 
-/// Opens a file for reading; for its metadata alone where it may not be read.
-fn readable(dir: &Handle, name: &[u8]) -> io::Result<Handle> {
-    match open_read(&dir.fd, name) {
+/// A file that was opened for reading; for its metadata alone where it may not be read.
+fn or_path(opened: io::Result<Handle>, dir: &Handle, name: &[u8]) -> io::Result<Handle> {
+    match opened {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open_path(&dir.fd, name),
         other => other,
+    }
+}
+
+/// What was found of inodes with several names: their content is read once, and not once a name.
+#[derive(Debug, Default)]
+pub(super) struct Comparisons(Mutex<HashMap<Inodes, Arc<Found>>>);
+
+/// An inode of the source and one of the mirror, each as it was: inode and ctime.
+type Inodes = [(u64, Timestamp); 2];
+/// What they have in common, once somebody has looked.
+type Found = Mutex<Option<Option<Common>>>;
+
+/// So many are kept: beyond that some are read again.
+const COMPARISONS: usize = 1 << 16;
+
+impl Comparisons {
+    /// What `read` finds of a pair of inodes, or found of it before.
+    fn of(
+        &self,
+        (a, b): (&Stat, &Stat),
+        read: impl FnOnce() -> Result<Option<Common>, Fault>,
+    ) -> Result<Option<Common>, Fault> {
+        if a.nlink == 1 || b.nlink == 1 {
+            return read();
+        }
+        let found = self.entry([(a.ino, a.ctime), (b.ino, b.ctime)]);
+        // Whoever comes meanwhile for another name waits.
+        let mut found = found.lock().expect("no thread panics while comparing");
+        match *found {
+            Some(common) => Ok(common),
+            None => Ok(*found.insert(read()?)),
+        }
+    }
+    fn entry(&self, inodes: Inodes) -> Arc<Found> {
+        let mut all = self.0.lock().expect("no thread panics while comparing");
+        if all.len() >= COMPARISONS {
+            all.clear();
+        }
+        all.entry(inodes).or_default().clone()
     }
 }

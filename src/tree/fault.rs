@@ -35,8 +35,10 @@ pub struct FileError {
 /// What stopped the work on one entry.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// It is not there any more, or something else is in its place: normal on a living system.
+    /// It is not there any more: normal on a living system.
     Vanished,
+    /// Another inode has its name, or it has changed since it was looked at: normal too. The next run looks at it again.
+    Replaced,
     /// It was still being written at the third try; the mirror has what the last try read; or, where something
     /// else is wanted that was decided for what it was before, what the mirror had.
     Changing,

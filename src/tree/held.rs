@@ -3,13 +3,13 @@
 //! that the damage is meant.
 
 use super::change::Aspects;
+use super::content::compare::hash;
 use super::difference::Sides;
 use super::fault::{Fault, Sided};
 use super::listing::Entry;
 use super::look::Memory;
 use super::pass::Pass;
 use super::relpath::RelPath;
-use super::verify::hash;
 use super::view::View;
 use crate::sys::dir::{Handle, open_dir, open_read};
 use crate::sys::stat::{Kind, Stat, Timestamp, stat_at};

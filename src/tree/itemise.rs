@@ -102,6 +102,8 @@ mod tests {
             over: Some(Kind::File),
             aspects,
             ino: 1,
+            ctime: Default::default(),
+            leads: None,
             size: 2,
             slot: 0,
             name,

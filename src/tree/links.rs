@@ -6,7 +6,7 @@
 
 use super::change::{Action, Aspects, Change, DirChange};
 use super::relpath::RelPath;
-use crate::sys::stat::Kind;
+use crate::sys::stat::{Kind, Timestamp};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -31,6 +31,8 @@ impl DirAt {
 pub(super) struct Needs {
     /// The source's type.
     pub kind: Kind,
+    /// The source's ctime when it was looked at.
+    pub ctime: Timestamp,
     /// The source's size in bytes.
     pub size: u64,
     /// The mirror's type.
@@ -133,13 +135,36 @@ impl LinkNames {
     fn aspects(&self, seen: &Seen) -> Aspects {
         self.needs.get(&seen.name).map_or(Aspects::NONE, |needs| needs.aspects)
     }
-    fn change(&self, seen: &Seen, action: Action) -> DirChange {
+    /// What is to be done with `names.seen[number]`, one of a `group`, whose inode differs in `aspects` as far as any of
+    /// its names tells.
+    fn change(&self, number: usize, group: &[Seen], action: Action, aspects: Aspects) -> DirChange {
+        let seen = &self.seen[number];
+        let needs = || group.iter().filter_map(|seen| self.needs.get(&seen.name));
         // A name that was proven, and is not there after all: what it is shows when it is opened.
-        let unknown = Needs { kind: Kind::File, size: 0, over: None, aspects: Aspects::ABSENT, slot: 0 };
-        let Needs { kind, size, over, aspects, slot } =
-            self.needs.get(&seen.name).copied().unwrap_or(unknown);
-        let name = self.name(seen).into();
-        let change = Change { action, kind, over, aspects, ino: seen.ino, size, slot, name, from: None };
+        let over = (seen.mirror_ino != ABSENT).then_some(Kind::File);
+        let unknown = Needs {
+            kind: needs().next().map_or(Kind::File, |needs| needs.kind),
+            ctime: Timestamp::default(),
+            size: needs().map(|needs| needs.size).max().unwrap_or_default(),
+            over,
+            aspects,
+            slot: 0,
+        };
+        let Needs { kind, size, over, slot, .. } = self.needs.get(&seen.name).copied().unwrap_or(unknown);
+        let change = Change {
+            action,
+            kind,
+            over,
+            aspects,
+            ino: seen.ino,
+            // The latest look is the one that may still be true.
+            ctime: needs().map(|needs| needs.ctime).max().unwrap_or_default(),
+            leads: Some(number as u32),
+            size,
+            slot,
+            name: self.name(seen).into(),
+            from: None,
+        };
         DirChange {
             path: (**self.dir(seen)).clone(),
             ino: self.at(seen).ino,
@@ -160,6 +185,10 @@ impl LinkNames {
 /// A name that is to be given to the inode that bears another name.
 #[derive(Debug, Clone)]
 pub(super) struct LinkTo {
+    /// The inode's number: that of its first name.
+    pub number: u32,
+    /// Which inode of the source that was.
+    pub ino: u64,
     /// The directory of the name that the inode has.
     pub leader_dir: Arc<RelPath>,
     /// That name.
@@ -179,6 +208,8 @@ pub(super) struct LinkTo {
 pub(super) struct Links {
     names: LinkNames,
     pairs: Vec<Pairing>,
+    /// First names whose inodes have to be made or changed before anything is linked to them.
+    awaited: HashSet<u32>,
 }
 
 /// Leader and further name, as places in `LinkNames::seen`.
@@ -199,6 +230,10 @@ impl Links {
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
+    /// Whether the inode of a first name has to be made or changed before.
+    pub fn awaits(&self, number: u32) -> bool {
+        self.awaited.contains(&number)
+    }
     /// One after another.
     pub fn iter(&self) -> impl Iterator<Item = LinkTo> {
         self.pairs.iter().map(|pair| {
@@ -209,6 +244,8 @@ impl Links {
                 None => (seen.mirror_ino != ABSENT).then_some(Kind::File),
             };
             LinkTo {
+                number: pair.leader,
+                ino: leader.ino,
                 leader_dir: self.names.dir(leader).clone(),
                 leader: self.names.name(leader).into(),
                 dir: self.names.at(seen).clone(),
@@ -246,6 +283,8 @@ pub(super) struct Bearer {
     pub from: RelPath,
     /// In what it differs from the source's.
     pub aspects: Aspects,
+    /// The source's ctime when that was found.
+    pub ctime: Timestamp,
     /// All of them.
     pub names: Vec<OldName>,
 }
@@ -269,6 +308,7 @@ pub(super) fn resolve(mut names: LinkNames, side: &dyn MirrorSide) -> Resolved {
         leaders: Vec::new(),
         pairs: Vec::new(),
         vacated: Vec::new(),
+        awaited: HashSet::new(),
     };
     let mut start = 0;
     for group in names.seen.chunk_by(|a, b| a.ino == b.ino) {
@@ -277,10 +317,10 @@ pub(super) fn resolve(mut names: LinkNames, side: &dyn MirrorSide) -> Resolved {
         }
         start += group.len();
     }
-    let Resolving { leaders, pairs, vacated, .. } = resolving;
+    let Resolving { leaders, pairs, vacated, awaited, .. } = resolving;
     // What was only kept to be compared is not needed any more.
     let names = if pairs.is_empty() { LinkNames::default() } else { names };
-    Resolved { leaders, links: Links { names, pairs }, vacated }
+    Resolved { leaders, links: Links { names, pairs, awaited }, vacated }
 }
 
 /// Whether nothing about an inode has changed: every change of its names would have changed its ctime.
@@ -309,32 +349,46 @@ struct Resolving<'a> {
     leaders: Vec<DirChange>,
     pairs: Vec<Pairing>,
     vacated: Vec<OldName>,
+    awaited: HashSet<u32>,
+}
+
+/// An inode of the mirror that can stay for a group of names.
+struct Stays {
+    /// One of its names, by its place in the group.
+    at: usize,
+    mirror_ino: u64,
+    /// In what it differs, as far as any of its names tells.
+    aspects: Aspects,
 }
 
 impl Resolving<'_> {
     /// One inode's names, of which the first is `names.seen[start]`.
     fn group(&mut self, start: usize, group: &[Seen]) {
         let stays = self.most_shared(group);
-        let bearer = self.bearer(group, stays.map(|at| group[at].mirror_ino));
+        let bearer = self.bearer(group, stays.as_ref().map(|stays| stays.mirror_ino));
         let mut gone = bearer.iter().flat_map(|bearer| bearer.names.clone());
-        let (leader, inode) = match (stays, &bearer) {
-            (Some(at), _) => (at, Some(group[at].mirror_ino)),
+        let (leader, inode) = match (&stays, &bearer) {
+            (Some(stays), _) => (stays.at, Some(stays.mirror_ino)),
             (None, Some(bearer)) if self.can_bear(bearer) => (0, Some(bearer.mirror_ino)),
             (None, _) => (0, None),
         };
         self.taken.extend(inode);
-        let leading = &group[leader];
-        match (stays, inode, &bearer) {
+        let change = |action, aspects| self.names.change(start + leader, group, action, aspects);
+        let change = match (&stays, inode, &bearer) {
             (None, Some(_), Some(bearer)) => {
-                let change = self.names.change(leading, Action::Rename);
-                self.leaders.push(renamed(change, bearer));
                 self.vacated.extend(gone.next());
+                Some(renamed(change(Action::Rename, bearer.aspects), bearer))
             }
-            (_, None, _) => self.leaders.push(self.names.change(leading, Action::Make)),
-            _ if !self.names.aspects(leading).is_empty() => {
-                self.leaders.push(self.names.change(leading, Action::Adjust))
+            (_, None, _) => {
+                let aspects = self.names.aspects(&group[leader]);
+                Some(change(Action::Make, if aspects.is_empty() { Aspects::ABSENT } else { aspects }))
             }
-            _ => {}
+            (Some(stays), ..) if !stays.aspects.is_empty() => Some(change(Action::Adjust, stays.aspects)),
+            _ => None,
+        };
+        if let Some(change) = change {
+            self.awaited.insert((start + leader) as u32);
+            self.leaders.push(change);
         }
         for (at, seen) in group.iter().enumerate() {
             let shares = inode == Some(seen.mirror_ino);
@@ -359,24 +413,29 @@ impl Resolving<'_> {
         !self.taken.contains(&bearer.mirror_ino) && !bearer.aspects.needs_making()
     }
     /// The name whose mirror inode can stay and already bears most names of the group: the fewest links to make.
-    fn most_shared(&self, group: &[Seen]) -> Option<usize> {
-        let mut bearers: HashMap<u64, (usize, usize)> = HashMap::new();
-        for (at, seen) in group.iter().enumerate().filter(|(_, seen)| self.is_usable(seen)) {
-            bearers.entry(seen.mirror_ino).or_insert((0, at)).0 += 1;
+    ///
+    /// The names were looked at one after another, while others may have written: what one name tells of an inode holds
+    /// for all of them, and a difference that one look found is not outweighed by another that found none.
+    fn most_shared(&self, group: &[Seen]) -> Option<Stays> {
+        let mut bearers: HashMap<u64, (usize, Stays)> = HashMap::new();
+        let has_one = |seen: &Seen| seen.mirror_ino != ABSENT && !self.taken.contains(&seen.mirror_ino);
+        for (at, seen) in group.iter().enumerate().filter(|(_, seen)| has_one(seen)) {
+            let mirror_ino = seen.mirror_ino;
+            let none = || (0, Stays { at, mirror_ino, aspects: Aspects::NONE });
+            let (names, stays) = bearers.entry(mirror_ino).or_insert_with(none);
+            *names += 1;
+            stays.aspects = stays.aspects | self.names.aspects(seen);
         }
-        let best = bearers.into_iter().max_by_key(|(ino, (names, _))| (*names, std::cmp::Reverse(*ino)));
-        best.map(|(_, (_, at))| at)
-    }
-    fn is_usable(&self, seen: &Seen) -> bool {
-        let has_one = seen.mirror_ino != ABSENT && !self.taken.contains(&seen.mirror_ino);
-        has_one && !self.names.aspects(seen).needs_making()
+        let usable = bearers.into_values().filter(|(_, stays)| !stays.aspects.needs_making());
+        let best = usable.max_by_key(|(names, stays)| (*names, std::cmp::Reverse(stays.mirror_ino)));
+        best.map(|(_, stays)| stays)
     }
 }
 
 /// The change that gives a name to an inode that the mirror has.
 fn renamed(mut change: DirChange, bearer: &Bearer) -> DirChange {
     for one in &mut change.changes {
-        (one.aspects, one.from) = (bearer.aspects, Some(bearer.from.clone()));
+        (one.ctime, one.from) = (bearer.ctime, Some(bearer.from.clone()));
     }
     change
 }

@@ -8,11 +8,12 @@ use super::fault::{Fault, Sided};
 use super::metadata::Wanted;
 use super::nest::{Born, Nest};
 use super::pass::Pass;
+use super::relpath::RelPath;
 use super::wanted::Want;
 use crate::sys::dir::{self, Handle};
 use crate::sys::flags::{self, NO_COW};
 use crate::sys::page_cache::write_out;
-use crate::sys::stat::{Kind, Stat};
+use crate::sys::stat::{Kind, Stat, stat_at};
 use rustix::fs::ftruncate;
 
 /// How often a file that changes while it is copied is copied.
@@ -30,17 +31,17 @@ pub(super) struct Made {
     pub hash: Option<[u8; 32]>,
 }
 
-/// Makes the entry that `change` describes and that is in the source's directory `source`, as `name` in `nest`, with
+/// Makes the entry that `change` describes and that is in the source's directory `dir`, open as `source`, as `name` in `nest`, with
 /// the content that is wanted instead of the source's, if any is. Nothing is left behind if it fails.
 pub(super) fn make(
     pass: &Pass<'_>,
-    source: &Handle,
+    (dir, source): (&RelPath, &Handle),
     change: &Change,
     want: Option<&Want>,
     nest: &Nest,
     name: &[u8],
 ) -> Result<Made, Fault> {
-    let (handle, stat) = open_source(pass, source, change)?;
+    let (handle, stat) = open_present(pass, source, change, || dir.join(&change.name))?;
     let made = if stat.kind == Kind::File {
         let made = dir::create_file(&nest.dir.fd, name).on_mirror("making")?;
         fill(pass, &handle, stat, want, &made, nest)
@@ -54,23 +55,65 @@ pub(super) fn make(
     made.inspect_err(|_| drop(dir::unlink(&nest.dir.fd, name)))
 }
 
-/// Opens the entry and makes sure that it is what was listed, or a file that took its place.
-pub(super) fn open_source(
+/// Opens the very inode that `change` was decided for, in the state that it had then: what was found to be equal is so
+/// still.
+pub(super) fn open_decided(
     pass: &Pass<'_>,
     source: &Handle,
     change: &Change,
 ) -> Result<(Handle, Stat), Fault> {
-    let handle = match change.kind {
-        Kind::File => dir::open_read(&source.fd, &change.name),
-        _ => dir::open_path(&source.fd, &change.name),
+    let (handle, stat) = open_kind(pass, source, &change.name, change.kind)?;
+    if change.is_of(&stat) { Ok((handle, stat)) } else { Err(Fault::Replaced) }
+}
+
+/// Opens what the source has under the name of `change` by now, to be made anew: everything that the mirror gets is what
+/// the open descriptor says. Another inode than the one that was listed, or one that has changed, is looked at again by the
+/// next run; a name that others are linked to must still be the same inode's.
+pub(super) fn open_present(
+    pass: &Pass<'_>,
+    source: &Handle,
+    change: &Change,
+    path: impl FnOnce() -> RelPath,
+) -> Result<(Handle, Stat), Fault> {
+    let mut kind = change.kind;
+    for _ in 0..TRIES {
+        match open_kind(pass, source, &change.name, kind) {
+            Ok((_, stat)) if change.leads.is_some() && stat.ino != change.ino => return Err(Fault::Replaced),
+            Ok(opened) => {
+                if !change.is_of(&opened.1) {
+                    pass.unsettle(&path());
+                }
+                return Ok(opened);
+            }
+            Err(Fault::Replaced) => {}
+            Err(fault) => return Err(fault),
+        }
+        kind = stat_at(&source.fd, &change.name).on_source("examining")?.kind;
+        if kind == Kind::Dir {
+            break;
+        }
+    }
+    Err(Fault::Replaced)
+}
+
+/// Opens the entry `name` as one of this kind.
+fn open_kind(pass: &Pass<'_>, source: &Handle, name: &[u8], kind: Kind) -> Result<(Handle, Stat), Fault> {
+    let opened = match kind {
+        Kind::File => pass.open_file(source, name),
+        _ => dir::open_path(&source.fd, name),
     };
-    let handle = handle.on_source("opening")?;
+    let handle = match opened {
+        // A link, a socket or a device without a driver stands where a file was.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO | libc::ENODEV)) => {
+            return Err(Fault::Replaced);
+        }
+        other => other.on_source("opening")?,
+    };
     let stat = handle.stat().on_source("examining")?;
-    let same = stat.ino == change.ino || stat.nlink == 1;
-    if stat.kind != change.kind || !same || !pass.source.holds(&stat) {
+    if !pass.source.holds(&stat) {
         return Err(Fault::Vanished);
     }
-    Ok((handle, stat))
+    if stat.kind == kind { Ok((handle, stat)) } else { Err(Fault::Replaced) }
 }
 
 fn make_other(handle: &Handle, stat: &Stat, nest: &Nest, name: &[u8]) -> Result<(), Fault> {

@@ -10,7 +10,7 @@ use super::pass::Pass;
 use super::relpath::RelPath;
 use super::tally::Tally;
 use super::workers::{copiers, share_out};
-use crate::sys::stat::{Kind, Stat, stat_at};
+use crate::sys::stat::{Kind, Stat, Timestamp, stat_at};
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
@@ -89,6 +89,7 @@ impl OldFiles {
             mirror_ino: found.ino,
             from: old_dir.on_mirror().join(&entry.name),
             aspects,
+            ctime: stat.ctime,
             names: all
                 .iter()
                 .map(|(dir, entry)| OldName { dir: dir.clone(), name: entry.name.clone() })
@@ -123,6 +124,7 @@ impl OldFiles {
             tally.is_renamed(one.size);
             pass.put_hash(one.slot, old.hash);
             (one.action, one.aspects, one.from) = (Action::Rename, old.bearer.aspects, Some(old.bearer.from));
+            one.ctime = old.bearer.ctime;
             old.bearer.names.into_iter().next()
         });
         Ok(names.collect())
@@ -188,6 +190,8 @@ impl Vacated {
             over: None,
             aspects: Aspects::NONE,
             ino: 1,
+            ctime: Timestamp::default(),
+            leads: None,
             size: 0,
             slot: 0,
             name,

@@ -4,6 +4,7 @@ use super::attrs::Rules;
 use super::blocks::Blocks;
 use super::catalog::Catalog;
 use super::counts::Counts;
+use super::difference::Comparisons;
 use super::excludes::Excludes;
 use super::fault::{Error, Fault};
 use super::held::Held;
@@ -16,12 +17,22 @@ use crate::sys::page_cache::start_writing;
 use crate::sys::signal::{progress_requested, stop_requested};
 use crate::sys::stat::{Kind, Stat, Timestamp};
 use crate::sys::{dir, flags};
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// From what size on files are brought up to date block by block, if nobody says otherwise: below, a whole copy is quick.
 const BLOCKS_FROM: u64 = 64 << 20;
+/// What is said of a file whose lease is not given back.
+const LEASED: &str = "another process has a lease on it and does not give it back";
+/// So long a lease that another process has on one file is waited for …
+const LEASE_WAIT: Duration = Duration::from_secs(5);
+/// … and so long in all: whoever does not give his back holds nobody up.
+const LEASE_WAIT_IN_ALL: Duration = Duration::from_secs(30);
+const LEASE_LOOK: Duration = Duration::from_millis(20);
 /// What is written at once is divided by this where others are considered.
 const CONSIDERATE_PART: u64 = 8;
 
@@ -85,7 +96,13 @@ pub(super) struct Pass<'a> {
     pub monitor: &'a dyn Monitor,
     /// Whether what was renamed is looked for: the catalog knows the old names.
     pub finds_renames: bool,
+    /// What was read of files with several names.
+    pub comparisons: Comparisons,
     counts: Mutex<Counts>,
+    /// How long leases were waited for, by all threads together.
+    waited_ms: AtomicU64,
+    /// First names of inodes with several, by their numbers, that were made or changed as they had to be.
+    in_place: Mutex<HashSet<u32>>,
 }
 
 impl<'a> Pass<'a> {
@@ -97,7 +114,18 @@ impl<'a> Pass<'a> {
     ) -> Result<Self, Error> {
         let rules = Self::rules(source, mirror, options.privileged).map_err(at_root("examining"))?;
         let finds_renames = options.catalog.as_ref().is_some_and(|catalog| catalog.is_believed());
-        Ok(Pass { source, mirror, options, rules, monitor, finds_renames, counts: Mutex::default() })
+        Ok(Pass {
+            source,
+            mirror,
+            options,
+            rules,
+            monitor,
+            finds_renames,
+            comparisons: Comparisons::default(),
+            counts: Mutex::default(),
+            waited_ms: AtomicU64::new(0),
+            in_place: Mutex::default(),
+        })
     }
     /// What is carried over between two trees.
     pub fn rules(source: &View, mirror: &View, privileged: bool) -> io::Result<Rules> {
@@ -112,6 +140,24 @@ impl<'a> Pass<'a> {
     /// Opens a directory of the mirror.
     pub fn mirror_dir(&self, path: &RelPath) -> io::Result<dir::Handle> {
         open(self.mirror, path)
+    }
+    /// Opens the regular file `name` of a source's directory. A lease that somebody has on it (fcntl(2), F_SETLEASE: Samba's
+    /// oplocks, NFS' delegations) is broken by the attempt, and waited for.
+    pub fn open_file(&self, source: &dir::Handle, name: &[u8]) -> io::Result<dir::Handle> {
+        let begun = Instant::now();
+        loop {
+            match dir::open_read(&source.fd, name) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let waited = Duration::from_millis(self.waited_ms.load(Relaxed));
+                    if begun.elapsed() > LEASE_WAIT || waited > LEASE_WAIT_IN_ALL || self.stopped() {
+                        return Err(io::Error::new(io::ErrorKind::WouldBlock, LEASED));
+                    }
+                }
+                other => return other,
+            }
+            std::thread::sleep(LEASE_LOOK);
+            self.waited_ms.fetch_add(LEASE_LOOK.as_millis() as u64, Relaxed);
+        }
     }
     /// Whether to end at this point. Whoever asked how far the work is has an answer by then.
     pub fn stopped(&self) -> bool {
@@ -218,6 +264,16 @@ impl<'a> Pass<'a> {
         if let Some(blocks) = &self.options.blocks {
             blocks.forget(source);
         }
+    }
+    /// Notes that an inode with several names has its first one on the mirror.
+    pub fn is_in_place(&self, leads: Option<u32>) {
+        if let Some(number) = leads {
+            self.in_place.lock().expect("no thread panics while noting").insert(number);
+        }
+    }
+    /// Whether it has.
+    pub fn has_in_place(&self, number: u32) -> bool {
+        self.in_place.lock().expect("no thread panics while noting").contains(&number)
     }
     /// Notes that nothing is known of a directory of the mirror.
     pub fn forget(&self, dir: &RelPath) {

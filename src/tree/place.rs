@@ -34,6 +34,8 @@ pub(super) struct Pending {
     pub hash: Option<[u8; 32]>,
     /// Where in the next catalog that belongs.
     pub slot: u64,
+    /// Which inode with several names this is the first name of.
+    pub leads: Option<u32>,
     /// Whether the mirror had it under another name.
     pub renamed: bool,
 }
@@ -41,10 +43,10 @@ pub(super) struct Pending {
 impl Pending {
     /// What `change` asks for in the directory `dir`, as it is when nothing was copied.
     pub fn of(dir: &Arc<RelPath>, change: &Change, temporary: Box<[u8]>) -> Pending {
-        let Change { kind, over, slot, .. } = *change;
+        let Change { kind, over, slot, leads, .. } = *change;
         let (dir, name) = (dir.clone(), change.name.clone());
         let (locks, bytes, torn, hash, renamed) = (0, 0, false, None, false);
-        Pending { dir, name, temporary, kind, over, locks, bytes, torn, hash, slot, renamed }
+        Pending { dir, name, temporary, kind, over, locks, bytes, torn, hash, slot, leads, renamed }
     }
 }
 

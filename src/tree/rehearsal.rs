@@ -5,7 +5,7 @@ use super::change::{Action, Change, DirChange};
 use super::content::data_bytes;
 use super::counts::Counts;
 use super::fault::{Error, Fault, Sided};
-use super::make::open_source;
+use super::make::open_present;
 use super::pass::{Options, Pass, at_root};
 use super::relpath::RelPath;
 use super::scan::Changes;
@@ -66,7 +66,7 @@ fn look_at(pass: &Pass<'_>, source: &Handle, dir: &RelPath, change: &Change) -> 
         pass.count(|counts| counts.renamed += 1);
         return Ok(());
     }
-    let (handle, stat) = open_source(pass, source, change)?;
+    let (handle, stat) = open_present(pass, source, change, || dir.join(&change.name))?;
     if change.action == Action::Adjust {
         pass.count(|counts| counts.metadata_changed += 1);
         return Ok(());

@@ -19,7 +19,7 @@ use super::subtree::{Place, deletion, survey};
 use super::tally::Tally;
 use super::task::{Known, Task};
 use crate::sys::dir::read_names;
-use crate::sys::stat::{Kind, Stat, stat_at};
+use crate::sys::stat::{Kind, Stat, Timestamp, stat_at};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -355,6 +355,8 @@ impl<'a> Search<'a> {
             over: arrived.over.filter(|_| !leaves),
             aspects: Aspects::ABSENT,
             ino: arrived.key.ino,
+            ctime: Timestamp::default(),
+            leads: None,
             size: 0,
             slot: 0,
             name: arrived.name.clone(),

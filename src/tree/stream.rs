@@ -9,7 +9,7 @@ use super::change::{Action, Change, DirChange};
 use super::compare::root_aspects;
 use super::counts::Counts;
 use super::deletions::{delete, end};
-use super::fault::Error;
+use super::fault::{Error, Fault};
 use super::links::resolve;
 use super::nest::Nest;
 use super::old_names::{Asked, OldFiles};
@@ -117,19 +117,27 @@ impl Applier<'_> {
         let at = || path.join(&change.name);
         match change.action {
             Action::Delete | Action::Vacate => delete(pass, path, source, &nest.dir, change),
-            Action::Adjust => pass.enter(at, adjust(pass, source, &nest.dir, change)).map(drop),
+            Action::Adjust => match adjust(pass, source, &nest.dir, change) {
+                // It is looked at again: made anew as it is by now.
+                Err(Fault::Replaced) => self.replace(sides, change),
+                adjusted => pass.enter(at, adjusted).map(drop),
+            },
             Action::Make if change.kind == Kind::Dir => {
                 pass.enter_dir(&at(), make_dir(pass, self.workspace, path, &nest.dir, change)).map(drop)
             }
             Action::Make if change.over.is_none() => {
                 pass.enter(at, make_in_place(pass, path, source, nest, change)).map(drop)
             }
-            Action::Make | Action::Rename => {
-                match pass.enter(at, prepare(pass, self.workspace, path, (source, &nest.dir), change))? {
-                    Some(Some(pending)) => put_all(pass, self.workspace, &nest.dir, &[pending]),
-                    Some(None) | None => Ok(()),
-                }
-            }
+            Action::Make | Action::Rename => self.replace(sides, change),
+        }
+    }
+    /// Makes what takes the place of something else.
+    fn replace(&self, sides: &Sides, change: &Change) -> Result<(), Error> {
+        let (Sides { path, source, nest }, pass) = (sides, self.pass);
+        let prepared = prepare(pass, self.workspace, path, (source, &nest.dir), change);
+        match pass.enter(|| path.join(&change.name), prepared)? {
+            Some(Some(pending)) => put_all(pass, self.workspace, &nest.dir, &[pending]),
+            Some(None) | None => Ok(()),
         }
     }
 }

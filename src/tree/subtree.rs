@@ -12,7 +12,7 @@ use super::relpath::RelPath;
 use super::tally::Tally;
 use crate::sys::dir::{self, Handle};
 use crate::sys::flags::{self, LOCKS};
-use crate::sys::stat::Kind;
+use crate::sys::stat::{Kind, Timestamp};
 use std::collections::BTreeSet;
 use std::io;
 
@@ -106,6 +106,8 @@ pub(super) fn deletion(
         over: None,
         aspects: Aspects::NONE,
         ino: entries,
+        ctime: Timestamp::default(),
+        leads: None,
         size: 0,
         slot: 0,
         name,

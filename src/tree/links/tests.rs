@@ -31,7 +31,14 @@ fn resolved_with(given: &[Given<'_>], side: &Side) -> Resolved {
     let (root, mut names) = (at(RelPath::root(), 2), LinkNames::default());
     for (name, ino, on_mirror, aspects) in given {
         let over = (*on_mirror != Absent).then_some(Kind::File);
-        let needs = Needs { kind: Kind::File, size: 0, over, aspects: *aspects, slot: 0 };
+        let needs = Needs {
+            kind: Kind::File,
+            ctime: Timestamp::default(),
+            size: 0,
+            over,
+            aspects: *aspects,
+            slot: 0,
+        };
         names.add(&root, name.as_bytes(), *ino, *on_mirror, (!aspects.is_empty()).then_some(needs));
     }
     resolve(names, side)
@@ -110,7 +117,8 @@ fn a_new_name_of_a_proven_inode_is_given_to_the_inode_that_the_mirror_has() {
 fn bearer(aspects: Aspects) -> Side {
     let old = |name: &[u8]| OldName { dir: at(RelPath::root(), 2), name: name.into() };
     let names = vec![old(b"x"), old(b"y")];
-    let bearer = Bearer { mirror_ino: 20, from: RelPath::from_bytes("x"), aspects, names };
+    let (from, ctime) = (RelPath::from_bytes("x"), Timestamp::default());
+    let bearer = Bearer { mirror_ino: 20, from, aspects, ctime, names };
     Side { unseen: None, bearer: Some(bearer) }
 }
 
@@ -139,7 +147,14 @@ fn names_of_several_directories_stay_apart_when_they_are_put_together() {
     for dir in ["x", "y"] {
         let dir = at(RelPath::from_bytes(dir), 3);
         let mut names = LinkNames::default();
-        let needs = Needs { kind: Kind::File, size: 0, over: None, aspects: NEW, slot: 0 };
+        let needs = Needs {
+            kind: Kind::File,
+            ctime: Timestamp::default(),
+            size: 0,
+            over: None,
+            aspects: NEW,
+            slot: 0,
+        };
         names.add(&dir, b"name", 1, Absent, Some(needs));
         all.append(names);
     }
@@ -147,4 +162,29 @@ fn names_of_several_directories_stay_apart_when_they_are_put_together() {
         resolve(all, &Side::default()).links.iter().map(|link| (link.leader_dir, link.dir.path)).collect();
     assert_eq!(links.len(), 1);
     assert_eq!((links[0].0.as_bytes(), links[0].1.as_bytes()), (&b"x"[..], &b"y"[..]));
+}
+
+#[test]
+fn what_one_look_found_of_an_inode_holds_for_all_its_names() {
+    // "a" was looked at before somebody wrote, "b" after it.
+    let resolved = resolved(&[("a", 1, Is(10), SAME), ("b", 1, Is(10), Aspects::CONTENT)]);
+    assert_eq!(leaders(&resolved), [(Action::Make, "a".to_owned())]);
+    assert_eq!(links(&resolved), [pair("a", "b")]);
+    let adjusted =
+        resolved_with(&[("a", 1, Is(10), SAME), ("b", 1, Is(10), Aspects::MODE)], &Side::default());
+    assert_eq!(leaders(&adjusted), [(Action::Adjust, "a".to_owned())]);
+    // The same where the catalog proved the first name.
+    let side = Side { unseen: Some(10), bearer: None };
+    let proven = resolved_with(&[("a", 1, Unseen, SAME), ("b", 1, Is(10), Aspects::CONTENT)], &side);
+    assert_eq!(leaders(&proven), [(Action::Make, "a".to_owned())]);
+}
+
+#[test]
+fn names_wait_for_an_inode_that_is_still_to_be_made() {
+    let made = resolved(&[("a", 1, Absent, NEW), ("b", 1, Absent, NEW)]);
+    let first = |resolved: &Resolved| resolved.links.iter().next().expect("a link").number;
+    assert!(made.links.awaits(first(&made)));
+    assert_eq!(made.leaders[0].changes[0].leads, Some(first(&made)));
+    let there = resolved(&[("a", 1, Is(10), SAME), ("b", 1, Absent, NEW)]);
+    assert!(!there.links.awaits(first(&there)));
 }

@@ -11,7 +11,7 @@ use super::blocks::{MapReader, MapWriter};
 use super::change::Change;
 use super::content::Copied;
 use super::fault::{Fault, Sided};
-use super::make::{Made, TRIES, keep_map, open_source};
+use super::make::{Made, TRIES, keep_map, open_present};
 use super::metadata::Wanted;
 use super::nest::Nest;
 use super::pass::Pass;
@@ -74,7 +74,10 @@ pub(super) fn update(
     if reason == Reason::Known && pass.blocks(change.size).is_none() {
         return Ok(None);
     }
-    let (source, stat) = open_source(pass, source, change)?;
+    let (source, stat) = open_present(pass, source, change, || old.path.clone())?;
+    if stat.kind != Kind::File {
+        return Ok(None);
+    }
     // Whatever is in its way is said by the copy that is made instead.
     let Ok(file) = dir::open_read(&old.dir.fd, old.name) else { return Ok(None) };
     let old_stat = file.stat().on_mirror("examining")?;

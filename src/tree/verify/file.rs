@@ -1,6 +1,5 @@
 //! One entry that both sides have and that is no directory.
 
-use super::content::{self, Guest, hash_as};
 use super::dir::{At, Standing};
 use super::finding::{Damage, Difference, Side, What};
 use super::names::Turn;
@@ -8,6 +7,7 @@ use crate::sys::dir::{Handle, open_path, open_read, read_symlink};
 use crate::sys::page_cache::write_out;
 use crate::sys::stat::{Kind, Stat};
 use crate::tree::attrs::{compare as compare_attrs, compare_stats};
+use crate::tree::content::compare::{self as content, Guest, hash_as};
 use crate::tree::content::ends_as;
 use crate::tree::fault::{Error, Fault, Sided};
 use crate::tree::listing::Entry;
@@ -52,7 +52,7 @@ pub(super) fn compare(
         Err(Fault::Mirror(doing, error)) => {
             Outcome::Differs(Side::Mirror, What::Unreadable(doing, error), None)
         }
-        Err(Fault::Vanished | Fault::Changing | Fault::Hidden) => Outcome::Changed,
+        Err(Fault::Vanished | Fault::Replaced | Fault::Changing | Fault::Hidden) => Outcome::Changed,
     };
     if a.nlink > 1 && turn == Turn::First {
         let others = at.verifying.names.close(a.ino, matches!(outcome, Outcome::Differs(..)));

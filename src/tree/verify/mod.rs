@@ -6,14 +6,12 @@
 //! counted.
 
 mod amend;
-mod content;
 mod dir;
 mod file;
 mod finding;
 mod names;
 mod share;
 
-pub(super) use content::hash;
 pub use finding::{Damage, Difference, Side, Verified, What};
 
 use super::catalog::path_hash;

@@ -1,8 +1,9 @@
 //! Reads files on both sides without displacing what the server has in its page cache: what was not there before does not
 //! stay there, and of the mirror nothing does.
 
+use super::{next_data, read_up_to};
 use crate::sys::page_cache::{drop_range, holds_any, read_ahead};
-use crate::tree::content::{next_data, read_up_to};
+use crate::tree::blocks::{BLOCK, Hashing};
 use crate::tree::fault::{Fault, Sided};
 use crate::tree::pass::Pass;
 use std::cell::RefCell;
@@ -26,7 +27,7 @@ thread_local! {
 
 /// How the page cache is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Guest {
+pub(in crate::tree) enum Guest {
     /// What was in it before stays.
     Leaves,
     /// Nothing of the file is needed there.
@@ -87,15 +88,86 @@ impl Drop for Passage<'_> {
 
 /// Whether the first `size` bytes of two files are the same, and how many of them were read on each side. What is a hole
 /// on both is not read.
-pub(super) fn compare(
+pub(in crate::tree) fn compare(
     pass: &Pass<'_>,
     source: &OwnedFd,
     mirror: &OwnedFd,
     size: u64,
 ) -> Result<(bool, u64), Fault> {
+    let mut read = 0;
+    let same = in_step(pass, source, mirror, size, &mut |_, bytes| read += bytes.len() as u64)?;
+    Ok((same, read))
+}
+
+/// What two files have in common that are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::tree) struct Common {
+    /// BLAKE3 of their content; none if they are nearly all holes.
+    pub hash: Option<[u8; 32]>,
+}
+
+/// Whether two files of `size` bytes have the same content; a mirror that cannot be read is different.
+pub(in crate::tree) fn common(
+    pass: &Pass<'_>,
+    source: &OwnedFd,
+    mirror: &OwnedFd,
+    size: u64,
+) -> Result<Option<Common>, Fault> {
+    let mut hashing = ContentHash::new(size);
+    match in_step(pass, source, mirror, size, &mut |at, bytes| hashing.data(at, bytes)) {
+        Ok(true) => Ok(Some(Common { hash: hashing.finish() })),
+        Ok(false) | Err(Fault::Mirror(..)) => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// BLAKE3 of content that comes in stretches, with holes between them.
+enum ContentHash {
+    /// Of no more than a block.
+    Small(blake3::Hasher),
+    Large(Box<Hashing>, u64),
+}
+
+impl ContentHash {
+    fn new(size: u64) -> Self {
+        match size <= BLOCK {
+            true => ContentHash::Small(blake3::Hasher::new()),
+            false => ContentHash::Large(Box::new(Hashing::new(size, None)), size),
+        }
+    }
+    fn data(&mut self, at: u64, bytes: &[u8]) {
+        match self {
+            // A file of this size is read in one piece.
+            ContentHash::Small(hasher) => drop(hasher.update(bytes)),
+            ContentHash::Large(hashing, _) => {
+                hashing.hole(at);
+                hashing.data(bytes);
+            }
+        }
+    }
+    fn finish(self) -> Option<[u8; 32]> {
+        match self {
+            ContentHash::Small(hasher) => Some(*hasher.finalize().as_bytes()),
+            ContentHash::Large(mut hashing, size) => {
+                hashing.hole(size);
+                hashing.finish().0
+            }
+        }
+    }
+}
+
+/// Reads the first `size` bytes of two files side by side, and gives what is the same to `take`, with its place. Ends at the
+/// first difference; what is a hole on both is not read.
+fn in_step(
+    pass: &Pass<'_>,
+    source: &OwnedFd,
+    mirror: &OwnedFd,
+    size: u64,
+    take: &mut dyn FnMut(u64, &[u8]),
+) -> Result<bool, Fault> {
     let mut theirs = Passage::new(pass, mirror, size, Guest::Clears);
     let mut ours = Passage::new(pass, source, size, Guest::Leaves);
-    let (mut at, mut read) = (0, 0);
+    let mut at = 0;
     ONE.with_borrow_mut(|one| {
         OTHER.with_borrow_mut(|other| {
             while let Some(range) = data_of_either(source, mirror, at, size)? {
@@ -110,14 +182,14 @@ pub(super) fn compare(
                     let want = ROOM.min((range.end - at) as usize);
                     let got = read_up_to(source, &mut one[..want], at).on_source("reading")?;
                     let there = read_up_to(mirror, &mut other[..want], at).on_mirror("reading")?;
-                    read += got as u64;
                     if got < want || one[..got] != other[..there] {
-                        return Ok((false, read));
+                        return Ok(false);
                     }
+                    take(at, &one[..got]);
                     at += got as u64;
                 }
             }
-            Ok((true, read))
+            Ok(true)
         })
     })
 }
@@ -152,7 +224,7 @@ fn data_of_either(
 ///
 /// # Errors
 /// The system's, or `Interrupted` if somebody asked to stop.
-pub(super) fn hash_as(
+pub(in crate::tree) fn hash_as(
     pass: &Pass<'_>,
     file: &OwnedFd,
     size: u64,

@@ -1,11 +1,13 @@
 //! A file's content: copied with its holes, and hashed on the way; or compared.
 
-use super::blocks::{Hashing, MapWriter};
-use super::fault::{Fault, Sided};
-use super::manners::{Manners, WINDOW};
-use super::pass::Pass;
-use super::wanted::Want;
+pub(super) mod compare;
+
 use crate::sys::extents;
+use crate::tree::blocks::{Hashing, MapWriter};
+use crate::tree::fault::{Fault, Sided};
+use crate::tree::manners::{Manners, WINDOW};
+use crate::tree::pass::Pass;
+use crate::tree::wanted::Want;
 use rustix::fs::ftruncate;
 use rustix::io::{Errno, pread, pwrite};
 use std::cell::RefCell;
@@ -23,7 +25,6 @@ static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 thread_local! {
     static READ: RefCell<Vec<u8>> = RefCell::new(vec![0; ROOM]);
-    static OTHER: RefCell<Vec<u8>> = RefCell::new(vec![0; ROOM]);
 }
 
 /// What was copied.
@@ -166,7 +167,7 @@ pub(super) fn copy_wanted(
 /// Whether `mirror` ends with what `want` says behind the source's part. One that cannot be read does not.
 pub(super) fn ends_as(mirror: &OwnedFd, want: &Want) -> bool {
     let mut end = vec![0; want.then.len()];
-    reads(mirror, &mut end, want.source_bytes).is_ok_and(|()| end == want.then)
+    read_up_to(mirror, &mut end, want.source_bytes).is_ok_and(|got| end[..got] == want.then)
 }
 
 /// The bytes that `copy` would write: `size` without the holes.
@@ -223,64 +224,6 @@ pub(super) fn write_all_at(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io:
         }
     }
     Ok(())
-}
-
-/// Whether two files of `size` bytes have the same content; a mirror that cannot be read is different. BLAKE3 of what they
-/// have in common, if they have.
-pub(super) fn common(
-    pass: &Pass<'_>,
-    source: &OwnedFd,
-    mirror: &OwnedFd,
-    size: u64,
-) -> Result<Option<[u8; 32]>, Fault> {
-    let mut hasher = blake3::Hasher::new();
-    READ.with_borrow_mut(|room| {
-        OTHER.with_borrow_mut(|other| {
-            let mut at = 0;
-            while at < size {
-                pass.pace((size - at).min(ROOM as u64));
-                if pass.stopped() {
-                    return Err(Fault::Stopped);
-                }
-                let got = read_at(source, room, at).on_source("reading")?;
-                if got == 0
-                    || !reads(mirror, &mut other[..got], at).is_ok_and(|()| other[..got] == room[..got])
-                {
-                    return Ok(None);
-                }
-                hasher.update(&room[..got]);
-                at += got as u64;
-            }
-            Ok(Some(*hasher.finalize().as_bytes()))
-        })
-    })
-}
-
-/// Whether the first `size` bytes of a source have this hash.
-pub(super) fn has_hash(pass: &Pass<'_>, source: &OwnedFd, size: u64, hash: &[u8; 32]) -> Result<bool, Fault> {
-    let mut hasher = blake3::Hasher::new();
-    READ.with_borrow_mut(|room| {
-        let mut at = 0;
-        while at < size {
-            if pass.stopped() {
-                return Err(Fault::Stopped);
-            }
-            let want = room.len().min((size - at) as usize);
-            pass.pace(want as u64);
-            match read_at(source, &mut room[..want], at).on_source("reading")? {
-                0 => return Ok(false),
-                got => {
-                    hasher.update(&room[..got]);
-                    at += got as u64;
-                }
-            }
-        }
-        Ok(hasher.finalize() == *hash)
-    })
-}
-
-fn reads(file: &OwnedFd, room: &mut [u8], at: u64) -> io::Result<()> {
-    if read_up_to(file, room, at)? == room.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 #[cfg(test)]
