@@ -150,6 +150,9 @@ fn make_equal(
     let changes = tree::scan(source, mirror, options, monitor)?;
     if !changes.is_empty() {
         tree::begin_writing(options).map_err(cannot_remember)?;
+        if let Ok(Some(lack)) = tree::shortage(&changes, mirror) {
+            monitor.note(&lack);
+        }
     }
     let mut counts = tree::apply_additions(&changes, source, mirror, options, monitor)?;
     counts += tree::apply_deletions(&changes, source, mirror, options, monitor)?;
@@ -222,7 +225,10 @@ fn failure(args: &SyncArgs, error: &Error) -> Failure {
     let state = "every file there is its old or its new version; nothing was deleted that is not to be";
     Failure::new(format!("sync to {} did not finish", args.destination.display()), state)
         .why(error.to_string())
-        .remedy("run it again: it goes on where it ended")
+        .remedy(match error {
+            Error::NeedsProc => "mount -t proc proc /proc, then run it again",
+            Error::Stopped | Error::Io { .. } => "run it again: it goes on where it ended",
+        })
 }
 
 fn tell(counts: &Counts, elapsed: Duration, json: bool) -> io::Result<()> {

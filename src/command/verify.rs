@@ -23,8 +23,6 @@ use std::time::Instant;
 
 /// What is true however a verification ends.
 const UNTOUCHED: &str = "nothing was written to the mirror";
-/// What was changed so shortly before the last run looked may have been changed once more, unnoticed, in seconds.
-const DOUBT_SECS: i64 = 3;
 
 /// Who is verified, and how much.
 struct Job<'a> {
@@ -210,7 +208,7 @@ fn remember(job: &Job, pair: &mut Pair<'_>, mounted: &Mounted, mirror: &View, kn
     let path = job.place.config.catalogs(job.place.root, job.place.mirror).join(&pair.volume.mirror_uuid);
     let is_clean = knowledge == Knowledge::Clean;
     let looked_at = mounted.mark.looked_at.filter(|_| is_clean);
-    pair.options.doubt_since = looked_at.map(|secs| Timestamp { secs: secs - DOUBT_SECS, nanos: 0 });
+    pair.options.doubt_since = looked_at.map(|secs| tree::unsure_from(Timestamp { secs, nanos: 0 }));
     let remembered = Remembered {
         path: &path,
         state: mounted.mark.catalog.as_deref().unwrap_or_default(),

@@ -42,6 +42,17 @@ impl Handle {
     }
 }
 
+/// Whether /proc is there and this process's own: what is open with `O_PATH` is reached by it.
+pub fn reaches_by_proc(fd: impl AsFd) -> bool {
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    let by_proc =
+        rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), rustix::fs::StatxFlags::BASIC_STATS);
+    by_proc.is_ok_and(|found| {
+        let of = stat_fd(&fd).map(|stat| (stat.ino, stat.volume.dev));
+        of.is_ok_and(|of| of == (found.stx_ino, (found.stx_dev_major, found.stx_dev_minor)))
+    })
+}
+
 /// Opens a directory by a path of the outside world, following symbolic links as a user expects.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod command;
 pub mod dir;
 pub mod disk;
+pub mod encryption;
 pub mod extents;
 pub mod flags;
 pub mod lock;

@@ -90,6 +90,8 @@ pub struct Stat {
     pub rdev: (u32, u32),
     /// Whether chattr +i or +a forbids changes to it.
     pub locked: bool,
+    /// Whether the file system encrypts it with a key of its own (fscrypt).
+    pub encrypted: bool,
 }
 
 /// The entry `name` of `dir`, a symbolic link not followed.
@@ -128,5 +130,6 @@ fn stat_with(dir: impl AsFd, name: &[u8], flags: AtFlags) -> io::Result<Stat> {
         btime: has_btime.then_some(Timestamp { secs: s.stx_btime.tv_sec, nanos: s.stx_btime.tv_nsec }),
         rdev: (s.stx_rdev_major, s.stx_rdev_minor),
         locked: s.stx_attributes.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND),
+        encrypted: s.stx_attributes.contains(StatxAttributes::ENCRYPTED),
     })
 }

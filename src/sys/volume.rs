@@ -44,3 +44,43 @@ pub fn has_lasting_inodes(fd: impl AsFd) -> io::Result<bool> {
         [libc::EXT4_SUPER_MAGIC, libc::XFS_SUPER_MAGIC, libc::BTRFS_SUPER_MAGIC, F2FS, BCACHEFS, ZFS];
     Ok(lasting.contains(&kind))
 }
+
+/// Blocks that are never all taken by one attribute.
+const SOME_BLOCKS: u64 = 64;
+
+/// Whether a file system has room for something small.
+///
+/// # Errors
+/// The system's.
+pub fn has_room(fd: impl AsFd) -> io::Result<bool> {
+    let statfs = rustix::fs::fstatvfs(fd)?;
+    Ok(statfs.f_bfree >= SOME_BLOCKS && (statfs.f_files == 0 || statfs.f_ffree > 0))
+}
+
+/// Whether times are kept as whole seconds: ext with inodes of 128 bytes, which do not tell when they were made either.
+///
+/// # Errors
+/// The system's.
+pub fn keeps_whole_seconds(fd: impl AsFd) -> io::Result<bool> {
+    let kind = rustix::fs::fstatfs(&fd)?.f_type;
+    Ok(kind == libc::EXT4_SUPER_MAGIC && super::stat::stat_fd(fd)?.btime.is_none())
+}
+
+/// What is free on a file system.
+#[derive(Debug, Clone, Copy)]
+pub struct Space {
+    /// Bytes, those included that are kept for root.
+    pub bytes: u64,
+    /// Inodes; none where they are made as they are needed.
+    pub inodes: Option<u64>,
+}
+
+/// What is free on the file system of `fd`.
+///
+/// # Errors
+/// The system's.
+pub fn space(fd: impl AsFd) -> io::Result<Space> {
+    let statfs = rustix::fs::fstatvfs(fd)?;
+    let inodes = (statfs.f_files > 0).then_some(statfs.f_ffree);
+    Ok(Space { bytes: statfs.f_bfree.saturating_mul(statfs.f_frsize), inodes })
+}

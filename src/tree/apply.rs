@@ -10,6 +10,7 @@ use super::nest::Nest;
 use super::pass::Pass;
 use super::place::{Pending, lock_in_place, put};
 use super::relpath::RelPath;
+use super::room::Room;
 use super::subtree::make_writable;
 use super::update::{Old, Reason, Updated, update};
 use super::workspace::{Workspace, moved_name};
@@ -79,8 +80,9 @@ pub(super) fn prepare(
 ) -> Result<Option<Pending>, Fault> {
     let temporary = workspace.name();
     let want = pass.options.wanted.of(path, &change.name);
+    let is_due = |reason| reason == Reason::NoRoom || change.size >= pass.options.blocks_from;
     let blockwise = |reason| match (change.kind, change.over, want) {
-        (Kind::File, Some(Kind::File), None) if change.size >= pass.options.blocks_from => {
+        (Kind::File, Some(Kind::File), None) if is_due(reason) => {
             let old = Old { dir: mirror, name: &change.name, path: path.join(&change.name) };
             update(pass, source, change, &old, (&workspace.nest, &temporary), reason)
         }
@@ -94,8 +96,8 @@ pub(super) fn prepare(
         },
     };
     match updated {
-        Updated::Aside(Made { locks, bytes, torn, hash }) => {
-            Ok(Some(Pending { locks, bytes, torn, hash, ..Pending::of(path, change, temporary) }))
+        Updated::Aside(Made { locks, bytes, flaw, hash }) => {
+            Ok(Some(Pending { locks, bytes, flaw, hash, ..Pending::of(path, change, temporary) }))
         }
         Updated::InPlace(made) => in_place(pass, mirror, change, made).map(|()| None),
     }
@@ -130,11 +132,12 @@ pub(super) fn prepare_moved(
         other => other?,
     };
     let is_held = pass.options.held.get(&at).is_some();
-    let is_same = |is: &Stat| is_held || (is.size, is.mtime) == (stat.size, stat.mtime);
+    let is_same = |is: &Stat| is_held || is.size == stat.size && pass.rules.is_kept_as(stat.mtime, is.mtime);
     let Some((_, moved)) = moved.filter(|(is, _)| is_same(is)) else { return copied() };
     let wanted = Wanted::read(&from, stat, &pass.rules).on_source("reading attributes")?;
-    let locks = wanted.apply(&moved, &nest.fd, &pending.temporary, &pass.rules);
-    Ok(Some(Pending { locks: locks.on_mirror("setting metadata of")?, ..pending }))
+    let applied = wanted.apply(&moved, &nest.fd, &pending.temporary, &pass.rules);
+    let applied = applied.on_mirror("setting metadata of")?;
+    Ok(Some(Pending { locks: applied.locks, flaw: applied.flaw(), ..pending }))
 }
 
 /// Completes and counts an entry that stands under its own name.
@@ -143,7 +146,7 @@ fn in_place(pass: &Pass<'_>, dir: &Handle, change: &Change, made: Made) -> Resul
     copied(pass, made.bytes);
     pass.put_hash(change.slot, made.hash);
     pass.is_in_place(change.leads);
-    if made.torn { Err(Fault::Changing) } else { Ok(()) }
+    made.flaw.map_or(Ok(()), Err)
 }
 
 /// Makes an entry under its own name, where the mirror has nothing yet that could be lost, and counts it.
@@ -164,20 +167,24 @@ pub(super) fn put_all(
     pass: &Pass<'_>,
     workspace: &Workspace,
     mirror: &Handle,
-    pending: &[Pending],
+    pending: Vec<Pending>,
 ) -> Result<(), Error> {
     for one in pending {
-        let done = put(pass, workspace, mirror, one);
+        let done = put(pass, workspace, mirror, &one).inspect_err(|_| {
+            if one.renamed {
+                pass.lost_rename();
+            }
+        });
         if pass.enter(|| one.dir.join(&one.name), done)?.is_some() {
             pass.is_in_place(one.leads);
             if one.renamed {
                 pass.count(|counts| counts.renamed += 1);
-                continue;
+            } else {
+                copied(pass, one.bytes);
+                pass.put_hash(one.slot, one.hash);
             }
-            copied(pass, one.bytes);
-            pass.put_hash(one.slot, one.hash);
-            if one.torn {
-                pass.fault(one.dir.join(&one.name), Fault::Changing)?;
+            if let Some(flaw) = one.flaw {
+                pass.fault(one.dir.join(&one.name), flaw)?;
             }
         }
     }
@@ -209,11 +216,12 @@ pub(super) fn adjust(
     if found.kind != change.kind {
         return Err(Fault::Vanished);
     }
-    let locks = wanted.apply(&to, &mirror.fd, &change.name, &pass.rules).on_mirror("setting metadata of")?;
-    lock_if(&to, locks).on_mirror("setting flags of")?;
+    let applied =
+        wanted.apply(&to, &mirror.fd, &change.name, &pass.rules).on_mirror("setting metadata of")?;
+    lock_if(&to, applied.locks).on_mirror("setting flags of")?;
     pass.count(|counts| counts.metadata_changed += 1);
     pass.is_in_place(change.leads);
-    Ok(())
+    applied.flaw().map_or(Ok(()), Err)
 }
 
 fn lock_if(handle: &Handle, locks: u32) -> std::io::Result<()> {
@@ -234,16 +242,18 @@ pub(super) fn finish_dir(pass: &Pass<'_>, path: &RelPath, ino: u64) -> Result<bo
 pub(super) fn finish_open_dir(pass: &Pass<'_>, source: &Handle, mirror: &Handle) -> Result<(), Fault> {
     let stat = source.stat().on_source("examining")?;
     let wanted = Wanted::read(source, stat, &pass.rules).on_source("reading attributes")?;
-    let locks = wanted.apply(mirror, &mirror.fd, b".", &pass.rules).on_mirror("setting metadata of")?;
-    lock_if(mirror, locks).on_mirror("setting flags of")
+    let applied = wanted.apply(mirror, &mirror.fd, b".", &pass.rules).on_mirror("setting metadata of")?;
+    lock_if(mirror, applied.locks).on_mirror("setting flags of")?;
+    applied.flaw().map_or(Ok(()), Err)
 }
 
 /// Gives names to inodes that are in place, and finishes the directories that gained them.
-pub(super) fn link_all(pass: &Pass<'_>, workspace: &Workspace, links: &Links) -> Result<(), Error> {
-    let mut touched = BTreeMap::new();
+pub(super) fn link_all(room: &Room<'_>, workspace: &Workspace, links: &Links) -> Result<(), Error> {
+    let (pass, mut touched) = (room.pass, BTreeMap::new());
     for one in links.iter() {
         pass.go_on()?;
-        let linked = is_still(pass, links, &one).and_then(|()| link_one(pass, workspace, &one));
+        let link = || is_still(pass, links, &one).and_then(|()| link_one(pass, workspace, &one));
+        let linked = room.with(0, Fault::is_no_room, link)?;
         if pass.enter(|| one.dir.path.join(&one.name), linked)?.is_some() {
             pass.count(|counts| if one.renamed { counts.renamed += 1 } else { counts.hardlinks += 1 });
         }
@@ -282,7 +292,7 @@ fn link_one(pass: &Pass<'_>, workspace: &Workspace, link: &LinkTo) -> Result<(),
             over,
             locks,
             bytes: 0,
-            torn: false,
+            flaw: None,
             hash: None,
             slot: 0,
             leads: None,

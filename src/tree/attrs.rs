@@ -1,9 +1,10 @@
 //! What an entry carries beside its content and its mode: extended attributes, chattr flags, project.
 
 use super::change::Aspects;
-use crate::sys::dir::Handle;
+use crate::sys::dir::{self, Handle};
 use crate::sys::flags::{self, JOURNAL, LOCKS, Project};
-use crate::sys::stat::{Kind, Stat};
+use crate::sys::stat::{Kind, Stat, Timestamp};
+use crate::sys::volume;
 use crate::sys::xattr::{self, Xattr};
 use std::ffi::{CStr, CString};
 use std::io;
@@ -17,13 +18,22 @@ pub(super) struct Rules {
     pub flags: u32,
     /// Whether both file systems keep owners and modes.
     pub owners: bool,
+    /// Whether the mirror's file system keeps whole seconds.
+    pub whole_seconds: bool,
 }
 
 impl Rules {
     /// The rules between two file systems that keep `source` and `mirror` flags, and `owners` if both do.
-    pub fn new(privileged: bool, source: u32, mirror: u32, owners: bool) -> Self {
+    pub fn new(privileged: bool, source: u32, mirror: u32, owners: bool, whole_seconds: bool) -> Self {
         let denied = if privileged { 0 } else { LOCKS | JOURNAL };
-        Rules { privileged, flags: source & mirror & !denied, owners }
+        Rules { privileged, flags: source & mirror & !denied, owners, whole_seconds }
+    }
+    /// Whether the mirror's time is what its file system makes of the source's.
+    pub fn is_kept_as(&self, source: Timestamp, mirror: Timestamp) -> bool {
+        let kept = Timestamp { nanos: if self.whole_seconds { 0 } else { source.nanos }, ..source };
+        let is_late = source.secs > LATEST[0] && LATEST.contains(&mirror.secs) && mirror.secs < source.secs;
+        let is_early = source.secs < EARLIEST && mirror.secs == EARLIEST;
+        mirror == kept || is_late || is_early
     }
     /// Whether an entry's owner is carried over.
     pub fn sets_owners(&self) -> bool {
@@ -37,18 +47,39 @@ impl Rules {
         }
         name.starts_with(b"user.") || self.privileged
     }
-    fn names(&self, handle: &Handle) -> io::Result<Vec<CString>> {
-        let mut names = xattr::list(handle)?;
-        names.retain(|name| self.carries(name));
-        Ok(names)
+    /// The names of the attributes that are carried over; none where they take more room than the kernel tells of.
+    fn names(&self, handle: &Handle) -> io::Result<Option<Vec<CString>>> {
+        match xattr::list(handle) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::E2BIG | libc::ERANGE)) => Ok(None),
+            Err(error) => Err(error),
+            Ok(mut names) => {
+                names.retain(|name| self.carries(name));
+                Ok(Some(names))
+            }
+        }
     }
 }
+
+/// The latest second that a file system keeps: with 32 bits (ext with 128-byte inodes, XFS without bigtime), ext4
+/// (EXT4_EXTRA_TIMESTAMP_MAX), XFS (XFS_BIGTIME_TIME_MAX). What is later becomes that.
+const LATEST: [i64; 3] = [0x7fff_ffff, 0x3_7fff_ffff, 16_299_260_424];
+/// The earliest, of each.
+const EARLIEST: i64 = -0x8000_0000;
+
+/// What decides who may read: asked for by name where the list of names is too long.
+const DECISIVE: [&CStr; 3] =
+    [c"system.posix_acl_access", c"system.posix_acl_default", c"security.capability"];
+
+/// What is said of an entry whose attributes cannot be listed.
+const UNLISTED: &str = "the names of its attributes take more than 64 KiB: the others are not carried over";
 
 /// What one entry carries.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Attrs {
-    /// Sorted by name.
+    /// In the order in which the source's file system tells them: set in this order, they are packed as there.
     pub xattrs: Vec<Xattr>,
+    /// Whether there are others, whose names cannot be listed.
+    pub unlisted: bool,
     /// Those that the rules carry over; `None` where there are none to be read.
     pub flags: Option<u32>,
     /// The project.
@@ -58,34 +89,80 @@ pub(super) struct Attrs {
 impl Attrs {
     /// Reads what is open.
     pub fn read(handle: &Handle, rules: &Rules) -> io::Result<Attrs> {
+        let listed = rules.names(handle)?;
+        let unlisted = listed.is_none();
+        let decisive =
+            || DECISIVE.into_iter().filter(|name| rules.carries(name)).map(CStr::to_owned).collect();
         let mut xattrs = Vec::new();
-        for name in rules.names(handle)? {
-            if let Some(value) = xattr::get(handle, &name)? {
-                xattrs.push(Xattr { name, value });
+        for name in listed.unwrap_or_else(decisive) {
+            match xattr::get(handle, &name) {
+                Ok(value) => xattrs.extend(value.map(|value| Xattr { name, value })),
+                // Of those that were not listed, some may not even be possible.
+                Err(error) if unlisted && error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
+                Err(error) => return Err(error),
             }
         }
         let (flags, project) = inode_flags(handle, rules)?;
-        Ok(Attrs { xattrs, flags, project })
+        Ok(Attrs { xattrs, unlisted, flags, project })
     }
-    /// Sets the extended attributes of what is open to these. Gives back whether they were others.
-    pub fn set_xattrs(&self, handle: &Handle, rules: &Rules) -> io::Result<bool> {
-        let present = rules.names(handle)?;
+    /// Sets the extended attributes of what is open to these.
+    pub fn set_xattrs(&self, handle: &Handle, rules: &Rules) -> io::Result<XattrsSet> {
+        let Some(present) = rules.names(handle)? else { return self.replace_xattrs(handle, rules) };
         let mut differed = false;
-        for name in present.iter().filter(|name| !self.xattrs.iter().any(|own| own.name == **name)) {
+        let is_gone = |name: &&CString| !self.unlisted && !self.xattrs.iter().any(|own| own.name == **name);
+        for name in present.iter().filter(is_gone) {
             xattr::remove(handle, name)?;
             differed = true;
         }
+        let mut others = Vec::new();
         for own in &self.xattrs {
-            if !present.contains(&own.name) || xattr::get(handle, &own.name)?.as_ref() != Some(&own.value) {
-                xattr::set(handle, own)?;
-                differed = true;
+            let is = if present.contains(&own.name) { xattr::get(handle, &own.name)? } else { None };
+            if is.as_ref() != Some(&own.value) {
+                others.push((own.value.len() > is.map_or(0, |is| is.len()), own));
             }
         }
-        Ok(differed)
+        differed |= !others.is_empty();
+        // What shrinks makes room for what grows.
+        others.sort_by_key(|(grows, _)| *grows);
+        for (_, own) in others {
+            match xattr::set(handle, own) {
+                Err(error) if is_too_large(handle, &error) => return self.replace_xattrs(handle, rules),
+                other => other?,
+            }
+        }
+        Ok(XattrsSet { differed, refused: self.unlisted.then(unlisted) })
     }
-    /// The same, of what has none.
-    pub fn add_xattrs(&self, handle: &Handle) -> io::Result<()> {
-        self.xattrs.iter().try_for_each(|own| xattr::set(handle, own))
+    /// Takes all away first: in another order they may not fit where together they do. What was readable by fewer is so
+    /// meanwhile. One that cannot be kept is left out, and told; one that decides who may read is an error.
+    fn replace_xattrs(&self, handle: &Handle, rules: &Rules) -> io::Result<XattrsSet> {
+        let stat = handle.stat()?;
+        if matches!(stat.kind, Kind::File | Kind::Dir) {
+            dir::set_mode(handle, stat.mode & 0o700)?;
+        }
+        for name in rules.names(handle)?.unwrap_or_default() {
+            xattr::remove(handle, &name)?;
+        }
+        Ok(XattrsSet { differed: true, refused: self.add_xattrs(handle)? })
+    }
+    /// Sets them on what has none. Gives back what could not be kept, and why; what decides who may read must be.
+    pub fn add_xattrs(&self, handle: &Handle) -> io::Result<Option<io::Error>> {
+        let mut refused = self.unlisted.then(unlisted);
+        for own in &self.xattrs {
+            match xattr::set(handle, own) {
+                Err(error) if is_too_large(handle, &error) => {
+                    let name = own.name.to_string_lossy();
+                    let (size, kind) = (own.value.len(), error.kind());
+                    let why = format!("the attribute {name} of {size} bytes does not fit: {error}");
+                    let error = io::Error::new(kind_of_refusal(kind), why);
+                    if DECISIVE.contains(&own.name.as_c_str()) {
+                        return Err(error);
+                    }
+                    refused.get_or_insert(error);
+                }
+                other => other?,
+            }
+        }
+        Ok(refused)
     }
     /// Whether `set_flags` would find nothing to do on something that has `other`.
     pub fn is_flagged_as(&self, other: &Attrs) -> bool {
@@ -110,6 +187,34 @@ impl Attrs {
         }
         Ok(wanted & LOCKS)
     }
+}
+
+/// How extended attributes were set.
+#[derive(Debug)]
+pub(super) struct XattrsSet {
+    /// Whether they were others.
+    pub differed: bool,
+    /// What could not be kept, and why.
+    pub refused: Option<io::Error>,
+}
+
+fn unlisted() -> io::Error {
+    io::Error::other(UNLISTED)
+}
+
+/// Whether an attribute could not be set because it is too large itself, or for its inode, and not because the file system
+/// has no room.
+fn is_too_large(handle: &Handle, error: &io::Error) -> bool {
+    match error.raw_os_error() {
+        Some(libc::E2BIG | libc::ERANGE | libc::EDQUOT) => true,
+        Some(libc::ENOSPC) => volume::has_room(&handle.fd).unwrap_or(false),
+        _ => false,
+    }
+}
+
+/// One file's attribute is never what no other entry would survive.
+fn kind_of_refusal(kind: io::ErrorKind) -> io::ErrorKind {
+    if kind == io::ErrorKind::StorageFull { io::ErrorKind::FileTooLarge } else { kind }
 }
 
 fn inode_flags(handle: &Handle, rules: &Rules) -> io::Result<(Option<u32>, Option<Project>)> {
@@ -140,15 +245,22 @@ pub(super) fn compare(
 pub(super) fn compare_stats(source: &Stat, mirror: &Stat, rules: &Rules) -> Aspects {
     let moded = source.kind != Kind::Symlink && rules.owners;
     let owned = rules.privileged && rules.owners;
-    Aspects::MTIME.when(source.mtime != mirror.mtime)
+    Aspects::MTIME.when(!rules.is_kept_as(source.mtime, mirror.mtime))
         | Aspects::MODE.when(moded && source.mode != mirror.mode)
         | Aspects::OWNER.when(owned && source.uid != mirror.uid)
         | Aspects::GROUP.when(owned && source.gid != mirror.gid)
 }
 
 fn xattrs_differ(source: &Handle, mirror: &Handle, rules: &Rules) -> io::Result<bool> {
-    let names = rules.names(source)?;
-    if names != rules.names(mirror)? {
+    let sorted = |handle| {
+        let names = rules.names(handle)?;
+        Ok::<_, io::Error>(names.map(|mut names| {
+            names.sort_unstable();
+            names
+        }))
+    };
+    let (Some(names), others) = (sorted(source)?, sorted(mirror)?) else { return Ok(true) };
+    if Some(&names) != others.as_ref() {
         return Ok(true);
     }
     for name in &names {

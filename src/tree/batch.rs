@@ -12,13 +12,15 @@ use super::moves::{finish_all, move_all, name_all};
 use super::pass::{Options, Pass, at_root};
 use super::place::Pending;
 use super::relpath::RelPath;
+use super::room::Room;
 use super::scan::Changes;
 use super::spool::{Replay, Spool};
 use super::view::View;
 use super::workers::{copiers, share_out};
 use super::workspace::{Workspace, abandon};
 use crate::monitor::{Monitor, Unit};
-use crate::sys::dir::sync_volume;
+use crate::sys::dir::{Handle, sync_volume};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 /// A batch holds no more changes than this …
@@ -44,19 +46,31 @@ pub fn apply_additions(
     if !changes.are_additions() {
         return Ok(pass.take_counts());
     }
-    let workspace = Workspace::open(&pass)?;
+    let room = Room { pass: &pass, changes: Some(changes) };
+    let workspace = open_workspace(&room, changes)?;
     monitor.begin("copying", Some(changes.tally.to_copy_bytes), Unit::Bytes);
     let done = renames(&pass, &workspace, changes, &mut spool)
-        .and_then(|()| all_batches(&pass, &workspace, &mut spool))
-        .and_then(|()| link_all(&pass, &workspace, &changes.links))
+        .and_then(|()| all_batches(&room, &workspace, &mut spool))
+        .and_then(|()| link_all(&room, &workspace, &changes.links))
         .and_then(|()| finish_all(&pass, &changes.moves))
         .and_then(|()| flush(mirror));
+    changes.holds_files.fetch_or(pass.misses_something(), Relaxed);
+    changes.holds_old_names.fetch_or(pass.has_lost_renames(), Relaxed);
     monitor.end();
     if let Err(error) = done {
         abandon(&pass);
         return Err(error);
     }
     Ok(pass.take_counts())
+}
+
+/// Opens the workspace. Where nothing is to be renamed, a mirror that is full to the last block makes room for it: before
+/// that, deletions would go by names that are still to come.
+fn open_workspace(room: &Room<'_>, changes: &Changes) -> Result<Workspace, Error> {
+    match changes.tally.to_rename {
+        0 => room.with(0, Error::is_no_room, || Workspace::open(room.pass))?,
+        _ => Workspace::open(room.pass),
+    }
 }
 
 /// Brings the mirror's file system to its disk.
@@ -79,12 +93,13 @@ fn renames(
 
 type Replayed<'a> = std::iter::Peekable<Replay<'a>>;
 
-fn all_batches(pass: &Pass<'_>, workspace: &Workspace, additions: &mut Spool) -> Result<(), Error> {
+fn all_batches(room: &Room<'_>, workspace: &Workspace, additions: &mut Spool) -> Result<(), Error> {
+    let pass = room.pass;
     let mut replay = additions.replay().map_err(at_root("listing"))?.peekable();
     while replay.peek().is_some() {
         pass.go_on()?;
         let batch = next_batch(&mut replay, pass.burst(BATCH_BYTES))?;
-        one_batch(pass, workspace, &batch)?;
+        one_batch(room, workspace, &batch)?;
     }
     Ok(())
 }
@@ -111,10 +126,11 @@ struct Portion<'a> {
     changes: &'a [Change],
 }
 
-fn one_batch(pass: &Pass<'_>, workspace: &Workspace, batch: &[DirChange]) -> Result<(), Error> {
+fn one_batch(room: &Room<'_>, workspace: &Workspace, batch: &[DirChange]) -> Result<(), Error> {
+    let pass = room.pass;
     let paths: Vec<Arc<RelPath>> = batch.iter().map(|change| Arc::new(change.path.clone())).collect();
     for (change, path) in batch.iter().zip(&paths) {
-        make_dirs(pass, workspace, change, path)?;
+        make_dirs(room, workspace, change, path)?;
     }
     let portions: Vec<Portion<'_>> = batch
         .iter()
@@ -125,16 +141,11 @@ fn one_batch(pass: &Pass<'_>, workspace: &Workspace, batch: &[DirChange]) -> Res
         })
         .collect();
     for turn in turns(&portions, pass.burst(BATCH_BYTES)) {
-        let mut pending = in_parallel(pass, workspace, turn)?;
-        pending.sort_by(|a, b| a.dir.cmp(&b.dir));
-        if !pending.is_empty() {
-            flush(pass.mirror)?;
-        }
-        for group in pending.chunk_by(|a, b| a.dir == b.dir) {
-            let dir = &group[0].dir;
-            if let Some(mirror) = pass.enter_dir(dir, open_mirror(pass, dir))? {
-                put_all(pass, workspace, &mirror, group)?;
-            }
+        let Turn { pending, short } = in_parallel(pass, workspace, turn)?;
+        place(pass, workspace, pending)?;
+        // What is in its place by now has made room, or deletions do.
+        for one in &short {
+            with_room(room, workspace, one)?;
         }
     }
     for change in batch.iter().rev() {
@@ -143,6 +154,31 @@ fn one_batch(pass: &Pass<'_>, workspace: &Workspace, batch: &[DirChange]) -> Res
         }
     }
     Ok(())
+}
+
+/// Has what is complete on the disk, then in its place.
+fn place(pass: &Pass<'_>, workspace: &Workspace, mut pending: Vec<Pending>) -> Result<(), Error> {
+    pending.sort_by(|a, b| a.dir.cmp(&b.dir));
+    if !pending.is_empty() {
+        flush(pass.mirror)?;
+    }
+    while let Some(dir) = pending.last().map(|last| last.dir.clone()) {
+        let group = pending.split_off(pending.partition_point(|one| one.dir < dir));
+        if let Some(mirror) = pass.enter_dir(&dir, open_mirror(pass, &dir))? {
+            put_all(pass, workspace, &mirror, group)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes one entry for which there was no room, as soon as there is. If none can be made, the mirror keeps its old version.
+fn with_room(room: &Room<'_>, workspace: &Workspace, short: &Short<'_>) -> Result<(), Error> {
+    let (pass, Short { path, ino, change }) = (room.pass, short);
+    let Some((source, mirror)) = open_both(pass, path, *ino)? else { return Ok(()) };
+    let prepare = || prepare_change(pass, workspace, path, (&source, &mirror), change);
+    let prepared = room.with(change.size, Fault::is_no_room, prepare)?;
+    let made = pass.enter(|| path.join(&change.name), prepared)?.flatten();
+    place(pass, workspace, made.into_iter().collect())
 }
 
 /// Splits portions so that no turn exceeds a batch, however large one directory is.
@@ -165,7 +201,7 @@ fn turns<'a, 'b>(portions: &'a [Portion<'b>], most_bytes: u64) -> impl Iterator<
 }
 
 fn make_dirs(
-    pass: &Pass<'_>,
+    room: &Room<'_>,
     workspace: &Workspace,
     change: &DirChange,
     path: &Arc<RelPath>,
@@ -173,51 +209,86 @@ fn make_dirs(
     if !change.changes.iter().any(is_dir_to_make) {
         return Ok(());
     }
+    let pass = room.pass;
     let Some(mirror) = pass.enter_dir(path, open_mirror(pass, path))? else { return Ok(()) };
     for one in change.changes.iter().filter(|one| is_dir_to_make(one)) {
-        let made = make_dir(pass, workspace, path, &mirror, one);
+        let made = room.with(0, Fault::is_no_room, || make_dir(pass, workspace, path, &mirror, one))?;
         pass.enter_dir(&change.path.join(&one.name), made)?;
     }
     Ok(())
 }
 
-/// Makes and adjusts on several threads; gives back what is complete in the workspace.
-fn in_parallel(
-    pass: &Pass<'_>,
-    workspace: &Workspace,
-    portions: &[Portion<'_>],
-) -> Result<Vec<Pending>, Error> {
-    let pending = Mutex::new(Vec::new());
-    share_out(copiers(pass.options), portions, |portion| {
-        let made = one_portion(pass, workspace, portion)?;
-        pending.lock().expect("no thread panics while collecting").extend(made);
-        Ok(())
-    })?;
-    Ok(pending.into_inner().expect("no thread panics while collecting"))
+/// What came of a part of a batch.
+#[derive(Default)]
+struct Turn<'a> {
+    /// Complete in the workspace.
+    pending: Vec<Pending>,
+    /// For which there was no room.
+    short: Vec<Short<'a>>,
 }
 
-fn one_portion(pass: &Pass<'_>, workspace: &Workspace, portion: &Portion<'_>) -> Result<Vec<Pending>, Error> {
-    let path = &portion.path;
-    let Some((source, mirror)) = open_both(pass, path, portion.ino)? else { return Ok(Vec::new()) };
-    let mut made = Vec::new();
+/// A change for which there was no room.
+struct Short<'a> {
+    path: Arc<RelPath>,
+    ino: u64,
+    change: &'a Change,
+}
+
+/// Makes and adjusts on several threads.
+fn in_parallel<'a>(
+    pass: &Pass<'_>,
+    workspace: &Workspace,
+    portions: &[Portion<'a>],
+) -> Result<Turn<'a>, Error> {
+    let turn = Mutex::new(Turn::default());
+    share_out(copiers(pass.options), portions, |portion| {
+        let Turn { pending, short } = one_portion(pass, workspace, portion)?;
+        let mut turn = turn.lock().expect("no thread panics while collecting");
+        turn.pending.extend(pending);
+        turn.short.extend(short);
+        Ok(())
+    })?;
+    Ok(turn.into_inner().expect("no thread panics while collecting"))
+}
+
+fn one_portion<'a>(pass: &Pass<'_>, workspace: &Workspace, portion: &Portion<'a>) -> Result<Turn<'a>, Error> {
+    let (path, ino) = (&portion.path, portion.ino);
+    let Some((source, mirror)) = open_both(pass, path, ino)? else { return Ok(Turn::default()) };
+    let mut turn = Turn::default();
     for change in portion.changes.iter().filter(|change| !is_dir_to_make(change)) {
         pass.go_on()?;
-        if change.action == Action::Adjust {
-            match adjust(pass, &source, &mirror, change) {
-                // It is looked at again: made anew as it is by now.
-                Err(Fault::Replaced) => {}
-                adjusted => {
-                    pass.enter(|| path.join(&change.name), adjusted)?;
-                    continue;
-                }
-            }
+        match prepare_change(pass, workspace, path, (&source, &mirror), change) {
+            Err(fault) if fault.is_no_room() => turn.short.push(Short { path: path.clone(), ino, change }),
+            prepared => turn.pending.extend(pass.enter(|| path.join(&change.name), prepared)?.flatten()),
         }
-        let prepared = match change.action {
-            Action::Rename => prepare_moved(pass, workspace, path, (&source, &mirror), change),
-            _ => prepare(pass, workspace, path, (&source, &mirror), change),
-        };
-        made.extend(pass.enter(|| path.join(&change.name), prepared)?.flatten());
         pass.monitor.advance(change.size);
     }
-    Ok(made)
+    Ok(turn)
+}
+
+/// Has one entry ready to be put in its place; none if nothing is left to do.
+fn prepare_change(
+    pass: &Pass<'_>,
+    workspace: &Workspace,
+    path: &Arc<RelPath>,
+    (source, mirror): (&Handle, &Handle),
+    change: &Change,
+) -> Result<Option<Pending>, Fault> {
+    match change.action {
+        Action::Rename => {
+            prepare_moved(pass, workspace, path, (source, mirror), change).inspect_err(|fault| {
+                if !matches!(fault, Fault::Vanished) {
+                    pass.lost_rename();
+                }
+            })
+        }
+        Action::Adjust => match adjust(pass, source, mirror, change) {
+            // It is looked at again: made anew as it is by now.
+            Err(Fault::Replaced) => prepare(pass, workspace, path, (source, mirror), change),
+            adjusted => adjusted.map(|()| None),
+        },
+        Action::Make | Action::Delete | Action::Vacate => {
+            prepare(pass, workspace, path, (source, mirror), change)
+        }
+    }
 }

@@ -18,6 +18,7 @@ use super::relpath::RelPath;
 use super::subtree::{Place, survey};
 use super::tally::Tally;
 use super::task::{Known, Task};
+use crate::sys::encryption::is_locked;
 use crate::sys::stat::{Kind, Stat};
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -52,7 +53,14 @@ pub(super) fn compare_dir(
     let opened = pass.source_dir(&task.path).and_then(|source| Ok((source.stat()?, source)));
     let opened = opened.on_source("opening directory").and_then(|(stat, source)| {
         // Another may be in its place by now, and this one again for the next run.
-        if task.ino.is_none_or(|ino| ino == stat.ino) { Ok((stat, source)) } else { Err(Fault::Vanished) }
+        if task.ino.is_some_and(|ino| ino != stat.ino) {
+            return Err(Fault::Vanished);
+        }
+        // Without its key its names are not its names, and none of its files opens: the mirror keeps what it has.
+        if stat.encrypted && is_locked(&source.fd).on_source("asking for the key of")? {
+            return Err(Fault::Source("reading", io::Error::from_raw_os_error(libc::ENOKEY)));
+        }
+        Ok((stat, source))
     });
     if opened.is_err() && task.path.is_root() {
         return Err(root_error(opened));
@@ -316,6 +324,10 @@ impl<'a> Comparing<'a> {
         }
         let aspects = match sides.aspects(source, a, b) {
             Ok(aspects) => aspects | Aspects::CONTENT.when(self.is_accepted(&source.name)),
+            Err(fault) if memory.has(&source.name, a.ino) => {
+                self.settled = false;
+                return self.pass.fault_at_home(self.at(&source.name), fault);
+            }
             Err(fault) => return self.fault(&source.name, fault),
         };
         self.hashes.extend(sides.hash.take().map(|hash| (source.slot, hash)));
@@ -333,6 +345,10 @@ impl<'a> Comparing<'a> {
             let needs = (!aspects.is_empty()).then_some(needs);
             self.found.links.add(&self.dir, &source.name, a.ino, MirrorInode::Is(b.ino), needs);
             return Ok(());
+        }
+        if aspects.needs_making() {
+            self.found.tally.to_replace += 1;
+            self.found.tally.frees(b);
         }
         if !aspects.is_empty() {
             self.change(source, a, size, Some(b.kind), aspects);

@@ -4,7 +4,7 @@ use super::apply::{finish_dir, open_both, open_mirror};
 use super::batch::flush;
 use super::change::{Action, Change, DirChange};
 use super::counts::Counts;
-use super::fault::{Error, Sided};
+use super::fault::{Error, Fault, Sided};
 use super::pass::{Options, Pass, at_root};
 use super::relpath::RelPath;
 use super::scan::Changes;
@@ -15,6 +15,7 @@ use crate::monitor::{Monitor, Unit};
 use crate::sys::dir::Handle;
 use crate::sys::stat::{Kind, stat_at};
 use std::io::ErrorKind;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Deletes what the source does not have, and what additions have set aside. A name that has come back to the source
 /// since the scan is spared.
@@ -31,13 +32,85 @@ pub fn apply_deletions(
     let pass = Pass::new(source, mirror, options, monitor)?;
     let mut spool = changes.deletions.lock().expect("no thread panics while spooling");
     monitor.begin("deleting", Some(changes.tally.to_delete), Unit::Entries);
-    let done = spool.replay().map_err(at_root("listing")).and_then(|mut replay| {
-        replay.try_for_each(|change| in_dir(&pass, &change.map_err(at_root("listing"))?))
+    let deleting = Deleting::new(&pass, changes);
+    let done = spool.replay().map_err(at_root("listing")).and_then(|replay| {
+        let mut rest = replay.skip(changes.deleted.load(Relaxed));
+        rest.try_for_each(|change| deleting.in_dir(&change.map_err(at_root("listing"))?))
     });
     monitor.end();
     done?;
+    deleting.tell()?;
     end(&pass, !changes.is_empty(), changes.are_additions())?;
     Ok(pass.take_counts())
+}
+
+/// Deletions at work, and what of them must wait.
+pub(super) struct Deleting<'a> {
+    pass: &'a Pass<'a>,
+    changes: &'a Changes,
+}
+
+impl<'a> Deleting<'a> {
+    pub fn new(pass: &'a Pass<'a>, changes: &'a Changes) -> Self {
+        Deleting { pass, changes }
+    }
+    /// Deletes in one directory, and gives it its time back.
+    pub fn in_dir(&self, change: &DirChange) -> Result<(), Error> {
+        if change.changes.iter().all(|one| one.action == Action::Vacate) {
+            return self.vacate(change);
+        }
+        let Some((source, mirror)) = open_both(self.pass, &change.path, change.ino)? else { return Ok(()) };
+        for one in &change.changes {
+            self.pass.go_on()?;
+            match self.holds(one) {
+                true => self.hold(change, one),
+                false => delete(self.pass, &change.path, &source, &mirror, one)?,
+            }
+            self.pass.monitor.advance(one.ino);
+        }
+        finish_dir(self.pass, &change.path, change.ino).map(drop)
+    }
+    /// Whether a deletion waits: a plain file, and a directory that may have some, while something of the source cannot be
+    /// read that may be one of them. Nothing tells which: without a catalog a renamed file is a new one.
+    fn holds(&self, change: &Change) -> bool {
+        let may_be_missed = self.pass.misses_something() || self.changes.holds_files.load(Relaxed);
+        may_be_missed && matches!(change.kind, Kind::File | Kind::Dir)
+    }
+    fn hold(&self, dir: &DirChange, change: &Change) {
+        self.changes.held.fetch_add(change.ino, Relaxed);
+        self.pass.count(|counts| counts.deferred += change.ino);
+        self.pass.unsettle(&dir.path.join(&change.name));
+    }
+    /// Says what was held back: the mirror is not what the source is.
+    fn tell(&self) -> Result<(), Error> {
+        let held = match self.changes.held.load(Relaxed) {
+            0 => return Ok(()),
+            1 => "1 entry is kept".to_owned(),
+            held => format!("{held} entries are kept"),
+        };
+        let why =
+            format!("{held}: something else cannot be read, and one of them may be all that is left of it");
+        self.pass.fault_at_home(RelPath::root(), Fault::Mirror("deleting from", std::io::Error::other(why)))
+    }
+    /// Takes away old names of what was renamed. Their directory may be gone from the source.
+    fn vacate(&self, change: &DirChange) -> Result<(), Error> {
+        let pass = self.pass;
+        if pass.has_lost_renames() || self.changes.holds_old_names.load(Relaxed) {
+            change.changes.iter().for_each(|one| self.hold(change, one));
+            return Ok(());
+        }
+        let Ok(mirror) = open_mirror(pass, &change.path) else { return Ok(()) };
+        let source = pass.source_dir(&change.path).ok();
+        for one in &change.changes {
+            pass.go_on()?;
+            let is_back = source.as_ref().is_some_and(|source| stat_at(&source.fd, &one.name).is_ok());
+            if !is_back && stat_at(&mirror.fd, &one.name).is_ok() {
+                let removed = subtree::remove(&mirror, &one.name).on_mirror("removing the old name");
+                pass.enter(|| change.path.join(&one.name), removed)?;
+            }
+        }
+        if change.ino == 0 { Ok(()) } else { finish_dir(pass, &change.path, change.ino).map(drop) }
+    }
 }
 
 /// Ends work on a mirror: everything on its disk, no workspace, and the root as the source's is. What is below the old
@@ -52,35 +125,6 @@ pub(super) fn end(pass: &Pass<'_>, changed: bool, workspace_is_ours: bool) -> Re
         flush(pass.mirror)?;
     }
     Ok(())
-}
-
-/// Deletes in one directory, and gives it its time back.
-fn in_dir(pass: &Pass<'_>, change: &DirChange) -> Result<(), Error> {
-    if change.changes.iter().all(|one| one.action == Action::Vacate) {
-        return vacate(pass, change);
-    }
-    let Some((source, mirror)) = open_both(pass, &change.path, change.ino)? else { return Ok(()) };
-    for one in &change.changes {
-        pass.go_on()?;
-        delete(pass, &change.path, &source, &mirror, one)?;
-        pass.monitor.advance(one.ino);
-    }
-    finish_dir(pass, &change.path, change.ino).map(drop)
-}
-
-/// Takes away old names of what was renamed. Their directory may be gone from the source.
-fn vacate(pass: &Pass<'_>, change: &DirChange) -> Result<(), Error> {
-    let Ok(mirror) = open_mirror(pass, &change.path) else { return Ok(()) };
-    let source = pass.source_dir(&change.path).ok();
-    for one in &change.changes {
-        pass.go_on()?;
-        let is_back = source.as_ref().is_some_and(|source| stat_at(&source.fd, &one.name).is_ok());
-        if !is_back && stat_at(&mirror.fd, &one.name).is_ok() {
-            let removed = subtree::remove(&mirror, &one.name).on_mirror("removing the old name");
-            pass.enter(|| change.path.join(&one.name), removed)?;
-        }
-    }
-    if change.ino == 0 { Ok(()) } else { finish_dir(pass, &change.path, change.ino).map(drop) }
 }
 
 /// Deletes one entry, unless the source has it again.

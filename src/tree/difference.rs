@@ -127,7 +127,7 @@ impl Sides<'_> {
         // What is wanted whole is compared itself, whatever the times say.
         let by_time = want.is_none_or(|want| want.source_bytes > 0);
         let content = match a.kind {
-            Kind::File => size != b.size || by_time && a.mtime != b.mtime,
+            Kind::File => size != b.size || by_time && !self.pass.rules.is_kept_as(a.mtime, b.mtime),
             Kind::Block | Kind::Char => a.rdev != b.rdev,
             Kind::Symlink | Kind::Fifo | Kind::Socket | Kind::Dir => false,
         };

@@ -9,7 +9,12 @@ pub enum Error {
     /// Somebody asked (TERM, INT) to end.
     #[error("stopped")]
     Stopped,
-    /// Something that no other entry would survive either: the mirror is full, or cannot be written.
+    /// Links, fifos and nodes cannot be reached: their metadata are set by way of /proc/self/fd.
+    #[error(
+        "/proc is not mounted, or is that of other processes: links and nodes are reached by it (mount -t proc proc /proc)"
+    )]
+    NeedsProc,
+    /// Something that no other entry would survive either: the mirror cannot be written.
     #[error("{doing} {path}: {error}")]
     Io {
         /// What was being done, as `writing`.
@@ -19,6 +24,17 @@ pub enum Error {
         /// What the system said.
         error: io::Error,
     },
+}
+
+impl Error {
+    /// Whether the mirror has no room for what every other entry needs.
+    pub(super) fn is_no_room(&self) -> bool {
+        matches!(self, Error::Io { error, .. } if is_no_room(error))
+    }
+}
+
+fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
 }
 
 /// One entry that could not be brought to the mirror.
@@ -53,18 +69,22 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// Whether the next entry would fail in the same way: nothing more can be written.
+    /// Whether the next entry would fail in the same way: the mirror's disk or file system is gone. These are all the errors
+    /// that end the work on a tree; what a user can cause with his own files is none of them. A mirror without room takes
+    /// what still fits.
     pub fn is_fatal(&self) -> bool {
         let Fault::Mirror(_, error) = self else { return false };
-        matches!(
-            error.raw_os_error(),
-            Some(libc::ENOSPC | libc::EDQUOT | libc::EROFS | libc::EIO | libc::ESHUTDOWN)
-        )
+        matches!(error.raw_os_error(), Some(libc::EROFS | libc::EIO | libc::ESHUTDOWN))
+    }
+    /// Whether the source's entry is there and cannot be read: what the mirror has of it, under whatever name, may be all
+    /// that is left. One that others keep busy is not lost.
+    pub fn is_unreadable(&self) -> bool {
+        let Fault::Source(_, error) = self else { return false };
+        error.kind() != io::ErrorKind::WouldBlock && error.raw_os_error() != Some(libc::ENOKEY)
     }
     /// Whether the mirror has no room for what was to be written.
     pub fn is_no_room(&self) -> bool {
-        let Fault::Mirror(_, error) = self else { return false };
-        matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
+        matches!(self, Fault::Mirror(_, error) if is_no_room(error))
     }
 }
 

@@ -114,7 +114,7 @@ impl<'a> Memory<'a> {
         let block = catalog.filter(|_| is_known).and_then(|catalog| catalog.block(key(stat), room));
         let settled = block.as_ref().is_some_and(|block| !block.head.unsettled);
         let own_proven = block.as_ref().zip(catalog).is_some_and(|(block, catalog)| {
-            block.head.ctime == stat.ctime && catalog.is_settled(stat.ctime, block.head.looked_at)
+            block.head.ctime == stat.ctime && catalog.is_settled(Kind::Dir, stat.ctime, block.head.looked_at)
         });
         let audits = settled && pass.options.compare_whole;
         Memory { catalog, block, believes: settled && !audits, audits, own_proven }
@@ -137,6 +137,12 @@ impl<'a> Memory<'a> {
         let (_, number) = block.rows().find(|(row, _)| row.name == name)?;
         Tail::of(&catalog.tails(block)?, number?)?.known_hash()
     }
+    /// Whether a name is that of the inode that it was when the mirror's was equal.
+    pub fn has(&self, name: &[u8], ino: u64) -> bool {
+        self.block
+            .as_ref()
+            .is_some_and(|block| block.rows().any(|(row, _)| row.name == name && row.ino == ino))
+    }
     /// Whether an entry is the inode that it was, and has not changed, whatever its row proves of the mirror's.
     pub fn knows(&self, name: &[u8], stat: &Stat) -> bool {
         let row = self.block.as_ref().and_then(|block| block.rows().find(|(row, _)| row.name == name));
@@ -147,7 +153,7 @@ impl<'a> Memory<'a> {
     pub fn proves(&self, row: &Row<'_>, stat: &Stat) -> bool {
         let (Some(block), Some(catalog)) = (&self.block, self.catalog) else { return false };
         let same = row.kind == stat.kind && row.stamp == stamp(stat) && !row.unproven;
-        same && (stat.kind == Kind::Dir || catalog.is_settled(stat.ctime, block.head.looked_at))
+        same && (stat.kind == Kind::Dir || catalog.is_settled(stat.kind, stat.ctime, block.head.looked_at))
     }
 }
 
@@ -195,7 +201,8 @@ impl Looking<'_> {
         };
         let settled = |row: &Row<'_>| {
             let known = memory.block.as_ref().zip(memory.catalog);
-            known.is_some_and(|(block, catalog)| catalog.is_settled(row.stamp, block.head.looked_at))
+            known
+                .is_some_and(|(block, catalog)| catalog.is_settled(row.kind, row.stamp, block.head.looked_at))
         };
         let one = |(row, number): &Numbered<'_>| {
             Former::new(row, number.and_then(|number| Tail::of(&tails, number)), settled(row))

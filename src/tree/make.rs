@@ -5,7 +5,7 @@ use super::blocks::MapWriter;
 use super::change::Change;
 use super::content::{self, Copied};
 use super::fault::{Fault, Sided};
-use super::metadata::Wanted;
+use super::metadata::{Applied, Wanted};
 use super::nest::{Born, Nest};
 use super::pass::Pass;
 use super::relpath::RelPath;
@@ -25,10 +25,19 @@ pub(super) struct Made {
     pub locks: u32,
     /// Bytes that were copied.
     pub bytes: u64,
-    /// Whether the file was still changing at the last try.
-    pub torn: bool,
+    /// What is wrong with it although it is complete: it was still changing, or has attributes that the mirror cannot keep.
+    pub flaw: Option<Fault>,
     /// BLAKE3 of a file's content, zeros for its holes; of a whole copy of the source's only, and of none that is nearly all holes.
     pub hash: Option<[u8; 32]>,
+}
+
+impl Made {
+    /// A file with its metadata; `torn` is whether it was still changing at the last try.
+    pub fn new(applied: Applied, bytes: u64, torn: bool, hash: Option<[u8; 32]>) -> Made {
+        let locks = applied.locks;
+        let flaw = if torn { Some(Fault::Changing) } else { applied.flaw() };
+        Made { locks, bytes, flaw, hash: hash.filter(|_| !torn) }
+    }
 }
 
 /// Makes the entry that `change` describes and that is in the source's directory `dir`, open as `source`, as `name` in `nest`, with
@@ -49,7 +58,7 @@ pub(super) fn make(
         let wanted = Wanted::read(&handle, stat, &pass.rules).on_source("reading attributes")?;
         make_other(&handle, &stat, nest, name)?;
         let locks = finish_other(pass, &wanted, nest, name).on_mirror("setting metadata of");
-        locks.map(|locks| Made { locks, bytes: 0, torn: false, hash: None })
+        locks.map(|applied| Made { locks: applied.locks, bytes: 0, flaw: applied.flaw(), hash: None })
     };
     // What failed is what is reported; a leftover in the workspace is swept at its end.
     made.inspect_err(|_| drop(dir::unlink(&nest.dir.fd, name)))
@@ -125,11 +134,11 @@ fn make_other(handle: &Handle, stat: &Stat, nest: &Nest, name: &[u8]) -> Result<
     dir::make_node(&nest.dir.fd, name, stat).on_mirror(doing)
 }
 
-fn finish_other(pass: &Pass<'_>, wanted: &Wanted, nest: &Nest, name: &[u8]) -> std::io::Result<u32> {
+fn finish_other(pass: &Pass<'_>, wanted: &Wanted, nest: &Nest, name: &[u8]) -> std::io::Result<Applied> {
     let parent = &nest.dir.fd;
     match nest.known() {
         Some(born) if born.bare && wanted.attrs.xattrs.is_empty() && wanted.stat.kind == Kind::Symlink => {
-            wanted.give_link(parent, name, born, &pass.rules).map(|()| 0)
+            wanted.give_link(parent, name, born, &pass.rules).map(|()| Applied::default())
         }
         _ => wanted.apply(&dir::open_path(parent, name)?, parent, name, &pass.rules),
     }
@@ -158,9 +167,9 @@ fn fill(
         tries += 1;
         let torn = (after.size, after.mtime, after.ctime) != (stat.size, stat.mtime, stat.ctime);
         if !torn || tries == TRIES {
-            let locks = wanted.give(made, born, &pass.rules).on_mirror("setting metadata of")?;
+            let applied = wanted.give(made, born, &pass.rules).on_mirror("setting metadata of")?;
             keep_map(pass, &stat, made, map).on_mirror("examining")?;
-            return Ok(Made { locks, bytes, torn, hash: hash.filter(|_| !torn) });
+            return Ok(Made::new(applied, bytes, torn, hash));
         }
         ftruncate(&made.fd, 0).map_err(std::io::Error::from).on_mirror("writing")?;
         stat = after;

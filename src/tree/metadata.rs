@@ -1,7 +1,8 @@
 //! Gives an entry of the mirror the source's owner, attributes, mode, flags and times, in the order in which none
 //! undoes another: chown clears setuid and file capabilities, a lock (chattr +i, +a) forbids everything after it.
 
-use super::attrs::{Attrs, Rules};
+use super::attrs::{Attrs, Rules, XattrsSet};
+use super::fault::Fault;
 use super::nest::Born;
 use crate::sys::dir::{self, Handle};
 use crate::sys::flags::{self, LOCKS};
@@ -17,6 +18,22 @@ pub(super) struct Wanted {
     pub attrs: Attrs,
 }
 
+/// What is left when an entry has its metadata.
+#[derive(Debug, Default)]
+pub(super) struct Applied {
+    /// chattr flags, which can only be set when nothing else is to be done.
+    pub locks: u32,
+    /// What the mirror could not keep, and why: the entry has all the rest.
+    pub refused: Option<io::Error>,
+}
+
+impl Applied {
+    /// What of it is to be told.
+    pub fn flaw(self) -> Option<Fault> {
+        self.refused.map(|error| Fault::Mirror("setting attributes of", error))
+    }
+}
+
 impl Wanted {
     /// What the source's entry has that is open as `handle`.
     pub fn read(handle: &Handle, stat: Stat, rules: &Rules) -> io::Result<Wanted> {
@@ -24,14 +41,21 @@ impl Wanted {
     }
     /// Sets everything but the locks, which are given back: they can only be set when nothing else is to be done.
     /// `handle` is the entry `name` of `parent`.
-    pub fn apply(&self, handle: &Handle, parent: &OwnedFd, name: &[u8], rules: &Rules) -> io::Result<u32> {
+    pub fn apply(
+        &self,
+        handle: &Handle,
+        parent: &OwnedFd,
+        name: &[u8],
+        rules: &Rules,
+    ) -> io::Result<Applied> {
         let before = handle.stat()?;
         if before.locked {
             unlock(handle)?;
         }
         let mut touched = self.set_owner(handle, (before.uid, before.gid), rules)?;
         touched |= self.let_me_write(handle, &before, rules)?;
-        touched |= self.attrs.set_xattrs(handle, rules)?;
+        let XattrsSet { differed, refused } = self.attrs.set_xattrs(handle, rules)?;
+        touched |= differed;
         if touched || before.mode != self.stat.mode {
             self.set_mode(handle, rules)?;
         }
@@ -39,21 +63,20 @@ impl Wanted {
         if before.mtime != self.stat.mtime {
             self.set_mtime(handle, parent, name)?;
         }
-        Ok(locks)
+        Ok(Applied { locks, refused })
     }
     /// The same for a file that was just made and has, beside its content, what every file is `born` with there.
-    pub fn give(&self, file: &Handle, born: &Born, rules: &Rules) -> io::Result<u32> {
+    pub fn give(&self, file: &Handle, born: &Born, rules: &Rules) -> io::Result<Applied> {
         self.set_owner(file, born.owner, rules)?;
-        if born.bare {
-            self.attrs.add_xattrs(file)?;
-        } else {
-            self.attrs.set_xattrs(file, rules)?;
-        }
+        let refused = match born.bare {
+            true => self.attrs.add_xattrs(file)?,
+            false => self.attrs.set_xattrs(file, rules)?.refused,
+        };
         self.set_mode(file, rules)?;
         let locks =
             if self.attrs.is_flagged_as(&born.attrs) { 0 } else { self.attrs.set_flags(file, rules)? };
         dir::set_mtime(file, self.stat.mtime)?;
-        Ok(locks)
+        Ok(Applied { locks, refused })
     }
     /// The same for a symbolic link without attributes, the entry `name` of `parent`: it need not be opened.
     pub fn give_link(&self, parent: &OwnedFd, name: &[u8], born: &Born, rules: &Rules) -> io::Result<()> {

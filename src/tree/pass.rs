@@ -16,11 +16,11 @@ use crate::monitor::Monitor;
 use crate::sys::page_cache::start_writing;
 use crate::sys::signal::{progress_requested, stop_requested};
 use crate::sys::stat::{Kind, Stat, Timestamp};
-use crate::sys::{dir, flags};
+use crate::sys::{dir, flags, volume};
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -101,6 +101,10 @@ pub(super) struct Pass<'a> {
     counts: Mutex<Counts>,
     /// How long leases were waited for, by all threads together.
     waited_ms: AtomicU64,
+    /// Whether something of the source cannot be read whose old name the mirror may have anywhere.
+    misses: AtomicBool,
+    /// Whether something could not be given its new name.
+    lost_renames: AtomicBool,
     /// First names of inodes with several, by their numbers, that were made or changed as they had to be.
     in_place: Mutex<HashSet<u32>>,
 }
@@ -112,6 +116,9 @@ impl<'a> Pass<'a> {
         options: &'a Options,
         monitor: &'a dyn Monitor,
     ) -> Result<Self, Error> {
+        if !dir::reaches_by_proc(mirror.root()) {
+            return Err(Error::NeedsProc);
+        }
         let rules = Self::rules(source, mirror, options.privileged).map_err(at_root("examining"))?;
         let finds_renames = options.catalog.as_ref().is_some_and(|catalog| catalog.is_believed());
         Ok(Pass {
@@ -124,6 +131,8 @@ impl<'a> Pass<'a> {
             comparisons: Comparisons::default(),
             counts: Mutex::default(),
             waited_ms: AtomicU64::new(0),
+            misses: AtomicBool::new(false),
+            lost_renames: AtomicBool::new(false),
             in_place: Mutex::default(),
         })
     }
@@ -131,7 +140,8 @@ impl<'a> Pass<'a> {
     pub fn rules(source: &View, mirror: &View, privileged: bool) -> io::Result<Rules> {
         let settable = |view: &View| flags::settable(view.root());
         let owners = flags::keeps_owners(source.root())? && flags::keeps_owners(mirror.root())?;
-        Ok(Rules::new(privileged, settable(source)?, settable(mirror)?, owners))
+        let whole_seconds = volume::keeps_whole_seconds(mirror.root())?;
+        Ok(Rules::new(privileged, settable(source)?, settable(mirror)?, owners, whole_seconds))
     }
     /// Opens a directory of the source.
     pub fn source_dir(&self, path: &RelPath) -> io::Result<dir::Handle> {
@@ -206,6 +216,8 @@ impl<'a> Pass<'a> {
         let doubted = || believed || options.doubt_since.is_some_and(|since| source.ctime >= since);
         options.compare_content
             || options.suspect_since.is_some_and(|since| mirror.ctime >= since)
+            // What the mirror cannot keep of a time tells nothing.
+            || source.mtime != mirror.mtime
             || !proven && doubted()
     }
     /// Bytes of content that an entry shall have.
@@ -221,6 +233,13 @@ impl<'a> Pass<'a> {
     }
     /// Enters a fault; only one that ends the whole work comes back.
     pub fn fault(&self, path: RelPath, fault: Fault) -> Result<(), Error> {
+        if fault.is_unreadable() {
+            self.misses.store(true, Relaxed);
+        }
+        self.fault_at_home(path, fault)
+    }
+    /// The same, of an entry that the mirror has under this very name: whatever is wrong, no other name is its.
+    pub fn fault_at_home(&self, path: RelPath, fault: Fault) -> Result<(), Error> {
         self.unsettle(&path);
         self.counts.lock().expect("no thread panics while counting").enter(path, fault, self.monitor)
     }
@@ -264,6 +283,18 @@ impl<'a> Pass<'a> {
         if let Some(blocks) = &self.options.blocks {
             blocks.forget(source);
         }
+    }
+    /// Whether something of the source cannot be read that the mirror may have under a name that is to be deleted.
+    pub fn misses_something(&self) -> bool {
+        self.misses.load(Relaxed)
+    }
+    /// Notes that a renamed file could not have its new name: its old one must stay.
+    pub fn lost_rename(&self) {
+        self.lost_renames.store(true, Relaxed);
+    }
+    /// Whether there was one.
+    pub fn has_lost_renames(&self) -> bool {
+        self.lost_renames.load(Relaxed)
     }
     /// Notes that an inode with several names has its first one on the mirror.
     pub fn is_in_place(&self, leads: Option<u32>) {

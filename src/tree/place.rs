@@ -28,8 +28,8 @@ pub(super) struct Pending {
     pub locks: u32,
     /// Its size: bytes that count as copied when it is in place.
     pub bytes: u64,
-    /// Whether the file was still changing when it was copied.
-    pub torn: bool,
+    /// What is wrong with it although it is complete.
+    pub flaw: Option<Fault>,
     /// BLAKE3 of a file's content, as it was made.
     pub hash: Option<[u8; 32]>,
     /// Where in the next catalog that belongs.
@@ -45,8 +45,8 @@ impl Pending {
     pub fn of(dir: &Arc<RelPath>, change: &Change, temporary: Box<[u8]>) -> Pending {
         let Change { kind, over, slot, leads, .. } = *change;
         let (dir, name) = (dir.clone(), change.name.clone());
-        let (locks, bytes, torn, hash, renamed) = (0, 0, false, None, false);
-        Pending { dir, name, temporary, kind, over, locks, bytes, torn, hash, slot, leads, renamed }
+        let (locks, bytes, flaw, hash, renamed) = (0, 0, None, None, false);
+        Pending { dir, name, temporary, kind, over, locks, bytes, flaw, hash, slot, leads, renamed }
     }
 }
 

@@ -117,7 +117,8 @@ fn identity(view: &View) -> io::Result<String> {
 
 /// What is left out and what is carried over: of other rules a catalog says nothing.
 fn rules(options: &Options, source: &View, mirror: &View) -> io::Result<String> {
-    let Rules { privileged, flags, owners } = Pass::rules(source, mirror, options.privileged)?;
+    let Rules { privileged, flags, owners, whole_seconds: _ } =
+        Pass::rules(source, mirror, options.privileged)?;
     let excludes = blake3::hash(options.excludes.text().as_bytes()).to_hex();
     Ok(format!("{privileged} {flags:x} {owners} {}", &excludes[..16]))
 }

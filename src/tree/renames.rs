@@ -304,7 +304,7 @@ impl<'a> Search<'a> {
         let tails = catalog.tails(&block).unwrap_or_default();
         let rows = block.rows().filter(|(row, _)| matches!(row.kind, Kind::File | Kind::Dir));
         let former = rows.map(|(row, number)| {
-            let settled = catalog.is_settled(row.stamp, block.head.looked_at);
+            let settled = catalog.is_settled(row.kind, row.stamp, block.head.looked_at);
             Former::new(&row, number.and_then(|number| Tail::of(&tails, number)), settled)
         });
         former.map(|entry| Left { dir: dir.clone(), entry, goes: Goes::Not }).collect()

@@ -17,6 +17,7 @@ use super::task::Task;
 use super::view::View;
 use super::workers::scanners;
 use crate::monitor::{Monitor, Unit};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Condvar, Mutex};
 
 /// Takes the changes as they are found, from several threads; a directory always before what is below it.
@@ -45,6 +46,16 @@ pub struct Changes {
     pub(super) links: Links,
     pub(super) tally: Tally,
     pub(super) counts: Counts,
+    /// How many of the deletions were carried out already, because room was short.
+    pub(super) deleted: AtomicUsize,
+    /// How many records the list of deletions has.
+    pub(super) deletion_records: usize,
+    /// How many entries were not deleted because they may be all that is left of something.
+    pub(super) held: AtomicU64,
+    /// Whether plain files must not be deleted: something of the source cannot be read that may be one of them.
+    pub(super) holds_files: AtomicBool,
+    /// Whether old names must not be taken away: something could not be renamed.
+    pub(super) holds_old_names: AtomicBool,
 }
 
 impl Changes {
@@ -151,8 +162,21 @@ impl Listed {
             additions.push(&leader).map_err(at_root("listing"))?;
         }
         let deletions = without_old_names(pass, deletions, &found, &mut tally, old_names)?;
+        let deletion_records = deletions.len();
         let (additions, deletions) = (Mutex::new(additions), Mutex::new(deletions));
-        Ok(Changes { additions, deletions, moves: found.moves, links, tally, counts: pass.take_counts() })
+        Ok(Changes {
+            additions,
+            deletions,
+            moves: found.moves,
+            links,
+            tally,
+            counts: pass.take_counts(),
+            deleted: AtomicUsize::new(0),
+            deletion_records,
+            held: AtomicU64::new(0),
+            holds_files: AtomicBool::new(pass.misses_something()),
+            holds_old_names: AtomicBool::new(false),
+        })
     }
 }
 

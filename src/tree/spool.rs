@@ -11,12 +11,14 @@ const HELD_BYTES: usize = 16 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Spool {
     held: Vec<u8>,
+    records: usize,
     file: Option<File>,
 }
 
 impl Spool {
     /// Adds one.
     pub fn push(&mut self, change: &DirChange) -> io::Result<()> {
+        self.records += 1;
         let start = self.held.len();
         self.held.extend([0; 4]);
         change.encode(&mut self.held);
@@ -26,6 +28,10 @@ impl Spool {
             self.write_out()?;
         }
         Ok(())
+    }
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.records
     }
     fn write_out(&mut self) -> io::Result<()> {
         let file = match &mut self.file {

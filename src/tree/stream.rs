@@ -15,6 +15,7 @@ use super::nest::Nest;
 use super::old_names::{Asked, OldFiles};
 use super::pass::{Options, Pass};
 use super::relpath::RelPath;
+use super::room::Room;
 use super::scan::{ChangeSink, Walked, walk};
 use super::task::Task;
 use super::view::View;
@@ -98,7 +99,7 @@ impl Applier<'_> {
         let asked = Asked { pass: self.pass, files: &OldFiles::default() };
         let resolved = resolve(walked.links, &asked);
         resolved.leaders.into_iter().try_for_each(|leader| self.take(leader))?;
-        link_all(self.pass, self.workspace, &resolved.links)?;
+        link_all(&Room { pass: self.pass, changes: None }, self.workspace, &resolved.links)?;
         flush(self.pass.mirror)
     }
     /// A directory with more to copy than one thread should take alone is shared out.
@@ -136,7 +137,7 @@ impl Applier<'_> {
         let (Sides { path, source, nest }, pass) = (sides, self.pass);
         let prepared = prepare(pass, self.workspace, path, (source, &nest.dir), change);
         match pass.enter(|| path.join(&change.name), prepared)? {
-            Some(Some(pending)) => put_all(pass, self.workspace, &nest.dir, &[pending]),
+            Some(Some(pending)) => put_all(pass, self.workspace, &nest.dir, vec![pending]),
             Some(None) | None => Ok(()),
         }
     }

@@ -66,6 +66,7 @@ pub(super) fn survey(
                 continue;
             }
             tally.delete(&child);
+            entry.stat.iter().for_each(|stat| tally.frees(stat));
             below.entries += 1;
             if entry.stat.is_some_and(|stat| stat.kind == Kind::Dir && pass.mirror.holds(&stat)) {
                 dirs.push(Place { path: child, mirror: mirror.join(&entry.name) });

@@ -2,6 +2,7 @@
 
 use super::change::Action;
 use super::relpath::RelPath;
+use crate::sys::stat::{Kind, Stat};
 
 /// A list of deletions is questioned only beyond this many entries …
 const QUESTIONED_ENTRIES: u64 = 1000;
@@ -23,6 +24,10 @@ pub struct Tally {
     pub to_copy: u64,
     /// Their content, in bytes.
     pub to_copy_bytes: u64,
+    /// Of them, entries that take the place of another.
+    pub to_replace: u64,
+    /// Content of what is to be replaced or deleted, in bytes: as far as it was looked at.
+    pub to_free_bytes: u64,
     /// Entries whose metadata alone is to be changed.
     pub to_adjust: u64,
     /// Files and directories to rename; what is below a directory goes with it.
@@ -47,6 +52,12 @@ impl Tally {
             Action::Adjust => self.to_adjust += 1,
             Action::Rename => self.to_rename += 1,
             Action::Delete | Action::Vacate => {}
+        }
+    }
+    /// Enters that a file of the mirror makes room: `stat` is what it is now.
+    pub(super) fn frees(&mut self, stat: &Stat) {
+        if stat.kind == Kind::File && stat.nlink == 1 {
+            self.to_free_bytes += stat.size;
         }
     }
     /// Enters that a file is renamed that was entered as to be made.
@@ -92,6 +103,8 @@ impl Tally {
         self.mirror_entries += other.mirror_entries;
         self.to_copy += other.to_copy;
         self.to_copy_bytes += other.to_copy_bytes;
+        self.to_replace += other.to_replace;
+        self.to_free_bytes += other.to_free_bytes;
         self.to_adjust += other.to_adjust;
         self.to_rename += other.to_rename;
         self.to_delete += other.to_delete;

@@ -20,14 +20,14 @@ pub use store::Block;
 
 use super::relpath::RelPath;
 use crate::sys::clock::Moment;
-use crate::sys::stat::Timestamp;
+use crate::sys::stat::{Kind, Timestamp};
 use format::checksum;
 use page::{FORMAT, Page, Unreadable};
 use recorder::{Carried, Recorder, Verdicts};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use store::{Lookup, Store};
 
 /// A base is written anew when what was added to it exceeds this part of it.
@@ -37,6 +37,8 @@ const DELTA_PART: u64 = 4;
 const SET_BACK_NANOS: i128 = 500_000_000;
 /// Two ticks of the kernel's clock at its slowest (CONFIG_HZ=100).
 const TICKS: Timestamp = Timestamp { secs: 0, nanos: 20_000_000 };
+/// So long a call that writes to a file may take: its ctime is stamped when it begins, and what it writes arrives later.
+const WRITING: Timestamp = Timestamp { secs: 10, nanos: 0 };
 /// Two ticks of a file system that keeps whole seconds (ext with 128-byte inodes).
 const WHOLE_SECONDS: Timestamp = Timestamp { secs: 2, nanos: 0 };
 
@@ -210,10 +212,13 @@ impl Catalog {
         }
     }
     /// Whether what was changed at `ctime` cannot have been changed once more, unnoticed, after a look that began at
-    /// `looked_at`.
-    pub fn is_settled(&self, ctime: Timestamp, looked_at: Timestamp) -> bool {
+    /// `looked_at`: neither in the same tick of the clock, nor by a call that was still writing. Where the ctime is still
+    /// to come (the clock was wrong once), whatever has happened since has another.
+    pub fn is_settled(&self, kind: Kind, ctime: Timestamp, looked_at: Timestamp) -> bool {
         let ticks = if ctime.nanos == 0 { WHOLE_SECONDS } else { TICKS };
-        later(later(ctime, ticks), self.lag) < looked_at
+        let passed = |time: Timestamp| later(later(time, ticks), self.lag);
+        let written = if kind == Kind::File { later(ctime, writing()) } else { ctime };
+        passed(written) < looked_at || passed(self.looked_at.real) < ctime && looked_at < ctime
     }
     /// The moment before the source was flushed for this look.
     pub fn looked_at(&self) -> Timestamp {
@@ -367,7 +372,14 @@ fn because(why: &str) -> String {
 
 /// What was changed at this time or later may have been changed after a look that began at `looked_at`, unnoticed.
 pub fn unsure_from(looked_at: Timestamp) -> Timestamp {
-    Timestamp { secs: looked_at.secs - WHOLE_SECONDS.secs - 1, nanos: looked_at.nanos }
+    Timestamp { secs: looked_at.secs - WHOLE_SECONDS.secs - writing().secs - 1, nanos: looked_at.nanos }
+}
+
+/// How long a call may write. Tests, which cannot wait so long for each file, say how long theirs do.
+fn writing() -> Timestamp {
+    static SECS: OnceLock<i64> = OnceLock::new();
+    let told = || std::env::var("DISKMIRROR_WRITING_SECS").ok().and_then(|secs| secs.parse().ok());
+    Timestamp { secs: *SECS.get_or_init(|| told().unwrap_or(WRITING.secs)), nanos: 0 }
 }
 
 fn later(time: Timestamp, by: Timestamp) -> Timestamp {

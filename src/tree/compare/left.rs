@@ -80,6 +80,7 @@ impl Comparing<'_> {
             return Ok(());
         };
         self.found.lost += u64::from(own);
+        self.found.tally.frees(stat);
         let unknown = self.audited.as_ref().is_some_and(|gone| !gone.contains(&mirror.name));
         self.alarm_if(unknown, &mirror.name)?;
         self.found.changes.push(change);

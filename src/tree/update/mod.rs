@@ -146,13 +146,13 @@ impl Update<'_> {
         let rules = &self.pass.rules;
         let done = self.content(made, None)?;
         // It has content already: what is born with the first of all files is asked of an empty one.
-        let locks = match nest.known() {
+        let applied = match nest.known() {
             Some(born) => done.wanted.give(made, born, rules),
             None => done.wanted.apply(made, &made.fd, b"", rules),
         };
-        let locks = locks.on_mirror("setting metadata of")?;
+        let applied = applied.on_mirror("setting metadata of")?;
         keep_map(self.pass, &self.stat, made, done.map).on_mirror("examining")?;
-        Ok(Made { locks, bytes: done.bytes, torn: done.torn, hash: done.hash.filter(|_| !done.torn) })
+        Ok(Made::new(applied, done.bytes, done.torn, done.hash))
     }
     /// Into the old file itself. None if others have it too, or it cannot be written.
     fn in_place(mut self, old: &Old<'_>) -> Result<Option<Made>, Fault> {
@@ -189,8 +189,8 @@ impl Update<'_> {
     ) -> Result<(Made, Option<MapWriter>), Fault> {
         let done = self.content(file, Some(undo))?;
         let flush = || fsync(&file.fd).map_err(io::Error::from);
-        let locks = done.wanted.apply(file, &old.dir.fd, old.name, &self.pass.rules);
-        let locks = locks.on_mirror("setting metadata of")?;
+        let applied = done.wanted.apply(file, &old.dir.fd, old.name, &self.pass.rules);
+        let applied = applied.on_mirror("setting metadata of")?;
         flush().on_mirror("flushing")?;
         let (size, mtime) = (self.stat.size, done.wanted.stat.mtime);
         if size < file.stat().on_mirror("examining")?.size || !done.blanks.is_empty() {
@@ -200,8 +200,7 @@ impl Update<'_> {
             dir::set_mtime(file, mtime).on_mirror("setting metadata of")?;
             flush().on_mirror("flushing")?;
         }
-        let made = Made { locks, bytes: done.bytes, torn: done.torn, hash: done.hash.filter(|_| !done.torn) };
-        Ok((made, done.map))
+        Ok((Made::new(applied, done.bytes, done.torn, done.hash), done.map))
     }
     /// Makes the content of `target`, which is the old one, the source's. One that changes meanwhile is gone over again, as one
     /// that is copied is.
