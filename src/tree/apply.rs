@@ -1,11 +1,11 @@
 //! Carries changes out on one directory: makes, adjusts, links, and at the end gives the directory itself what the
 //! source's has.
 
-use super::change::{Action, Change};
+use super::change::{Action, Aspects, Change, DirChange};
 use super::fault::{Error, Fault, Sided};
 use super::links::{LinkTo, Links};
 use super::make::{Made, make, open_decided};
-use super::metadata::{Wanted, lock};
+use super::metadata::{Wanted, lock, tighten};
 use super::nest::Nest;
 use super::pass::Pass;
 use super::place::{Pending, lock_in_place, put};
@@ -44,6 +44,20 @@ fn open_listed(pass: &Pass<'_>, path: &RelPath, ino: u64) -> Result<Handle, Faul
     let source = pass.source_dir(path).on_source("opening directory")?;
     let same = ino == 0 || source.stat().on_source("examining")?.ino == ino;
     if same { Ok(source) } else { Err(Fault::Vanished) }
+}
+
+/// Closes a directory of the mirror as the source's is closed by now, before anything below it is written.
+pub(super) fn tighten_dir(pass: &Pass<'_>, change: &DirChange) -> Result<(), Error> {
+    let decisive = Aspects::MODE | Aspects::OWNER | Aspects::GROUP | Aspects::XATTRS;
+    if !change.adjusts_itself() || !change.own.has(decisive) {
+        return Ok(());
+    }
+    let Some((source, mirror)) = open_both(pass, &change.path, change.ino)? else { return Ok(()) };
+    let tightened = source.stat().on_source("examining").and_then(|stat| {
+        let others = change.own.has(Aspects::XATTRS);
+        tighten(&mirror, &stat, others, &pass.rules).on_mirror("closing")
+    });
+    pass.enter(|| change.path.clone(), tightened).map(drop)
 }
 
 /// Makes a directory, empty and closed to others; what it shall hold and be comes later.

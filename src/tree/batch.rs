@@ -3,7 +3,7 @@
 
 use super::apply::{
     adjust, finish_dir, is_dir_to_make, link_all, make_dir, open_both, open_mirror, prepare, prepare_moved,
-    put_all,
+    put_all, tighten_dir,
 };
 use super::change::{Action, Change, DirChange};
 use super::counts::Counts;
@@ -129,6 +129,7 @@ struct Portion<'a> {
 fn one_batch(room: &Room<'_>, workspace: &Workspace, batch: &[DirChange]) -> Result<(), Error> {
     let pass = room.pass;
     let paths: Vec<Arc<RelPath>> = batch.iter().map(|change| Arc::new(change.path.clone())).collect();
+    batch.iter().try_for_each(|change| tighten_dir(pass, change))?;
     for (change, path) in batch.iter().zip(&paths) {
         make_dirs(room, workspace, change, path)?;
     }

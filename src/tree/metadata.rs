@@ -119,6 +119,25 @@ impl Wanted {
     }
 }
 
+/// Closes an entry of the mirror to everybody to whom the source's, which `source` describes, is closed, and where they
+/// differ in owner or attributes (`others`: an access control list is one) to everybody but its owner: comes before new
+/// content is written where others may look on. What it shall have at last, it gets when that is done.
+pub(super) fn tighten(handle: &Handle, source: &Stat, others: bool, rules: &Rules) -> io::Result<()> {
+    let is = handle.stat()?;
+    if !rules.owners {
+        return Ok(());
+    }
+    let is_foreign = rules.sets_owners() && (is.uid, is.gid) != (source.uid, source.gid);
+    let closed = is.mode & source.mode & if is_foreign || others { 0o700 } else { 0o7777 };
+    if is.mode != closed {
+        dir::set_mode(handle, closed)?;
+    }
+    if is_foreign {
+        dir::set_owner(handle, source.uid, source.gid)?;
+    }
+    Ok(())
+}
+
 /// Takes chattr +i and +a from an open file or directory.
 pub(super) fn unlock(handle: &Handle) -> io::Result<()> {
     if let Some(current) = flags::get(&handle.fd)?

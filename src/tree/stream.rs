@@ -3,7 +3,9 @@
 //! some that are not complete, and what is there from an earlier try is compared by content. The workspace says that it
 //! was not the last; only what replaces something passes through it.
 
-use super::apply::{adjust, finish_open_dir, link_all, make_dir, make_in_place, open_both, prepare, put_all};
+use super::apply::{
+    adjust, finish_open_dir, link_all, make_dir, make_in_place, open_both, prepare, put_all, tighten_dir,
+};
 use super::batch::flush;
 use super::change::{Action, Change, DirChange};
 use super::compare::root_aspects;
@@ -71,6 +73,7 @@ impl ChangeSink for Applier<'_> {
         if change.is_empty() && !root_differs {
             return Ok(());
         }
+        tighten_dir(self.pass, &change)?;
         let Some((source, mirror)) = open_both(self.pass, &change.path, change.ino)? else { return Ok(()) };
         let adjusts_itself = root_differs || (!change.path.is_root() && change.adjusts_itself());
         // In the order of the source's disk.

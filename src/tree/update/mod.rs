@@ -12,7 +12,7 @@ use super::change::Change;
 use super::content::Copied;
 use super::fault::{Fault, Sided};
 use super::make::{Made, TRIES, keep_map, open_present};
-use super::metadata::Wanted;
+use super::metadata::{Wanted, tighten};
 use super::nest::Nest;
 use super::pass::Pass;
 use super::relpath::RelPath;
@@ -187,6 +187,8 @@ impl Update<'_> {
         file: &Handle,
         undo: &mut Undo,
     ) -> Result<(Made, Option<MapWriter>), Fault> {
+        // Its attributes may differ: what nobody has compared is taken to.
+        tighten(file, &self.stat, true, &self.pass.rules).on_mirror("closing")?;
         let done = self.content(file, Some(undo))?;
         let flush = || fsync(&file.fd).map_err(io::Error::from);
         let applied = done.wanted.apply(file, &old.dir.fd, old.name, &self.pass.rules);
