@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Longest stretch of a path given to the kernel at once, below PATH_MAX (4096 with its NUL).
-const PATH_CHUNK: usize = 4000;
+pub const PATH_CHUNK: usize = 4000;
 /// A race with renames makes `RESOLVE_BENEATH` give up with EAGAIN: how often to try again.
 const RESOLVE_TRIES: usize = 16;
 /// One getdents64 call's room: few calls for large directories.
@@ -70,6 +70,14 @@ pub fn open_dir(root: impl AsFd, path: &[u8]) -> io::Result<OwnedFd> {
         held = Some(next);
         rest = tail;
     }
+}
+
+/// Opens the directory at `path`, at most `PATH_CHUNK` bytes, beneath `base` only to go on from there.
+///
+/// # Errors
+/// As `open_dir`.
+pub fn open_way(base: impl AsFd, path: &[u8]) -> io::Result<OwnedFd> {
+    resolve(base.as_fd(), path, OFlags::PATH | OFlags::DIRECTORY)
 }
 
 fn resolve(base: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {

@@ -48,15 +48,16 @@ impl Excludes {
     }
     /// Whether something below the directory `dir` may be left out, or it itself. Says so in doubt.
     pub fn may_leave_out_below(&self, dir: &RelPath) -> bool {
-        self.text.split_terminator('\0').any(|pattern| may_match_below(pattern, dir.as_bytes()))
+        let bytes = dir.to_bytes();
+        self.text.split_terminator('\0').any(|pattern| may_match_below(pattern, &bytes))
     }
     /// Whether the entry `name` of directory `dir` is left out.
     pub fn leaves_out(&self, dir: &RelPath, name: &[u8], is_dir: bool) -> bool {
         if self.is_empty() {
             return false;
         }
-        let path = dir.join(name);
-        let path = OsStr::from_bytes(path.as_bytes());
+        let path = dir.join(name).to_bytes();
+        let path = OsStr::from_bytes(&path);
         self.any.is_match(path) || is_dir && self.dirs.is_match(path)
     }
 }
