@@ -2,6 +2,7 @@
 //! is one, for there is the state that a run may write; else, or where no room is left there, in the temporary directory.
 
 use super::change::DirChange;
+use super::fault::Error;
 use super::pass::Options;
 use super::recent::RecentPaths;
 use crate::sys::dir::nameless_file;
@@ -64,7 +65,7 @@ impl Spool {
                 other => return other.map(|()| self.held.clear()),
             }
         }
-        let mut failed = None;
+        let mut failed = NoRoom { place: std::env::temp_dir(), error: io::ErrorKind::StorageFull.into() };
         while let Some(place) = self.places.pop() {
             match nameless_file(&place).and_then(|mut file| append(&mut file, &self.held).map(|()| file)) {
                 Ok(file) => {
@@ -72,10 +73,10 @@ impl Spool {
                     self.held.clear();
                     return Ok(());
                 }
-                Err(error) => failed = Some(no_place(&place, &error)),
+                Err(error) => failed = NoRoom { place, error },
             }
         }
-        Err(failed.unwrap_or_else(|| no_place(&std::env::temp_dir(), &io::ErrorKind::StorageFull.into())))
+        Err(io::Error::other(failed))
     }
     /// Reads all from the start, one at a time.
     pub fn replay(&mut self) -> io::Result<Replay<'_>> {
@@ -98,10 +99,21 @@ fn is_no_room(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
 }
 
-/// What is said when the list can be kept nowhere.
-fn no_place(place: &Path, error: &io::Error) -> io::Error {
-    let place = place.display();
-    io::Error::other(format!("the list of changes found no room in {place} ({error}): make room there"))
+/// The list can be kept nowhere.
+#[derive(Debug, thiserror::Error)]
+#[error("the list of changes found no room in {}: {error}", place.display())]
+struct NoRoom {
+    place: PathBuf,
+    error: io::Error,
+}
+
+impl Error {
+    /// Where the list of changes found no room, if that is what ended the work: nothing was written by then.
+    pub fn no_room_for_list(&self) -> Option<&Path> {
+        let Error::Io { error, .. } = self else { return None };
+        let no_room: &NoRoom = error.get_ref()?.downcast_ref()?;
+        Some(&no_room.place)
+    }
 }
 
 /// The changes of a spool, one after another.
@@ -210,6 +222,6 @@ mod tests {
         let fill = |mut spool: Spool| (0..5000).try_for_each(|n| spool.push(&numbered(n)));
         fill(Spool::within(vec![std::env::temp_dir(), nowhere.clone()])).expect("the second place");
         let error = fill(Spool::within(vec![nowhere])).expect_err("there is no place");
-        assert!(error.to_string().contains("found no room in /nonexistent ("), "{error}");
+        assert!(error.to_string().contains("found no room in /nonexistent: "), "{error}");
     }
 }
