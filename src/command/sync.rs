@@ -222,6 +222,14 @@ pub fn root_state(mirror: &View) -> io::Result<String> {
 }
 
 fn failure(args: &SyncArgs, error: &Error) -> Failure {
+    if let Some(place) = error.no_room_for_list() {
+        return Failure::new(
+            format!("sync to {} did not begin", args.destination.display()),
+            nothing_written(&args.destination),
+        )
+        .why(error.to_string())
+        .remedy(format!("make room in {}, or name another place: TMPDIR=DIR", place.display()));
+    }
     let state = "every file there is its old or its new version; nothing was deleted that is not to be";
     Failure::new(format!("sync to {} did not finish", args.destination.display()), state)
         .why(error.to_string())

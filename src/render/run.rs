@@ -92,7 +92,13 @@ pub fn log_lines(record: &RunRecord, now: &str) -> String {
     let mut lines =
         vec![format!("run{head} of {}: {}: {}", record.mirror, record.state.name(), summary(record))];
     lines.extend(record.message.iter().flat_map(|message| message.lines()).map(|line| format!("  {line}")));
-    lines.extend(record.errors.iter().chain(boot_lines(record).iter()).map(|error| format!("  {error}")));
+    lines.extend(record.errors.iter().map(|error| format!("  {error}")));
+    let kept = record.errors.len() as u64;
+    let left_out = record.total().errors.saturating_sub(kept);
+    if kept > 0 && left_out > 0 {
+        lines.push(format!("  … and {} more errors", thousands(left_out)));
+    }
+    lines.extend(boot_lines(record).iter().map(|error| format!("  {error}")));
     lines.iter().map(|line| format!("{now} {line}\n")).collect()
 }
 

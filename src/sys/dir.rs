@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Longest stretch of a path given to the kernel at once, below PATH_MAX (4096 with its NUL).
-const PATH_CHUNK: usize = 4000;
+pub const PATH_CHUNK: usize = 4000;
 /// A race with renames makes `RESOLVE_BENEATH` give up with EAGAIN: how often to try again.
 const RESOLVE_TRIES: usize = 16;
 /// One getdents64 call's room: few calls for large directories.
@@ -81,6 +81,14 @@ pub fn open_dir(root: impl AsFd, path: &[u8]) -> io::Result<OwnedFd> {
         held = Some(next);
         rest = tail;
     }
+}
+
+/// Opens the directory at `path`, at most `PATH_CHUNK` bytes, beneath `base` only to go on from there.
+///
+/// # Errors
+/// As `open_dir`.
+pub fn open_way(base: impl AsFd, path: &[u8]) -> io::Result<OwnedFd> {
+    resolve(base.as_fd(), path, OFlags::PATH | OFlags::DIRECTORY)
 }
 
 fn resolve(base: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
@@ -210,23 +218,30 @@ pub struct Names {
 impl Names {
     /// Reads an open directory, in its own order, without `.` and `..`; gives back the error that ended it early.
     pub fn read(&mut self, dir: impl AsFd) -> Option<io::Error> {
+        self.read_part(dir, usize::MAX).err()
+    }
+    /// Reads on, until there are `enough` names or a few more; gives back whether there may be further ones.
+    ///
+    /// # Errors
+    /// The system's; what was read before is there.
+    pub fn read_part(&mut self, dir: impl AsFd, enough: usize) -> io::Result<bool> {
         self.text.clear();
         self.entries.clear();
         self.room.reserve(LISTING_BYTES);
         let mut entries = RawDir::new(dir, self.room.spare_capacity_mut());
-        while let Some(entry) = entries.next() {
-            match entry {
-                Ok(entry) => match entry.file_name().to_bytes() {
-                    b"." | b".." => {}
-                    name => {
-                        self.entries.push((entry.ino(), self.text.len() as u32, name.len() as u32));
-                        self.text.extend(name);
-                    }
-                },
-                Err(error) => return Some(error.into()),
+        // What was fetched already would be lost with the room.
+        while self.entries.len() < enough || !entries.is_buffer_empty() {
+            let Some(entry) = entries.next() else { return Ok(false) };
+            let entry = entry?;
+            match entry.file_name().to_bytes() {
+                b"." | b".." => {}
+                name => {
+                    self.entries.push((entry.ino(), self.text.len() as u32, name.len() as u32));
+                    self.text.extend(name);
+                }
             }
         }
-        None
+        Ok(true)
     }
     /// Sorts them by inode, then by name: the order of the disk.
     pub fn sort(&mut self) {
@@ -417,5 +432,23 @@ mod tests {
         assert_eq!(open_dir(&root, b"link/below").expect_err("a link").raw_os_error(), Some(libc::ELOOP));
         assert!(open_dir(&root, b"real/..").is_ok(), "still beneath");
         assert!(open_dir(&root, b"../x").is_err());
+    }
+    #[test]
+    fn a_large_directory_is_read_in_parts_that_miss_nothing() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        (0..10_000)
+            .for_each(|n| drop(std::fs::File::create(dir.path().join(format!("{n:0>100}"))).expect("made")));
+        let (open, mut names) = (open_root(dir.path()).expect("open"), Names::default());
+        let (mut found, mut parts) = (std::collections::BTreeSet::new(), 0);
+        loop {
+            let more = names.read_part(&open, 1000).expect("read");
+            assert!(names.iter().len() < 4000, "a part is about as large as was asked for");
+            found.extend(names.iter().map(|(_, name)| name.to_vec()));
+            parts += 1;
+            if !more {
+                break;
+            }
+        }
+        assert_eq!((found.len(), parts > 3), (10_000, true));
     }
 }

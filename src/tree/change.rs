@@ -1,5 +1,6 @@
 //! A change: what one entry of the mirror needs to become the source's. And its form on the spool.
 
+use super::recent::{RecentPaths, put_bytes, take, take_bytes};
 use super::relpath::RelPath;
 use crate::sys::stat::{Kind, Stat, Timestamp};
 use std::ops::BitOr;
@@ -133,13 +134,20 @@ impl DirChange {
     pub(super) fn adjusts_itself(&self) -> bool {
         !self.own.is_empty() && !self.own.needs_making()
     }
-    /// Appends its form: lengths and numbers little-endian, each name behind its length.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        put_bytes(out, self.path.as_bytes());
+    /// Appends the form of a part: these of its changes, and what it needs itself. Lengths and numbers are little-endian, each
+    /// name stands behind its length.
+    pub(super) fn encode(
+        &self,
+        own: Aspects,
+        changes: &[Change],
+        paths: &mut RecentPaths,
+        out: &mut Vec<u8>,
+    ) {
+        paths.encode(&self.path, out);
         out.extend(self.ino.to_le_bytes());
-        out.extend(self.own.0.to_le_bytes());
-        out.extend((self.changes.len() as u32).to_le_bytes());
-        for change in &self.changes {
+        out.extend(own.0.to_le_bytes());
+        out.extend((changes.len() as u32).to_le_bytes());
+        for change in changes {
             out.push(change.action as u8);
             out.push(kind_code(Some(change.kind)));
             out.push(kind_code(change.over));
@@ -152,23 +160,26 @@ impl DirChange {
             out.extend(change.size.to_le_bytes());
             out.extend(change.slot.to_le_bytes());
             put_bytes(out, &change.name);
-            // No file is the root: an empty path is none.
-            put_bytes(out, change.from.as_ref().map_or(b"", RelPath::as_bytes));
+            out.push(u8::from(change.from.is_some()));
+            if let Some((dir, name)) = change.from.as_ref().and_then(RelPath::split) {
+                paths.encode(&dir, out);
+                put_bytes(out, name);
+            }
         }
     }
     /// Reads what `encode` wrote; `None` if it is damaged.
-    pub(super) fn decode(mut from: &[u8]) -> Option<DirChange> {
+    pub(super) fn decode(mut from: &[u8], paths: &mut RecentPaths) -> Option<DirChange> {
         let from = &mut from;
-        let path = RelPath::from_bytes(take_bytes(from)?);
+        let path = paths.decode(from)?;
         let ino = u64::from_le_bytes(take(from)?);
         let own = Aspects(u16::from_le_bytes(take(from)?));
         let count = u32::from_le_bytes(take(from)?);
-        let changes = (0..count).map(|_| decode_change(from)).collect::<Option<_>>()?;
+        let changes = (0..count).map(|_| decode_change(from, paths)).collect::<Option<_>>()?;
         Some(DirChange { path, ino, own, changes })
     }
 }
 
-fn decode_change(from: &mut &[u8]) -> Option<Change> {
+fn decode_change(from: &mut &[u8], paths: &mut RecentPaths) -> Option<Change> {
     let [action, kind, over] = take(from)?;
     Some(Change {
         action: *ACTIONS.get(usize::from(action))?,
@@ -181,7 +192,7 @@ fn decode_change(from: &mut &[u8]) -> Option<Change> {
         size: u64::from_le_bytes(take(from)?),
         slot: u64::from_le_bytes(take(from)?),
         name: take_bytes(from)?.into(),
-        from: Some(take_bytes(from)?).filter(|path| !path.is_empty()).map(RelPath::from_bytes),
+        from: decode_from(from, paths)?,
     })
 }
 
@@ -189,6 +200,13 @@ fn decode_leads(from: &mut &[u8]) -> Option<Option<u32>> {
     let [is_some] = take(from)?;
     let number = u32::from_le_bytes(take(from)?);
     Some((is_some != 0).then_some(number))
+}
+
+fn decode_from(from: &mut &[u8], paths: &mut RecentPaths) -> Option<Option<RelPath>> {
+    match take(from)? {
+        [0] => Some(None),
+        [_] => Some(Some(paths.decode(from)?.join(take_bytes(from)?))),
+    }
 }
 
 const ACTIONS: [Action; 5] = [Action::Make, Action::Adjust, Action::Delete, Action::Rename, Action::Vacate];
@@ -202,24 +220,6 @@ fn kind_code(kind: Option<Kind>) -> u8 {
 
 fn kind_of(code: u8) -> Option<Kind> {
     KINDS.get(usize::from(code)).copied()
-}
-
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend((bytes.len() as u32).to_le_bytes());
-    out.extend(bytes);
-}
-
-fn take<const N: usize>(from: &mut &[u8]) -> Option<[u8; N]> {
-    let (head, tail) = from.split_first_chunk::<N>()?;
-    *from = tail;
-    Some(*head)
-}
-
-fn take_bytes<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = u32::from_le_bytes(take(from)?) as usize;
-    let (head, tail) = from.split_at_checked(length)?;
-    *from = tail;
-    Some(head)
 }
 
 #[cfg(test)]
@@ -252,16 +252,18 @@ mod tests {
     fn what_is_encoded_is_decoded() {
         let change = sample("a/b", &[b"x", &[0xff; 255], b"new\nline"]);
         let mut bytes = Vec::new();
-        change.encode(&mut bytes);
-        assert_eq!(DirChange::decode(&bytes), Some(change));
+        change.encode(change.own, &change.changes, &mut RecentPaths::default(), &mut bytes);
+        assert_eq!(DirChange::decode(&bytes, &mut RecentPaths::default()), Some(change));
     }
 
     #[test]
     fn a_record_that_is_cut_short_is_not_decoded() {
         let mut bytes = Vec::new();
-        sample("a", &[b"x"]).encode(&mut bytes);
+        let change = sample("a", &[b"x", b"moved"]);
+        change.encode(change.own, &change.changes, &mut RecentPaths::default(), &mut bytes);
         for length in 0..bytes.len() {
-            assert_eq!(DirChange::decode(&bytes[..length]), None, "{length}");
+            let decoded = DirChange::decode(&bytes[..length], &mut RecentPaths::default());
+            assert_eq!(decoded, None, "{length}");
         }
     }
 }

@@ -3,10 +3,13 @@
 use super::fault::{Error, Fault, FileError};
 use super::relpath::RelPath;
 use crate::monitor::Monitor;
+use crate::units::thousands;
 use std::ops::AddAssign;
 
-/// How many errors are kept by name; all are counted, and all were told to the monitor.
+/// How many errors are kept by name; all are counted.
 const KEPT_ERRORS: usize = 1000;
+/// How many are told to the monitor, a line each; of the others, their number.
+const SAID_ERRORS: u64 = 100;
 
 /// What is said of an entry of the mirror that was changed by somebody else, or by a failing disk.
 const HIDDEN: &str = "the mirror's had changed, although nobody should have written to it";
@@ -57,12 +60,20 @@ impl Counts {
         if fatal {
             return Err(Error::Io { doing, path, error });
         }
-        monitor.warn(&format!("{doing} {path}: {error}"));
         self.errors += 1;
+        if self.errors <= SAID_ERRORS {
+            monitor.warn(&format!("{doing} {path}: {error}"));
+        }
         if self.file_errors.len() < KEPT_ERRORS {
             self.file_errors.push(FileError { path, doing, error });
         }
         Ok(())
+    }
+    /// Comes when all are entered: says how many were not told.
+    pub(super) fn say_rest(&self, monitor: &dyn Monitor) {
+        if self.errors > SAID_ERRORS {
+            monitor.warn(&format!("… and {} more", thousands(self.errors - SAID_ERRORS)));
+        }
     }
 }
 
@@ -81,5 +92,38 @@ impl AddAssign for Counts {
         self.errors += other.errors;
         let room = KEPT_ERRORS.saturating_sub(self.file_errors.len());
         self.file_errors.extend(other.file_errors.into_iter().take(room));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::Unit;
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Said(Mutex<Vec<String>>);
+
+    impl Monitor for Said {
+        fn note(&self, _: &str) {}
+        fn warn(&self, text: &str) {
+            self.0.lock().expect("not poisoned").push(text.into());
+        }
+        fn begin(&self, _: &str, _: Option<u64>, _: Unit) {}
+        fn advance(&self, _: u64) {}
+        fn end(&self) {}
+    }
+
+    #[test]
+    fn the_first_errors_have_a_line_each_and_the_others_one_together() {
+        let (mut counts, said) = (Counts::default(), Said::default());
+        for n in 0..12_445 {
+            let fault = Fault::Source("reading", std::io::ErrorKind::PermissionDenied.into());
+            counts.enter(RelPath::from_bytes(format!("f{n}")), fault, &said).expect("one entry's fault");
+        }
+        counts.say_rest(&said);
+        let lines = said.0.into_inner().expect("not poisoned");
+        assert_eq!((lines.len(), counts.errors), (101, 12_445));
+        assert_eq!((&*lines[99], &*lines[100]), ("reading f99: permission denied", "… and 12,345 more"));
     }
 }

@@ -1,7 +1,7 @@
 //! What is left out on both sides: neither copied, nor compared, nor deleted.
 
 use super::relpath::RelPath;
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -10,9 +10,52 @@ use std::os::unix::ffi::OsStrExt;
 /// matches directories only. What lies below something left out is left out with it.
 #[derive(Debug, Clone, Default)]
 pub struct Excludes {
+    all: Patterns,
+    /// Those that match the tail of a path, of `most_names` names at most.
+    of_tails: Patterns,
+    /// Those with `**` in them, which match any number of names.
+    of_any_depth: Patterns,
+    /// So many names has the longest pattern.
+    most_names: u32,
+    text: String,
+}
+
+/// Patterns, and those that match directories only.
+#[derive(Debug, Clone, Default)]
+struct Patterns {
     any: GlobSet,
     dirs: GlobSet,
-    text: String,
+}
+
+impl Patterns {
+    fn is_empty(&self) -> bool {
+        self.any.is_empty() && self.dirs.is_empty()
+    }
+    fn match_path(&self, path: &[u8], is_dir: bool) -> bool {
+        let path = OsStr::from_bytes(path);
+        self.any.is_match(path) || is_dir && self.dirs.is_match(path)
+    }
+}
+
+struct PatternsBuilder {
+    any: GlobSetBuilder,
+    dirs: GlobSetBuilder,
+}
+
+impl PatternsBuilder {
+    fn new() -> Self {
+        PatternsBuilder { any: GlobSetBuilder::new(), dirs: GlobSetBuilder::new() }
+    }
+    fn add(&mut self, glob: &Glob, only_dirs: bool) {
+        if only_dirs {
+            self.dirs.add(glob.clone())
+        } else {
+            self.any.add(glob.clone())
+        };
+    }
+    fn build(self) -> Result<Patterns, globset::Error> {
+        Ok(Patterns { any: self.any.build()?, dirs: self.dirs.build()? })
+    }
 }
 
 impl Excludes {
@@ -21,22 +64,27 @@ impl Excludes {
     /// # Errors
     /// The first pattern that is not one, and why.
     pub fn new<S: AsRef<str>>(patterns: impl IntoIterator<Item = S>) -> Result<Self, globset::Error> {
-        let (mut any, mut dirs) = (GlobSetBuilder::new(), GlobSetBuilder::new());
+        let (mut all, mut of_tails) = (PatternsBuilder::new(), PatternsBuilder::new());
+        let (mut of_any_depth, mut most_names) = (PatternsBuilder::new(), 0);
         let mut text = String::new();
         for pattern in patterns {
             let pattern = pattern.as_ref();
             text += pattern;
             text.push('\0');
             let (body, only_dirs) = pattern.strip_suffix('/').map_or((pattern, false), |body| (body, true));
-            let whole = body.strip_prefix('/').map_or_else(|| format!("**/{body}"), str::to_owned);
+            let anchored = body.strip_prefix('/');
+            let whole = anchored.map_or_else(|| format!("**/{body}"), str::to_owned);
             let glob = GlobBuilder::new(&whole).literal_separator(true).build()?;
-            if only_dirs {
-                dirs.add(glob)
-            } else {
-                any.add(glob)
-            };
+            all.add(&glob, only_dirs);
+            if body.contains("**") {
+                of_any_depth.add(&glob, only_dirs);
+            } else if anchored.is_none() {
+                of_tails.add(&glob, only_dirs);
+            }
+            most_names = most_names.max(body.matches('/').count() as u32 + 1);
         }
-        Ok(Excludes { any: any.build()?, dirs: dirs.build()?, text })
+        let (all, of_tails, of_any_depth) = (all.build()?, of_tails.build()?, of_any_depth.build()?);
+        Ok(Excludes { all, of_tails, of_any_depth, most_names, text })
     }
     /// The patterns, each with a NUL behind it.
     pub fn text(&self) -> &str {
@@ -44,20 +92,26 @@ impl Excludes {
     }
     /// Whether nothing is left out.
     pub fn is_empty(&self) -> bool {
-        self.any.is_empty() && self.dirs.is_empty()
+        self.all.is_empty()
     }
     /// Whether something below the directory `dir` may be left out, or it itself. Says so in doubt.
     pub fn may_leave_out_below(&self, dir: &RelPath) -> bool {
-        self.text.split_terminator('\0').any(|pattern| may_match_below(pattern, dir.as_bytes()))
+        let bytes = dir.to_bytes();
+        self.text.split_terminator('\0').any(|pattern| may_match_below(pattern, &bytes))
     }
-    /// Whether the entry `name` of directory `dir` is left out.
+    /// Whether the entry `name` of directory `dir` is left out. Of a deep path only so many names are looked at as the
+    /// patterns have, where that is told.
     pub fn leaves_out(&self, dir: &RelPath, name: &[u8], is_dir: bool) -> bool {
         if self.is_empty() {
             return false;
         }
         let path = dir.join(name);
-        let path = OsStr::from_bytes(path.as_bytes());
-        self.any.is_match(path) || is_dir && self.dirs.is_match(path)
+        let Some(above) = path.depth().checked_sub(self.most_names).filter(|above| *above > 0) else {
+            return self.all.match_path(&path.to_bytes(), is_dir);
+        };
+        let tail = || path.names_below(above).join(&b'/');
+        !self.of_tails.is_empty() && self.of_tails.match_path(&tail(), is_dir)
+            || !self.of_any_depth.is_empty() && self.of_any_depth.match_path(&path.to_bytes(), is_dir)
     }
 }
 
@@ -114,6 +168,17 @@ mod tests {
     fn names_that_are_not_text_can_be_left_out() {
         let excludes = Excludes::new(["/a/*"]).expect("a pattern");
         assert!(excludes.leaves_out(&RelPath::from_bytes("a"), b"\xff\xfe", false));
+    }
+
+    #[test]
+    fn what_lies_deep_is_left_out_by_the_same_patterns() {
+        let deep = |name: &str| format!("{}{name}", "d/".repeat(5000));
+        assert!(left_out("*.o", &deep("a.o"), false) && left_out("/d/**/a", &deep("a"), false));
+        assert!(left_out("d/cache/", &deep("cache"), true) && !left_out("x/cache/", &deep("cache"), true));
+        assert!(!left_out("/d/*", &deep("x"), false) && !left_out("d/d/*.o", &deep("e/a.o"), false));
+        assert!(
+            left_out("*/a", "x/a", false) && left_out("*/a", "y/x/a", false) && !left_out("*/a", "a", false)
+        );
     }
 
     #[test]

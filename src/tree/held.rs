@@ -11,7 +11,7 @@ use super::look::Memory;
 use super::pass::Pass;
 use super::relpath::RelPath;
 use super::view::View;
-use crate::sys::dir::{Handle, open_dir, open_read};
+use crate::sys::dir::{Handle, open_read};
 use crate::sys::stat::{Kind, Stat, Timestamp, stat_at};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -84,7 +84,7 @@ impl Held {
 /// Whether nothing is at `path` any more.
 pub fn is_absent(source: &View, path: &RelPath) -> bool {
     let Some((dir, name)) = path.split() else { return false };
-    let looked = open_dir(source.root(), dir.as_bytes()).and_then(|dir| stat_at(&dir, name));
+    let looked = source.open_dir(&dir).and_then(|dir| stat_at(&dir, name));
     looked.is_err_and(|error| matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)))
 }
 

@@ -5,6 +5,7 @@
 //! kept without a look at the mirror: it is asked for them only if another name of their inode has changed.
 
 use super::change::{Action, Aspects, Change, DirChange};
+use super::fault::Error;
 use super::relpath::RelPath;
 use crate::sys::stat::{Kind, Timestamp};
 use std::collections::{HashMap, HashSet};
@@ -74,8 +75,28 @@ pub(super) struct LinkNames {
     dirs: Vec<DirAt>,
     seen: Vec<Seen>,
     text: Vec<u8>,
-    /// By the place of the name.
-    needs: HashMap<u32, Needs>,
+    /// In the order of the places of the names.
+    needs: Vec<Needed>,
+}
+
+/// What a name needs, as it is kept.
+#[derive(Debug, Clone, Copy)]
+struct Needed {
+    size: u64,
+    slot: u64,
+    ctime: Timestamp,
+    /// The place of the name.
+    name: u32,
+    aspects: Aspects,
+    kind: Kind,
+    over: Option<Kind>,
+}
+
+impl Needed {
+    fn new(name: u32, needs: Needs) -> Self {
+        let Needs { kind, ctime, size, over, aspects, slot } = needs;
+        Needed { size, slot, ctime, name, aspects, kind, over }
+    }
 }
 
 impl LinkNames {
@@ -91,9 +112,7 @@ impl LinkNames {
         };
         let place = self.keep_name(name);
         self.seen.push(Seen { ino, mirror_ino, dir: self.dirs.len() as u32 - 1, name: place });
-        if let Some(needs) = needs {
-            self.needs.insert(place, needs);
-        }
+        self.needs.extend(needs.map(|needs| Needed::new(place, needs)));
     }
     fn keep_name(&mut self, name: &[u8]) -> u32 {
         let place = (self.text.len() / 4) as u32;
@@ -108,11 +127,12 @@ impl LinkNames {
     }
     /// Says where the hashes of one directory's files belong, now that its block has a place.
     pub fn set_slots(&mut self, slot_of: impl Fn(u64) -> u64) {
-        self.needs.values_mut().for_each(|needs| needs.slot = slot_of(needs.slot));
+        self.needs.iter_mut().for_each(|needs| needs.slot = slot_of(needs.slot));
     }
     /// Adds what was found in other directories.
     pub fn append(&mut self, other: LinkNames) {
-        if other.seen.is_empty() {
+        if self.seen.is_empty() {
+            *self = other;
             return;
         }
         let (dirs, text) = (self.dirs.len() as u32, (self.text.len() / 4) as u32);
@@ -120,7 +140,8 @@ impl LinkNames {
         self.text.extend(other.text);
         let moved = |seen: Seen| Seen { dir: seen.dir + dirs, name: seen.name + text, ..seen };
         self.seen.extend(other.seen.into_iter().map(moved));
-        self.needs.extend(other.needs.into_iter().map(|(place, needs)| (place + text, needs)));
+        let moved = |needed: Needed| Needed { name: needed.name + text, ..needed };
+        self.needs.extend(other.needs.into_iter().map(moved));
     }
     fn at(&self, seen: &Seen) -> &DirAt {
         &self.dirs[seen.dir as usize]
@@ -132,14 +153,17 @@ impl LinkNames {
         let at = seen.name as usize * 4;
         &self.text[at + 1..][..usize::from(self.text[at])]
     }
+    fn needs(&self, seen: &Seen) -> Option<&Needed> {
+        self.needs.binary_search_by_key(&seen.name, |needed| needed.name).ok().map(|at| &self.needs[at])
+    }
     fn aspects(&self, seen: &Seen) -> Aspects {
-        self.needs.get(&seen.name).map_or(Aspects::NONE, |needs| needs.aspects)
+        self.needs(seen).map_or(Aspects::NONE, |needs| needs.aspects)
     }
     /// What is to be done with `names.seen[number]`, one of a `group`, whose inode differs in `aspects` as far as any of
     /// its names tells.
     fn change(&self, number: usize, group: &[Seen], action: Action, aspects: Aspects) -> DirChange {
         let seen = &self.seen[number];
-        let needs = || group.iter().filter_map(|seen| self.needs.get(&seen.name));
+        let needs = || group.iter().filter_map(|seen| self.needs(seen));
         // A name that was proven, and is not there after all: what it is shows when it is opened.
         let over = (seen.mirror_ino != ABSENT).then_some(Kind::File);
         let unknown = Needs {
@@ -150,7 +174,8 @@ impl LinkNames {
             aspects,
             slot: 0,
         };
-        let Needs { kind, size, over, slot, .. } = self.needs.get(&seen.name).copied().unwrap_or(unknown);
+        let Needed { kind, size, over, slot, .. } =
+            self.needs(seen).copied().unwrap_or(Needed::new(seen.name, unknown));
         let change = Change {
             action,
             kind,
@@ -239,7 +264,7 @@ impl Links {
         self.pairs.iter().map(|pair| {
             let (leader, seen) =
                 (&self.names.seen[pair.leader as usize], &self.names.seen[pair.name as usize]);
-            let over = match self.names.needs.get(&seen.name) {
+            let over = match self.names.needs(seen) {
                 Some(needs) => needs.over,
                 None => (seen.mirror_ino != ABSENT).then_some(Kind::File),
             };
@@ -257,15 +282,13 @@ impl Links {
     }
 }
 
-/// What the recorded names need.
-#[derive(Debug, Default)]
-pub(super) struct Resolved {
-    /// Entries to make or adjust first.
-    pub leaders: Vec<DirChange>,
-    /// Names to give after that.
-    pub links: Links,
-    /// Old names that go for others.
-    pub vacated: Vec<OldName>,
+/// What comes of the decision beside the names to give: each is handed on as it is found.
+#[derive(Debug)]
+pub(super) enum Decided {
+    /// An entry to make or adjust, before names are given.
+    Leader(DirChange),
+    /// An old name that goes for another.
+    Vacated(OldName),
 }
 
 /// A name that an inode bore, in a directory as it is called when what was renamed is renamed.
@@ -295,32 +318,32 @@ pub(super) trait MirrorSide {
     fn inode(&self, dir: &DirAt, name: &[u8]) -> Option<u64>;
     /// The inode that the mirror has for names that are gone of the source's inode `ino`, which has this name now.
     fn bearer(&self, ino: u64, dir: &DirAt, name: &[u8]) -> Option<Bearer>;
+    /// Comes before each inode: ends the work if somebody asked for that.
+    fn go_on(&self) -> Result<(), Error>;
 }
 
-/// Decides which inode of the mirror each inode of the source gets.
-pub(super) fn resolve(mut names: LinkNames, side: &dyn MirrorSide) -> Resolved {
+/// Decides which inode of the mirror each inode of the source gets. Gives back the names to give; all else goes to `take`.
+pub(super) fn resolve(
+    mut names: LinkNames,
+    side: &dyn MirrorSide,
+    take: &mut dyn FnMut(Decided) -> Result<(), Error>,
+) -> Result<Links, Error> {
     names.sort();
-    fill_in(&mut names, side);
-    let mut resolving = Resolving {
-        names: &names,
-        side,
-        taken: HashSet::new(),
-        leaders: Vec::new(),
-        pairs: Vec::new(),
-        vacated: Vec::new(),
-        awaited: HashSet::new(),
-    };
+    fill_in(&mut names, side)?;
+    let (taken, pairs, awaited) = (HashSet::new(), Vec::new(), HashSet::new());
+    let mut resolving = Resolving { names: &names, side, taken, pairs, take, awaited };
     let mut start = 0;
     for group in names.seen.chunk_by(|a, b| a.ino == b.ino) {
         if !is_proven(group) {
-            resolving.group(start, group);
+            side.go_on()?;
+            resolving.group(start, group)?;
         }
         start += group.len();
     }
-    let Resolving { leaders, pairs, vacated, awaited, .. } = resolving;
+    let Resolving { pairs, awaited, .. } = resolving;
     // What was only kept to be compared is not needed any more.
     let names = if pairs.is_empty() { LinkNames::default() } else { names };
-    Resolved { leaders, links: Links { names, pairs, awaited }, vacated }
+    Ok(Links { names, pairs, awaited })
 }
 
 /// Whether nothing about an inode has changed: every change of its names would have changed its ctime.
@@ -329,26 +352,27 @@ fn is_proven(group: &[Seen]) -> bool {
 }
 
 /// Looks at names that were proven, where others of their inode were not.
-fn fill_in(names: &mut LinkNames, side: &dyn MirrorSide) {
+fn fill_in(names: &mut LinkNames, side: &dyn MirrorSide) -> Result<(), Error> {
     let mut seen = std::mem::take(&mut names.seen);
     for group in seen.chunk_by_mut(|a, b| a.ino == b.ino) {
         if is_proven(group) {
             continue;
         }
+        side.go_on()?;
         for one in group.iter_mut().filter(|one| one.mirror_ino == UNSEEN) {
             one.mirror_ino = side.inode(names.at(one), names.name(one)).unwrap_or(ABSENT);
         }
     }
     names.seen = seen;
+    Ok(())
 }
 
 struct Resolving<'a> {
     names: &'a LinkNames,
     side: &'a dyn MirrorSide,
     taken: HashSet<u64>,
-    leaders: Vec<DirChange>,
     pairs: Vec<Pairing>,
-    vacated: Vec<OldName>,
+    take: &'a mut dyn FnMut(Decided) -> Result<(), Error>,
     awaited: HashSet<u32>,
 }
 
@@ -363,7 +387,7 @@ struct Stays {
 
 impl Resolving<'_> {
     /// One inode's names, of which the first is `names.seen[start]`.
-    fn group(&mut self, start: usize, group: &[Seen]) {
+    fn group(&mut self, start: usize, group: &[Seen]) -> Result<(), Error> {
         let stays = self.most_shared(group);
         let bearer = self.bearer(group, stays.as_ref().map(|stays| stays.mirror_ino));
         let mut gone = bearer.iter().flat_map(|bearer| bearer.names.clone());
@@ -374,9 +398,10 @@ impl Resolving<'_> {
         };
         self.taken.extend(inode);
         let change = |action, aspects| self.names.change(start + leader, group, action, aspects);
+        let mut vacated = None;
         let change = match (&stays, inode, &bearer) {
             (None, Some(_), Some(bearer)) => {
-                self.vacated.extend(gone.next());
+                vacated = gone.next();
                 Some(renamed(change(Action::Rename, bearer.aspects), bearer))
             }
             (_, None, _) => {
@@ -388,8 +413,9 @@ impl Resolving<'_> {
         };
         if let Some(change) = change {
             self.awaited.insert((start + leader) as u32);
-            self.leaders.push(change);
+            (self.take)(Decided::Leader(change))?;
         }
+        vacated.map_or(Ok(()), |old| (self.take)(Decided::Vacated(old)))?;
         for (at, seen) in group.iter().enumerate() {
             let shares = inode == Some(seen.mirror_ino);
             if !shares && at != leader {
@@ -400,9 +426,10 @@ impl Resolving<'_> {
                     renamed: old.is_some(),
                 };
                 self.pairs.push(pair);
-                self.vacated.extend(old);
+                old.map_or(Ok(()), |old| (self.take)(Decided::Vacated(old)))?;
             }
         }
+        Ok(())
     }
     /// The inode of names that are gone, if a name of the group does not bear the one that `stays`.
     fn bearer(&self, group: &[Seen], stays: Option<u64>) -> Option<Bearer> {

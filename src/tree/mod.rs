@@ -5,6 +5,7 @@
 //! it out. `stream` is all three at once, for a mirror that has never been complete. Everything is reached from the root
 //! descriptors of two `View`s, by calls that follow no symbolic link and cross no mount.
 
+mod anchors;
 mod apply;
 mod attrs;
 mod batch;
@@ -34,6 +35,7 @@ mod old_names;
 mod pace;
 mod pass;
 mod place;
+mod recent;
 mod rehearsal;
 mod relpath;
 mod remember;

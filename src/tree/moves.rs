@@ -43,9 +43,12 @@ pub(super) fn move_all(pass: &Pass<'_>, workspace: &Workspace, moves: &[DirMove]
     let (now, done) = (HashMap::new(), HashSet::new());
     let mut moving = Moving { pass, workspace, by_place, by_target, now, done };
     for one in moves {
-        let mut chain = vec![one];
-        while let Some(before) = moving.comes_before(chain[chain.len() - 1], &chain) {
-            chain.push(before);
+        let (mut chain, mut last, mut places) = (Vec::new(), Some(one), HashSet::new());
+        while let Some(moved) = last {
+            pass.go_on()?;
+            chain.push(moved);
+            places.extend(&moved.from);
+            last = moving.comes_before(moved, &places);
         }
         chain.iter().rev().try_for_each(|one| moving.counted(one))?;
     }
@@ -80,9 +83,9 @@ struct Moving<'a> {
 impl<'a> Moving<'a> {
     /// What takes the place of a directory that is still there comes before that leaves, so that the name is never missing;
     /// if the directory that gets it is in its own place already.
-    fn comes_before(&self, moved: &DirMove, chain: &[&DirMove]) -> Option<&'a DirMove> {
+    fn comes_before(&self, moved: &DirMove, places: &HashSet<&RelPath>) -> Option<&'a DirMove> {
         let before = *self.by_target.get(moved.from.as_ref()?)?;
-        let is_new = !chain.iter().any(|one| one.from == before.from);
+        let is_new = before.from.as_ref().is_none_or(|from| !places.contains(from));
         let is_ready = self.locate(before.parent.on_mirror()) == *before.parent.path;
         (is_new && !self.done.contains(&before.to()) && is_ready).then_some(before)
     }
@@ -104,7 +107,7 @@ impl<'a> Moving<'a> {
             return Ok(());
         }
         let parent = self.ready(&moved.parent.path)?;
-        if is_below(&from, &to) {
+        if from.is_below(&to) {
             from = self.take_out(place, &from)?;
         }
         let Some((dir, name)) = from.split() else { return Err(Fault::Vanished) };
@@ -154,15 +157,9 @@ impl<'a> Moving<'a> {
     }
     /// Where a directory is by now.
     fn locate(&self, place: &RelPath) -> RelPath {
-        let mut above = place.clone();
-        loop {
-            if let Some(now) = self.now.get(&above) {
-                let below = &place.as_bytes()[above.as_bytes().len()..];
-                return RelPath::from_bytes([now.as_bytes(), below].concat());
-            }
-            let Some((parent, _)) = above.split() else { return place.clone() };
-            above = parent;
-        }
+        let found = place.ancestors().find_map(|above| Some((above.depth(), self.now.get(&above)?)));
+        let Some((depth, now)) = found else { return place.clone() };
+        place.names_below(depth).into_iter().fold(now.clone(), |dir, name| dir.join(name))
     }
     /// Opens a directory to move something into. One that is new may not have been made yet.
     fn ready(&self, path: &RelPath) -> Result<Handle, Fault> {
@@ -185,15 +182,12 @@ impl<'a> Moving<'a> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let (made, workspace) = (self.workspace.name(), &self.workspace.nest.dir);
                 dir::make_dir(&workspace.fd, &made)?;
+                self.pass.mirror.forget_ways();
                 dir::exchange(&workspace.fd, &made, &parent.fd, name)
             }
             other => other,
         }
     }
-}
-
-fn is_below(path: &RelPath, above: &RelPath) -> bool {
-    path.as_bytes().strip_prefix(above.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 /// One directory's way.
@@ -212,10 +206,12 @@ impl Ends<'_> {
             }
             other => other.map(|()| false),
         };
-        try_once().or_else(|error| {
+        let renamed = try_once().or_else(|error| {
             self.clear_the_way(pass, &error)?;
             try_once()
-        })
+        });
+        pass.mirror.forget_ways();
+        renamed
     }
     /// Takes away what forbids a rename: locks, a directory that its owner may not write, one that insists on another
     /// project. What was taken is given back when everything is in its place.

@@ -12,8 +12,8 @@ use super::tally::Tally;
 use super::workers::{copiers, share_out};
 use crate::sys::stat::{Kind, Stat, Timestamp, stat_at};
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Mutex;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
 
 /// So many are kept at most; the rest is copied under its new name.
 const MOST: usize = 1 << 18;
@@ -38,11 +38,22 @@ impl OldFiles {
             self.files.push((dir, entry));
         }
     }
-    /// Comes when all are known: those that are gone, by inode; `equal_to`
-    /// says which directory of the source that becomes.
-    pub fn settle(&mut self, is_gone: impl Fn(&DirAt, &[u8]) -> bool, equal_to: impl Fn(&DirAt) -> u64) {
-        self.files.retain(|(dir, entry)| is_gone(dir, &entry.name));
-        self.files.iter_mut().for_each(|(dir, _)| dir.ino = equal_to(dir));
+    /// Comes when all are known: those stay whose directory `is_gone` or was looked at, and which do not go on under their
+    /// names (`stays`), by inode; `equal_to` says which directory of the source theirs becomes.
+    pub fn settle(
+        &mut self,
+        is_gone: impl Fn(&DirAt) -> bool,
+        stays: impl Fn(&DirAt, &[u8]) -> bool,
+        equal_to: impl Fn(&DirAt) -> u64,
+    ) {
+        // Those of one directory come together, and share its path: it is asked for once.
+        let mut asked: Option<(DirAt, bool, u64)> = None;
+        self.files.retain_mut(|(dir, entry)| {
+            let known = asked.take().filter(|(last, ..)| Arc::ptr_eq(&last.path, &dir.path));
+            let (last, gone, ino) = known.unwrap_or_else(|| (dir.clone(), is_gone(dir), equal_to(dir)));
+            (dir.ino, asked) = (ino, Some((last, gone, ino)));
+            gone && !stays(dir, &entry.name)
+        });
         self.files.sort_by(|(a_dir, a), (b_dir, b)| {
             let place = || a_dir.on_mirror().cmp(b_dir.on_mirror()).then_with(|| a.name.cmp(&b.name));
             a.ino.cmp(&b.ino).then_with(place)
@@ -152,56 +163,71 @@ impl MirrorSide for Asked<'_> {
     fn bearer(&self, ino: u64, dir: &DirAt, name: &[u8]) -> Option<Bearer> {
         Some(self.files.find(self.pass, &dir.path, name, ino)?.bearer)
     }
+    fn go_on(&self) -> Result<(), Error> {
+        self.pass.go_on()
+    }
 }
 
 /// Names that go for others, by directory.
 #[derive(Debug, Default)]
 pub(super) struct Vacated {
-    by_dir: BTreeMap<RelPath, InDir>,
+    by_dir: HashMap<RelPath, InDir>,
 }
 
 #[derive(Debug)]
 struct InDir {
     /// Which directory of the source it is; 0 if that does not have it any more.
     ino: u64,
-    names: Vec<Box<[u8]>>,
+    names: HashSet<Box<[u8]>>,
 }
 
 impl Vacated {
-    pub fn extend(&mut self, names: impl IntoIterator<Item = OldName>) {
-        for OldName { dir, name } in names {
-            let ino = dir.ino;
-            let in_dir = self.by_dir.entry((*dir.path).clone());
-            in_dir.or_insert(InDir { ino, names: Vec::new() }).names.push(name);
-        }
+    /// Adds one.
+    pub fn add(&mut self, OldName { dir, name }: OldName) {
+        let ino = dir.ino;
+        let in_dir = self.by_dir.entry((*dir.path).clone());
+        in_dir.or_insert(InDir { ino, names: HashSet::new() }).names.insert(name);
     }
-    /// The paths.
-    pub fn paths(&self) -> HashSet<RelPath> {
-        let paths = |(dir, in_dir): (&RelPath, &InDir)| {
-            in_dir.names.iter().map(|name| dir.join(name)).collect::<Vec<_>>()
-        };
-        self.by_dir.iter().flat_map(paths).collect()
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_dir.is_empty()
     }
-    /// What takes them away.
-    pub fn changes(self) -> impl Iterator<Item = DirChange> {
-        let vacate = |name: Box<[u8]>| Change {
-            action: Action::Vacate,
-            kind: Kind::File,
-            over: None,
-            aspects: Aspects::NONE,
-            ino: 1,
-            ctime: Timestamp::default(),
-            leads: None,
-            size: 0,
-            slot: 0,
-            name,
-            from: None,
-        };
-        self.by_dir.into_iter().map(move |(path, InDir { ino, names })| DirChange {
-            path,
-            ino,
-            own: Aspects::NONE,
-            changes: names.into_iter().map(vacate).collect(),
+    /// Whether this path is one.
+    pub fn contains(&self, path: &RelPath) -> bool {
+        path.split().is_some_and(|(dir, name)| self.has(&dir, name))
+    }
+    /// Whether the name of this directory is one.
+    pub fn has(&self, dir: &RelPath, name: &[u8]) -> bool {
+        self.by_dir.get(dir).is_some_and(|in_dir| in_dir.names.contains(name))
+    }
+    /// What takes them away, in the order of the directories; so many names at a time.
+    pub fn changes(&self, most: usize) -> impl Iterator<Item = DirChange> {
+        let mut dirs: Vec<(&RelPath, &InDir)> = self.by_dir.iter().collect();
+        dirs.sort_unstable_by_key(|(path, _)| *path);
+        dirs.into_iter().flat_map(move |(path, InDir { ino, names })| {
+            let mut names = names.iter();
+            let part = move || {
+                let changes: Vec<Change> = names.by_ref().take(most).map(|name| vacate(name)).collect();
+                let (path, ino, own) = (path.clone(), *ino, Aspects::NONE);
+                (!changes.is_empty()).then_some(DirChange { path, ino, own, changes })
+            };
+            std::iter::from_fn(part)
         })
+    }
+}
+
+fn vacate(name: &[u8]) -> Change {
+    Change {
+        action: Action::Vacate,
+        kind: Kind::File,
+        over: None,
+        aspects: Aspects::NONE,
+        ino: 1,
+        ctime: Timestamp::default(),
+        leads: None,
+        size: 0,
+        slot: 0,
+        name: name.into(),
+        from: None,
     }
 }

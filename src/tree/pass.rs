@@ -120,6 +120,8 @@ impl<'a> Pass<'a> {
             return Err(Error::NeedsProc);
         }
         let rules = Self::rules(source, mirror, options.privileged).map_err(at_root("examining"))?;
+        // Whoever worked on them before may have renamed directories.
+        [source, mirror].iter().for_each(|view| view.forget_ways());
         let finds_renames = options.catalog.as_ref().is_some_and(|catalog| catalog.is_believed());
         Ok(Pass {
             source,
@@ -314,13 +316,14 @@ impl<'a> Pass<'a> {
     }
     /// What was counted since the last call.
     pub fn take_counts(&self) -> Counts {
-        std::mem::take(&mut *self.counts.lock().expect("no thread panics while counting"))
+        let counts = std::mem::take(&mut *self.counts.lock().expect("no thread panics while counting"));
+        counts.say_rest(self.monitor);
+        counts
     }
 }
 
 fn open(view: &View, path: &RelPath) -> io::Result<dir::Handle> {
-    let fd: OwnedFd = dir::open_dir(view.root(), path.as_bytes())?;
-    Ok(dir::Handle { fd, path_only: false })
+    Ok(dir::Handle { fd: view.open_dir(path)?, path_only: false })
 }
 
 /// Says that an error concerns the whole tree.

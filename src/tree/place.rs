@@ -48,6 +48,10 @@ impl Pending {
         let (locks, bytes, flaw, hash, renamed) = (0, 0, None, None, false);
         Pending { dir, name, temporary, kind, over, locks, bytes, flaw, hash, slot, leads, renamed }
     }
+    /// Whether a directory changes its place when this comes into its own.
+    fn replaces_or_is_tree(&self) -> bool {
+        self.over == Some(Kind::Dir) || (self.over.is_some() && self.kind == Kind::Dir)
+    }
 }
 
 /// Moves `pending` into `target`, its directory. An old directory in its place ends up in the workspace.
@@ -62,6 +66,9 @@ pub(super) fn put(
         move_over(workspace, target, pending)?;
         locked.map_or(Ok(()), |(file, locks)| lock_again(&file, locks))
     });
+    if pending.replaces_or_is_tree() {
+        pass.mirror.forget_ways();
+    }
     if let Err(error) = moved {
         // What failed is what is reported; the workspace is swept at its end.
         let _ = dir::unlink(&workspace.nest.dir.fd, &pending.temporary);
@@ -81,8 +88,7 @@ pub(super) fn lock_in_place(pass: &Pass<'_>, target: &Handle, name: &[u8], locks
 
 fn move_over(workspace: &Workspace, target: &Handle, pending: &Pending) -> io::Result<()> {
     let (from, to) = (&pending.temporary, &pending.name);
-    let trees = pending.over == Some(Kind::Dir) || (pending.over.is_some() && pending.kind == Kind::Dir);
-    if !trees {
+    if !pending.replaces_or_is_tree() {
         return dir::rename(&workspace.nest.dir.fd, from, &target.fd, to);
     }
     match dir::exchange(&workspace.nest.dir.fd, from, &target.fd, to) {

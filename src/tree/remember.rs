@@ -99,7 +99,7 @@ pub fn commit_doubts(options: &Options, source: &View) -> io::Result<()> {
 }
 
 fn inode_of(source: &View, path: &RelPath) -> Option<u64> {
-    let dir = crate::sys::dir::open_dir(source.root(), path.as_bytes()).ok()?;
+    let dir = source.open_dir(path).ok()?;
     Some(stat_fd(&dir).ok()?.ino)
 }
 

@@ -11,7 +11,7 @@ use super::fault::Error;
 use super::links::DirAt;
 use super::look::{self, Former};
 use super::moved::{Arrived, DirMove, Fate, Goes, Left, LeftDir};
-use super::old_names::OldFiles;
+use super::old_names::{OldFiles, Vacated};
 use super::pass::Pass;
 use super::relpath::RelPath;
 use super::scan::{ChangeSink, Walked};
@@ -30,6 +30,16 @@ const LOOKED_THROUGH: usize = 4096;
 /// In place of the inode of a directory that the source does not have any more.
 const NOT_LOOKED_AT: u64 = 0;
 
+/// What stands at the old place of a directory as soon as that is renamed.
+enum Filled {
+    /// What has to.
+    Free,
+    /// This one, if it is renamed too.
+    By(DirKey),
+    /// Nothing, although something has to.
+    Never,
+}
+
 /// The search for what was renamed, over the rounds of a scan.
 pub(super) struct Search<'a> {
     pass: &'a Pass<'a>,
@@ -38,6 +48,8 @@ pub(super) struct Search<'a> {
     by_place: HashMap<RelPath, DirKey>,
     /// Those that are known by their places only.
     unknown: Vec<LeftDir>,
+    /// Those of which it is to be seen whether they are gone, and what was in them.
+    closed: Vec<DirKey>,
     files: OldFiles,
     arrived: Vec<Arrived>,
     /// Those of which it is decided that they are new.
@@ -64,6 +76,7 @@ impl<'a> Search<'a> {
             dirs: HashMap::new(),
             by_place: HashMap::new(),
             unknown: Vec::new(),
+            closed: Vec::new(),
             files: OldFiles::default(),
             arrived: Vec::new(),
             new: HashSet::new(),
@@ -95,7 +108,8 @@ impl<'a> Search<'a> {
         self.recognise();
         let mut files = std::mem::take(&mut self.files);
         files.settle(
-            |dir, name| self.is_gone(dir) && !stay.contains(&dir.on_mirror().join(name)),
+            |dir| self.is_gone(dir),
+            |dir, name| !stay.is_empty() && stay.contains(&dir.on_mirror().join(name)),
             |dir| self.made_equal_to(dir),
         );
         let mut moves = std::mem::take(&mut self.moves);
@@ -152,9 +166,10 @@ impl<'a> Search<'a> {
         match self.dirs.get_mut(&key) {
             // Known from the directory above, which has turned up since.
             Some(known) if left.dir.ino != NOT_LOOKED_AT => (known.dir, known.goes) = (left.dir, left.goes),
-            Some(_) => {}
+            Some(_) => return,
             None => drop(self.dirs.insert(key, left)),
         }
+        self.closed.push(key);
     }
     /// Joins what has come with what has gone. When `all_is_known`, what is found nowhere is new.
     fn join(&mut self, all_is_known: bool) -> Result<Vec<Task>, Error> {
@@ -170,18 +185,27 @@ impl<'a> Search<'a> {
     fn found_again(&self, all_is_known: bool) -> Result<HashSet<DirKey>, Error> {
         let mut found = HashSet::new();
         for arrived in &self.arrived {
+            self.pass.go_on()?;
             if self.is_found(arrived)? {
                 found.insert(arrived.key);
             }
         }
-        loop {
-            let stays = |key: &&DirKey| !self.leaves_a_gap(key, &found, all_is_known);
-            let free: HashSet<DirKey> = found.iter().filter(stays).copied().collect();
-            if free.len() == found.len() {
-                return Ok(found);
+        let come: HashSet<DirKey> = self.arrived.iter().map(|arrived| arrived.key).collect();
+        // By what has to be found with it, lest it leave a gap; whatever leaves one takes along what relied on it.
+        let (mut relies, mut gaps) = (HashMap::<DirKey, Vec<DirKey>>::new(), Vec::new());
+        for key in &found {
+            self.pass.go_on()?;
+            match self.filled_by(key, &come, all_is_known) {
+                Filled::Free => {}
+                Filled::By(other) if found.contains(&other) => relies.entry(other).or_default().push(*key),
+                Filled::By(_) | Filled::Never => gaps.push(*key),
             }
-            found = free;
         }
+        while let Some(key) = gaps.pop() {
+            found.remove(&key);
+            gaps.extend(relies.remove(&key).into_iter().flatten());
+        }
+        Ok(found)
     }
     fn is_found(&self, arrived: &Arrived) -> Result<bool, Error> {
         let known = |left: &&LeftDir| left.fate == Fate::Open && arrived.key.btime != Default::default();
@@ -194,21 +218,20 @@ impl<'a> Search<'a> {
         let is_there = is_there.is_ok_and(|stat| self.pass.mirror.holds(&stat));
         Ok(is_there && !self.holds_left_out(&from, &arrived.path())? && self.can_make_way(arrived)?)
     }
-    /// Whether the source has something at the old place of a directory that would not be there at once.
-    fn leaves_a_gap(&self, key: &DirKey, found: &HashSet<DirKey>, all_is_known: bool) -> bool {
-        let Some(left) = self.dirs.get(key) else { return false };
-        let Ok(stat) = self.at_old_place(left) else { return false };
+    /// What sees to it that nothing is missing at the old place of a directory, if the source has something there.
+    fn filled_by(&self, key: &DirKey, come: &HashSet<DirKey>, all_is_known: bool) -> Filled {
+        let Some(left) = self.dirs.get(key) else { return Filled::Free };
+        let Ok(stat) = self.at_old_place(left) else { return Filled::Free };
         if stat.kind != Kind::Dir {
-            return true;
+            return Filled::Never;
         }
         let other = look::key(&stat);
         // One whose new place is not known yet may come here.
         let comes = self.dirs.get(&other).is_some_and(|other_left| {
-            let has_come = self.arrived.iter().any(|arrived| arrived.key == other);
-            other_left.fate == Fate::Moved || other_left.fate == Fate::Open && !has_come
+            other_left.fate == Fate::Moved || other_left.fate == Fate::Open && !come.contains(&other)
         });
         let is_new = || all_is_known && self.is_disjoint(left, *key);
-        !(left.goes == Goes::Aside || comes || found.contains(&other) || is_new())
+        if left.goes == Goes::Aside || comes || is_new() { Filled::Free } else { Filled::By(other) }
     }
     fn at_old_place(&self, left: &LeftDir) -> io::Result<Stat> {
         stat_at(&self.pass.source_dir(&left.dir.path)?.fd, &left.name)
@@ -285,9 +308,10 @@ impl<'a> Search<'a> {
     }
     /// Adds what was in directories that are gone. Gives back whether there was any.
     fn open_gone(&mut self) -> bool {
+        let mut keys = std::mem::take(&mut self.closed);
+        // What is moved stays so: who is not gone by now is not gone later.
         let closed = |left: &LeftDir| !left.opened && left.fate != Fate::Moved && self.is_gone(&left.dir);
-        let keys: Vec<DirKey> =
-            self.dirs.iter().filter(|(_, left)| closed(left)).map(|(key, _)| *key).collect();
+        keys.retain(|key| self.dirs.get(key).is_some_and(closed));
         let found: Vec<Left> = keys.iter().flat_map(|key| self.open(*key)).collect();
         let any = !found.is_empty();
         found.into_iter().for_each(|left| self.take_in(left));
@@ -402,15 +426,16 @@ impl Search<'_> {
 }
 
 impl Found {
-    /// Enters what is lost of directories that are gone, but for what is found again: `vacated` are the old names of files.
+    /// Gives to `push` what is lost of directories that are gone, but for what is found again: `vacated` are the old names
+    /// of files.
     pub fn deletions(
         &self,
         pass: &Pass<'_>,
-        vacated: &HashSet<RelPath>,
+        vacated: &Vacated,
         tally: &mut Tally,
-    ) -> Result<Vec<DirChange>, Error> {
+        push: &mut dyn FnMut(&DirChange) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let stays = |path: &RelPath| vacated.contains(path) || self.moved.contains(path);
-        let mut all = Vec::new();
         for siblings in self.gone.chunk_by(|a, b| a.dir.path == b.dir.path) {
             let (mut changes, mut lost) = (Vec::new(), 0);
             for left in siblings {
@@ -430,9 +455,9 @@ impl Found {
                 tally.loses((**path).clone(), lost);
             }
             if !changes.is_empty() {
-                all.push(DirChange { path: (**path).clone(), ino: *ino, own: Aspects::NONE, changes });
+                push(&DirChange { path: (**path).clone(), ino: *ino, own: Aspects::NONE, changes })?;
             }
         }
-        Ok(all)
+        Ok(())
     }
 }

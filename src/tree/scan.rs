@@ -1,17 +1,17 @@
 //! Walks both trees, a few directories at a time, into a sink.
 
-use super::change::{Action, DirChange};
+use super::change::{Action, Change, DirChange};
 use super::compare::{self, compare_dir};
 use super::counts::Counts;
 use super::fault::Error;
-use super::links::{LinkNames, Links, Resolved, resolve};
+use super::links::{Decided, LinkNames, Links, resolve};
 use super::look::Room;
 use super::moved::{Arrived, DirMove, Goes, Left};
 use super::old_names::{Asked, Vacated};
 use super::pass::{Options, Pass, at_root};
 use super::relpath::RelPath;
 use super::renames::{Found, Search};
-use super::spool::Spool;
+use super::spool::{RECORD_CHANGES, Spool};
 use super::tally::Tally;
 use super::task::Task;
 use super::view::View;
@@ -120,7 +120,8 @@ pub fn scan(
     monitor: &dyn Monitor,
 ) -> Result<Changes, Error> {
     let pass = Pass::new(source, mirror, options, monitor)?;
-    let sink = ToSpools { additions: Mutex::default(), deletions: Mutex::default() };
+    let spool = || Mutex::new(Spool::new(options));
+    let sink = ToSpools { additions: spool(), deletions: spool() };
     monitor.begin("comparing", None, Unit::Entries);
     let found = in_rounds(&pass, &sink);
     monitor.end();
@@ -153,14 +154,18 @@ struct Listed {
 impl Listed {
     fn with_renames(self, pass: &Pass<'_>, links: LinkNames, found: Found) -> Result<Changes, Error> {
         let Listed { mut tally, additions, deletions } = self;
-        let Resolved { leaders, links, vacated } = resolve(links, &Asked { pass, files: &found.files });
         let mut old_names = Vacated::default();
-        old_names.extend(vacated);
         let mut additions = renamed_files(pass, additions, &found, &mut tally, &mut old_names)?;
-        for leader in leaders {
-            leader.changes.iter().for_each(|change| tally.enter(change.action, change.size));
-            additions.push(&leader).map_err(at_root("listing"))?;
-        }
+        let links = resolve(links, &Asked { pass, files: &found.files }, &mut |decided| {
+            match decided {
+                Decided::Vacated(old) => old_names.add(old),
+                Decided::Leader(leader) => {
+                    leader.changes.iter().for_each(|change| tally.enter(change.action, change.size));
+                    additions.push(&leader).map_err(at_root("listing"))?;
+                }
+            }
+            Ok(())
+        })?;
         let deletions = without_old_names(pass, deletions, &found, &mut tally, old_names)?;
         let deletion_records = deletions.len();
         let (additions, deletions) = (Mutex::new(additions), Mutex::new(deletions));
@@ -192,10 +197,11 @@ fn renamed_files(
     if found.files.is_empty() {
         return Ok(additions);
     }
-    let mut rewritten = Spool::default();
+    let mut rewritten = Spool::new(pass.options);
     for change in additions.replay().map_err(at_root("listing"))? {
+        pass.go_on()?;
         let mut change = change.map_err(at_root("listing"))?;
-        old_names.extend(found.files.rename_in(pass, &mut change, tally)?);
+        found.files.rename_in(pass, &mut change, tally)?.into_iter().for_each(|old| old_names.add(old));
         rewritten.push(&change).map_err(at_root("listing"))?;
     }
     Ok(rewritten)
@@ -210,30 +216,30 @@ fn without_old_names(
     old_names: Vacated,
 ) -> Result<Spool, Error> {
     let mut deletions = deletions.into_inner().expect("no thread panics while spooling");
-    let old = old_names.paths();
-    let gone = found.deletions(pass, &old, tally)?;
-    if old.is_empty() && gone.is_empty() {
-        return Ok(deletions);
-    }
-    let mut rewritten = Spool::default();
-    let mut push = |change: &DirChange| rewritten.push(change).map_err(at_root("listing"));
-    old_names.changes().try_for_each(|change| push(&change))?;
-    for change in deletions.replay().map_err(at_root("listing"))? {
-        let mut change = change.map_err(at_root("listing"))?;
-        let path = change.path.clone();
-        change.changes.retain(|one| {
-            let is_old = old.contains(&path.join(&one.name));
-            if is_old {
-                tally.spare(&path.join(&one.name));
+    if !old_names.is_empty() {
+        let mut rewritten = Spool::new(pass.options);
+        let mut push = |change: &DirChange| rewritten.push(change).map_err(at_root("listing"));
+        old_names.changes(RECORD_CHANGES).try_for_each(|change| push(&change))?;
+        for change in deletions.replay().map_err(at_root("listing"))? {
+            pass.go_on()?;
+            let mut change = change.map_err(at_root("listing"))?;
+            let path = change.path.clone();
+            let (old, left) = std::mem::take(&mut change.changes)
+                .into_iter()
+                .partition(|one| old_names.has(&path, &one.name));
+            let old: Vec<Change> = old;
+            old.iter().for_each(|one| tally.spare(&path.join(&one.name)));
+            change.changes = left;
+            if !change.is_empty() {
+                push(&change)?;
             }
-            !is_old
-        });
-        if !change.is_empty() {
-            push(&change)?;
         }
+        deletions = rewritten;
     }
-    gone.iter().try_for_each(&mut push)?;
-    Ok(rewritten)
+    found.deletions(pass, &old_names, tally, &mut |change| {
+        deletions.push(change).map_err(at_root("listing"))
+    })?;
+    Ok(deletions)
 }
 
 /// The directories still to be compared: the last found first, so that few wait at a time.

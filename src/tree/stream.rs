@@ -12,7 +12,7 @@ use super::compare::root_aspects;
 use super::counts::Counts;
 use super::deletions::{delete, end};
 use super::fault::{Error, Fault};
-use super::links::resolve;
+use super::links::{Decided, resolve};
 use super::nest::Nest;
 use super::old_names::{Asked, OldFiles};
 use super::pass::{Options, Pass};
@@ -100,9 +100,12 @@ impl Applier<'_> {
         let mut walked = Walked::default();
         walk(self.pass, self, vec![Task::root()], &mut walked)?;
         let asked = Asked { pass: self.pass, files: &OldFiles::default() };
-        let resolved = resolve(walked.links, &asked);
-        resolved.leaders.into_iter().try_for_each(|leader| self.take(leader))?;
-        link_all(&Room { pass: self.pass, changes: None }, self.workspace, &resolved.links)?;
+        let links = resolve(walked.links, &asked, &mut |decided| match decided {
+            Decided::Leader(leader) => self.take(leader),
+            // What was never complete has no old names.
+            Decided::Vacated(_) => Ok(()),
+        })?;
+        link_all(&Room { pass: self.pass, changes: None }, self.workspace, &links)?;
         flush(self.pass.mirror)
     }
     /// A directory with more to copy than one thread should take alone is shared out.

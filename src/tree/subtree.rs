@@ -1,20 +1,23 @@
-//! A subtree of the mirror that the source does not have: counted, or deleted. Works from the root of the view with
-//! paths on a heap, so that no depth exhausts descriptors or the stack.
+//! A subtree of the mirror that the source does not have: counted, or deleted. The directories that are still to come wait as
+//! paths on a heap, so that no depth exhausts descriptors or the stack; of a large one only a part is in memory.
 
 use super::change::{Action, Aspects, Change};
 use super::excludes::Excludes;
 use super::fault::{Error, Sided};
-use super::listing::Listing;
+use super::listing::OWN;
 use super::metadata::unlock;
 use super::pass::Pass;
 use super::place::lock_again;
 use super::relpath::RelPath;
 use super::tally::Tally;
-use crate::sys::dir::{self, Handle};
+use crate::sys::dir::{self, Handle, Names};
 use crate::sys::flags::{self, LOCKS};
-use crate::sys::stat::{Kind, Timestamp};
-use std::collections::BTreeSet;
+use crate::sys::stat::{Kind, Stat, Timestamp, stat_at};
+use std::collections::HashSet;
 use std::io;
+
+/// So many entries of a directory are looked at before the next ones are read.
+const AT_A_TIME: usize = 1 << 14;
 
 /// What is in a subtree.
 #[derive(Debug, Default)]
@@ -47,30 +50,30 @@ pub(super) fn survey(
     stays: &dyn Fn(&RelPath) -> bool,
 ) -> Result<Below, Error> {
     let mut below = Below::default();
-    let mut kept = BTreeSet::new();
+    let mut kept = HashSet::new();
     let top = root.path.clone();
     let mut dirs = vec![root];
     while let Some(Place { path, mirror }) = dirs.pop() {
         pass.go_on()?;
         let opened = pass.mirror_dir(&mirror).on_mirror("opening the mirror's directory");
         let Some(handle) = pass.enter(|| path.clone(), opened)? else { continue };
-        let listing = Listing::read(&handle.fd, &path, &pass.options.excludes);
-        if listing.left_out {
-            below.left_out = true;
-            keep(&top, &path, &mut kept);
-        }
-        for entry in &listing.entries {
-            let child = path.join(&entry.name);
+        let left_out = each_entry(pass, &handle, &path, &pass.options.excludes, |name, stat| {
+            let child = path.join(name);
             tally.mirror_entries += 1;
             if stays(&child) {
-                continue;
+                return Ok(());
             }
             tally.delete(&child);
-            entry.stat.iter().for_each(|stat| tally.frees(stat));
+            stat.iter().for_each(|stat| tally.frees(stat));
             below.entries += 1;
-            if entry.stat.is_some_and(|stat| stat.kind == Kind::Dir && pass.mirror.holds(&stat)) {
-                dirs.push(Place { path: child, mirror: mirror.join(&entry.name) });
+            if stat.is_some_and(|stat| stat.kind == Kind::Dir && pass.mirror.holds(&stat)) {
+                dirs.push(Place { path: child, mirror: mirror.join(name) });
             }
+            Ok(())
+        })?;
+        if left_out {
+            below.left_out = true;
+            keep(&top, &path, &mut kept);
         }
     }
     for path in &kept {
@@ -78,6 +81,32 @@ pub(super) fn survey(
         below.entries -= 1;
     }
     Ok(below)
+}
+
+/// Has `each` done for the entries of an open directory, so many at a time that the largest costs little memory. Gives back
+/// whether something was left out by a pattern.
+fn each_entry(
+    pass: &Pass<'_>,
+    dir: &Handle,
+    path: &RelPath,
+    excludes: &Excludes,
+    mut each: impl FnMut(&[u8], Option<Stat>) -> Result<(), Error>,
+) -> Result<bool, Error> {
+    let (mut names, mut left_out, mut more) = (Names::default(), false, true);
+    while more {
+        // Whatever ends the reading early: what is left shows when the directory is to be removed.
+        more = names.read_part(&dir.fd, AT_A_TIME).unwrap_or(false);
+        names.sort();
+        for (_, name) in names.iter().filter(|(_, name)| !(path.is_root() && *name == OWN)) {
+            pass.go_on()?;
+            match stat_at(&dir.fd, name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Ok(stat) if excludes.leaves_out(path, name, stat.kind == Kind::Dir) => left_out = true,
+                stat => each(name, stat.ok())?,
+            }
+        }
+    }
+    Ok(left_out)
 }
 
 /// The deletion of an entry of the mirror, and whether all of it goes; none if nothing does. Enters it into the tally.
@@ -118,7 +147,7 @@ pub(super) fn deletion(
 }
 
 /// Enters a directory and those above it, up to `root` and without it.
-fn keep(root: &RelPath, dir: &RelPath, kept: &mut BTreeSet<RelPath>) {
+fn keep(root: &RelPath, dir: &RelPath, kept: &mut HashSet<RelPath>) {
     let mut dir = dir.clone();
     while dir != *root && kept.insert(dir.clone()) {
         let Some((parent, _)) = dir.split() else { return };
@@ -161,15 +190,15 @@ fn empty(
     let unlocked = make_writable(&handle, pass).on_mirror("unlocking");
     pass.enter(|| path.clone(), unlocked)?;
     let mut deleted = 0;
-    for entry in Listing::read(&handle.fd, path, excludes).entries {
-        match entry.stat {
-            Some(stat) if stat.kind == Kind::Dir => steps.push((path.join(&entry.name), false)),
-            _ => {
-                let removed = remove(&handle, &entry.name).on_mirror("deleting");
-                deleted += u64::from(pass.enter(|| path.join(&entry.name), removed)?.is_some());
-            }
+    each_entry(pass, &handle, path, excludes, |name, stat| {
+        if stat.is_some_and(|stat| stat.kind == Kind::Dir) {
+            steps.push((path.join(name), false));
+            return Ok(());
         }
-    }
+        let removed = remove(&handle, name).on_mirror("deleting");
+        deleted += u64::from(pass.enter(|| path.join(name), removed)?.is_some());
+        Ok(())
+    })?;
     Ok(deleted)
 }
 

@@ -127,7 +127,7 @@ impl Tally {
 }
 
 fn lanes(path: &RelPath) -> [u64; 4] {
-    let hash = *blake3::hash(path.as_bytes()).as_bytes();
+    let hash = path.digest();
     let (lanes, _) = hash.as_chunks::<8>();
     std::array::from_fn(|lane| u64::from_le_bytes(lanes[lane]))
 }

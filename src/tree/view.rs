@@ -1,5 +1,7 @@
 //! How a tree is entered: a root descriptor and the volume it must stay on.
 
+use super::anchors::Anchors;
+use super::relpath::RelPath;
 use crate::sys::dir::{open_dir, open_root};
 use crate::sys::mount::clone_tree;
 use crate::sys::stat::{Stat, VolumeId, stat_fd};
@@ -12,6 +14,7 @@ use std::path::Path;
 pub struct View {
     root: OwnedFd,
     volume: VolumeId,
+    anchors: Anchors,
     /// Keeps a private clone of a mount alive.
     _clone: Option<OwnedFd>,
 }
@@ -47,11 +50,22 @@ impl View {
     }
     fn of(root: OwnedFd, clone: Option<OwnedFd>) -> io::Result<View> {
         let volume = stat_fd(&root)?.volume;
-        Ok(View { root, volume, _clone: clone })
+        Ok(View { root, volume, anchors: Anchors::default(), _clone: clone })
     }
     /// The root, open for reading.
     pub fn root(&self) -> &OwnedFd {
         &self.root
+    }
+    /// Opens the directory at `path` in this tree: no symbolic link is followed on the way, and no mount crossed.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn open_dir(&self, path: &RelPath) -> io::Result<OwnedFd> {
+        self.anchors.open(&self.root, path)
+    }
+    /// Comes when a directory of this tree was renamed: no way is known any more.
+    pub(super) fn forget_ways(&self) {
+        self.anchors.clear();
     }
     /// Whether an entry belongs to this tree rather than to something mounted on it.
     pub fn holds(&self, entry: &Stat) -> bool {

@@ -114,7 +114,7 @@ pub enum Leftover {
 
 /// Looks for what an earlier run left on a mirror. Writes nothing.
 pub fn leftover(mirror: &View) -> Leftover {
-    let Ok(found) = dir::open_dir(mirror.root(), path().as_bytes()) else { return Leftover::None };
+    let Ok(found) = mirror.open_dir(&path()) else { return Leftover::None };
     match stat_fd(&found).ok().and_then(|stat| stat.btime) {
         // A file system that keeps whole seconds rounds a ctime down.
         Some(btime) => Leftover::Since(Timestamp { secs: btime.secs - 2, nanos: 0 }),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::process::Child;
 
 /// How a file system is shut down under its users (`xfs_fs.h`, XFS_FSOP_GOING_FLAGS_*; ext4 took them over).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,4 +119,18 @@ impl Drop for Mapping {
         // SAFETY: nothing refers to what was mapped any more.
         unsafe { libc::munmap(self.0.cast(), PAGE) };
     }
+}
+
+/// Waits for a process: its exit code (-1 if a signal ended it), and the peak of the memory of it and of the processes that
+/// it waited for, in bytes.
+pub fn wait_with_peak(child: Child) -> (i32, u64) {
+    let mut status = 0;
+    // SAFETY: all zeros is a value of the struct; both places are there while the call lasts.
+    let (waited, usage) = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        (libc::wait4(child.id().cast_signed(), &raw mut status, 0, &raw mut usage), usage)
+    };
+    assert_eq!(waited, child.id().cast_signed(), "{}", io::Error::last_os_error());
+    let exit = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -1 };
+    (exit, usage.ru_maxrss.cast_unsigned() * 1024)
 }

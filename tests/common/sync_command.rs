@@ -1,7 +1,10 @@
 //! Runs `diskmirror sync` as a user would, and reads what it reports.
 
+use super::raw::wait_with_peak;
 use serde_json::Value;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -94,10 +97,28 @@ pub fn sync(source: &Path, copy: &Path) -> Report {
 /// Runs a prepared command to its end.
 pub fn finish(command: &mut Command) -> Report {
     let output = command.output().expect("the program under judgement can be run");
-    let json = output.stdout.split(|byte| *byte == b'\n').rev().find(|line| line.starts_with(b"{"));
+    report(output.status.code().unwrap_or(-1), &output.stdout, &output.stderr)
+}
+
+fn report(exit: i32, stdout: &[u8], stderr: &[u8]) -> Report {
+    let json = stdout.split(|byte| *byte == b'\n').rev().find(|line| line.starts_with(b"{"));
     Report {
-        exit: output.status.code().unwrap_or(-1),
+        exit,
         json: json.and_then(|line| serde_json::from_slice(line).ok()).unwrap_or(Value::Null),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        stderr: String::from_utf8_lossy(stderr).into_owned(),
     }
+}
+
+/// The same, and the peak of its memory, in bytes: its own, or that of the largest of its children.
+pub fn finish_with_peak(command: &mut Command) -> (Report, u64) {
+    let [out, err] = ["out", "err"].map(|_| tempfile::tempfile().expect("a file for what it says"));
+    command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap());
+    let child = command.spawn().expect("the program under judgement can be run");
+    let (exit, peak) = wait_with_peak(child);
+    let said = |mut file: File| {
+        let mut text = Vec::new();
+        file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut text)).expect("what it said");
+        text
+    };
+    (report(exit, &said(out), &said(err)), peak)
 }

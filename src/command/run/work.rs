@@ -196,7 +196,8 @@ impl<'a> Work<'a> {
         let Some(source) = &self.view else { return Ok(()) };
         let begun = Instant::now();
         let mirror = mirror_view(mirror)?;
-        self.changes = Some(tree::scan(source, &mirror, &self.options, job.monitor)?);
+        let scanned = tree::scan(source, &mirror, &self.options, job.monitor);
+        self.changes = Some(scanned.map_err(|error| not_compared(&self.volume.mount, error))?);
         self.time += begun.elapsed();
         Ok(())
     }
@@ -420,6 +421,15 @@ fn write_all(
 
 fn flush(mounted: &[Mounted]) -> Result<()> {
     mounted.iter().try_for_each(|one| sync_volume(&one.root)).context("cannot flush the mirror")
+}
+
+/// The failure of a comparison whose list found no room; any other error as it is.
+fn not_compared(mount: &str, error: tree::Error) -> anyhow::Error {
+    let Some(place) = error.no_room_for_list() else { return error.into() };
+    Failure::new(format!("the mirror of {mount} could not be compared"), "nothing was written to the mirror")
+        .why(error.to_string())
+        .remedy(format!("make room in {}", place.display()))
+        .into()
 }
 
 fn unfinished(works: &[Work<'_>], error: anyhow::Error) -> anyhow::Error {

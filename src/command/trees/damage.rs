@@ -100,7 +100,7 @@ impl HeldFile {
     fn new(mount: &str, path: &RelPath, hold: &Hold, found_at: i64) -> Self {
         HeldFile {
             mount: mount.to_owned(),
-            path: escaped(path.as_bytes()),
+            path: escaped(&path.to_bytes()),
             ino: hold.ino,
             ctime: (hold.ctime.secs, hold.ctime.nanos),
             bad: blake3::Hash::from(hold.bad).to_hex().to_string(),
@@ -179,7 +179,7 @@ impl DamageFile {
 
     /// Notes an entry that the next run is to mend.
     pub fn to_repair(&mut self, mount: &str, path: &RelPath) {
-        let repair = Repair { mount: mount.to_owned(), path: escaped(path.as_bytes()) };
+        let repair = Repair { mount: mount.to_owned(), path: escaped(&path.to_bytes()) };
         if !self.repairs.contains(&repair) {
             self.repairs.push(repair);
             self.is_changed = true;
@@ -195,7 +195,7 @@ impl DamageFile {
     /// Takes out what was `to_mend` on one file system, but for what is among `failed`. Gives back how many there were.
     pub fn repaired(&mut self, mount: &str, to_mend: &BTreeSet<RelPath>, failed: &[&RelPath]) -> u64 {
         let mended = to_mend.iter().filter(|path| !failed.contains(path));
-        let mended: BTreeSet<String> = mended.map(|path| escaped(path.as_bytes())).collect();
+        let mended: BTreeSet<String> = mended.map(|path| escaped(&path.to_bytes())).collect();
         let before = self.repairs.len();
         self.repairs.retain(|repair| repair.mount != mount || !mended.contains(&repair.path));
         let repaired = before - self.repairs.len();

@@ -21,7 +21,6 @@ pub use store::Block;
 use super::relpath::RelPath;
 use crate::sys::clock::Moment;
 use crate::sys::stat::{Kind, Timestamp};
-use format::checksum;
 use page::{FORMAT, Page, Unreadable};
 use recorder::{Carried, Recorder, Verdicts};
 use std::collections::BTreeSet;
@@ -184,6 +183,10 @@ impl Catalog {
         doubt
     }
 
+    /// Where it is kept.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
     /// Whether the last run's knowledge is believed.
     pub fn is_believed(&self) -> bool {
         self.known.is_some()
@@ -358,7 +361,7 @@ impl Catalog {
 
 /// A hash that stands for a directory's path.
 pub(super) fn path_hash(path: &RelPath) -> u64 {
-    checksum(path.as_bytes())
+    u64::from_le_bytes(*path.digest().first_chunk().expect("32 bytes are more than 8"))
 }
 
 fn useless(why: &str) -> Advice {

@@ -54,7 +54,7 @@ impl Undo {
     /// # Errors
     /// The system's.
     pub fn begin(mirror: &View, path: &RelPath, stat: &Stat) -> io::Result<Option<Undo>> {
-        let head = Head::of(stat, path.as_bytes()).map(|head| head.encode());
+        let head = Head::of(stat, &path.to_bytes()).map(|head| head.encode());
         let Some(head) = head.filter(|head| head.len() <= HEAD_ROOM) else { return Ok(None) };
         let dir = make_dir(mirror)?;
         let name = stat.ino.to_string().into_bytes();

@@ -44,7 +44,7 @@ impl PutBack {
 
 /// Whether some file may be half written. Writes nothing.
 pub fn is_pending(mirror: &View) -> bool {
-    dir::open_dir(mirror.root(), place().as_bytes()).is_ok_and(|dir| !dir::read_names(&dir).0.is_empty())
+    mirror.open_dir(&place()).is_ok_and(|dir| !dir::read_names(&dir).0.is_empty())
 }
 
 /// Puts everything back that is kept below the root of `mirror`.
@@ -54,7 +54,7 @@ pub fn is_pending(mirror: &View) -> bool {
 pub fn put_back(mirror: &View) -> io::Result<PutBack> {
     let mut done = PutBack::default();
     let Ok(own) = dir::open_dir(mirror.root(), OWN) else { return Ok(done) };
-    let dir = match dir::open_dir(mirror.root(), place().as_bytes()) {
+    let dir = match mirror.open_dir(&place()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(done),
         other => other?,
     };
@@ -106,7 +106,7 @@ pub(in crate::tree) fn put_back_one(
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
     if let Some((head, length)) = found {
-        let path = RelPath::from_bytes(head.path.clone());
+        let path = RelPath::from_bytes(&head.path);
         match open_file(mirror, &path, &head)? {
             Some(file) => {
                 apply(&undo.fd, length as u64, &head, &file)?;
@@ -128,7 +128,7 @@ fn read_head(undo: &OwnedFd) -> io::Result<Option<(Head, usize)>> {
 /// The file that a head is about; none if it is not there, or another.
 fn open_file(mirror: &View, path: &RelPath, head: &Head) -> io::Result<Option<Handle>> {
     let Some((parent, name)) = path.split() else { return Ok(None) };
-    let opened = dir::open_dir(mirror.root(), parent.as_bytes()).and_then(|dir| dir::open_write(&dir, name));
+    let opened = mirror.open_dir(&parent).and_then(|dir| dir::open_write(&dir, name));
     let file = match opened {
         Err(error) if is_elsewhere(&error) => return Ok(None),
         other => other?,
