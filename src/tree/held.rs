@@ -3,7 +3,7 @@
 //! that the damage is meant.
 
 use super::change::Aspects;
-use super::content::compare::hash;
+use super::content::compare::{hash, hash_of_disk};
 use super::difference::Sides;
 use super::fault::{Fault, Sided};
 use super::listing::Entry;
@@ -161,7 +161,7 @@ fn is_damaged(
         return Ok(false);
     }
     let file = open_read(&dir.fd, name).on_source("opening")?;
-    let found = hash(pass, &file.fd, stat.size)?;
+    let found = hash_of_disk(pass, &file.fd, stat.size)?;
     let after = file.stat().on_source("examining")?;
     if (after.ino, after.ctime, after.size) != (stat.ino, stat.ctime, stat.size) {
         return Err(Fault::Changing);

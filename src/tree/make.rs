@@ -3,7 +3,7 @@
 
 use super::blocks::MapWriter;
 use super::change::Change;
-use super::content::{self, Copied};
+use super::content::{self, Copied, compare};
 use super::fault::{Fault, Sided};
 use super::metadata::{Applied, Wanted};
 use super::nest::{Born, Nest};
@@ -165,7 +165,7 @@ fn fill(
         let Copied { bytes, hash, map } = copy(pass, source, &stat, want, made, map)?;
         let after = source.stat().on_source("examining")?;
         tries += 1;
-        let torn = (after.size, after.mtime, after.ctime) != (stat.size, stat.mtime, stat.ctime);
+        let torn = is_torn(pass, source, (&stat, &after), hash)?;
         if !torn || tries == TRIES {
             let applied = wanted.give(made, born, &pass.rules).on_mirror("setting metadata of")?;
             keep_map(pass, &stat, made, map).on_mirror("examining")?;
@@ -174,6 +174,21 @@ fn fill(
         ftruncate(&made.fd, 0).map_err(std::io::Error::from).on_mirror("writing")?;
         stat = after;
     }
+}
+
+/// Whether what was read of a file is no state that it was in, because others wrote meanwhile: `before` and `after` reading. A
+/// file that has only grown (a log) is what it was, with more behind it: its beginning still has the `hash` that was read.
+pub(super) fn is_torn(
+    pass: &Pass<'_>,
+    source: &Handle,
+    (before, after): (&Stat, &Stat),
+    hash: Option<[u8; 32]>,
+) -> Result<bool, Fault> {
+    if (after.size, after.mtime, after.ctime) == (before.size, before.mtime, before.ctime) {
+        return Ok(false);
+    }
+    let has_grown = after.size > before.size && hash.is_some();
+    Ok(!has_grown || compare::hash(pass, &source.fd, before.size)? != hash)
 }
 
 /// Copies the content, with every store that was made through a mapping up to now: a further one changes the source's
@@ -223,4 +238,39 @@ fn set_no_cow(wanted: &Wanted, made: &Handle, born: &Born) -> std::io::Result<()
         flags::set(&made.fd, current | NO_COW)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::Silent;
+    use crate::tree::{Options, View};
+    use std::fs::{self, OpenOptions};
+    use std::io::Write;
+
+    #[test]
+    fn a_log_that_has_only_grown_is_what_it_was_and_one_that_was_written_over_is_not() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a directory on a disk");
+        let path = dir.path().join("log");
+        let view = || View::of_fd(dir::open_root(dir.path()).expect("open")).expect("a view");
+        let (a, b, options) = (view(), view(), Options::default());
+        let pass = Pass::new(&a, &b, &options, &Silent).expect("a pass");
+        let append = |text: &[u8]| {
+            let mut file = OpenOptions::new().append(true).open(&path).expect("open");
+            file.write_all(text).expect("written");
+        };
+        fs::write(&path, vec![7; 300_000]).expect("written");
+        let hash = Some(*blake3::hash(&[7; 300_000]).as_bytes());
+        let source = dir::open_read(a.root(), b"log").expect("open");
+        let before = source.stat().expect("examined");
+        assert!(!is_torn(&pass, &source, (&before, &before), hash).is_ok_and(|torn| torn));
+        append(b"a line");
+        let grown = source.stat().expect("examined");
+        assert!(is_torn(&pass, &source, (&before, &grown), hash).is_ok_and(|torn| !torn));
+        assert!(is_torn(&pass, &source, (&before, &grown), None).is_ok_and(|torn| torn), "nothing proves it");
+        fs::write(&path, vec![8; 300_000]).expect("written over");
+        append(b"another line");
+        let other = source.stat().expect("examined");
+        assert!(is_torn(&pass, &source, (&before, &other), hash).is_ok_and(|torn| torn));
+    }
 }

@@ -2,7 +2,7 @@
 //! stay there, and of the mirror nothing does.
 
 use super::{next_data, read_up_to};
-use crate::sys::page_cache::{drop_range, holds_any, read_ahead};
+use crate::sys::page_cache::{drop_range, holds_any, read_ahead, write_out};
 use crate::tree::blocks::{BLOCK, Hashing};
 use crate::tree::fault::{Fault, Sided};
 use crate::tree::pass::Pass;
@@ -263,6 +263,17 @@ pub(in crate::tree) fn hash_as(
         }
         Ok(Some(*hasher.finalize().as_bytes()))
     })
+}
+
+/// The same of a file of the source, read from its disk: whatever of it is in the page cache, and is not in use, is dropped
+/// before.
+pub(in crate::tree) fn hash_of_disk(
+    pass: &Pass<'_>,
+    file: &OwnedFd,
+    size: u64,
+) -> Result<Option<[u8; 32]>, Fault> {
+    write_out(file, &(0..0)).and_then(|()| drop_range(file, &(0..size.max(1)))).on_source("reading")?;
+    hash(pass, file, size)
 }
 
 /// The same of a file of the source.

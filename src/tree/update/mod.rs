@@ -11,7 +11,7 @@ use super::blocks::{MapReader, MapWriter};
 use super::change::Change;
 use super::content::Copied;
 use super::fault::{Fault, Sided};
-use super::make::{Made, TRIES, keep_map, open_present};
+use super::make::{Made, TRIES, is_torn, keep_map, open_present};
 use super::metadata::{Wanted, tighten};
 use super::nest::Nest;
 use super::pass::Pass;
@@ -219,8 +219,7 @@ impl Update<'_> {
             bytes += written;
             tries += 1;
             let after = self.source.stat().on_source("examining")?;
-            let before = &self.stat;
-            let torn = (after.size, after.mtime, after.ctime) != (before.size, before.mtime, before.ctime);
+            let torn = is_torn(self.pass, &self.source, (&self.stat, &after), hash)?;
             if !torn || tries == TRIES {
                 return Ok(Content { wanted, bytes, torn, hash, map, blanks });
             }

@@ -164,6 +164,8 @@ impl Comparing<'_, '_> {
         }
         Ok(match (ours == recorded, theirs == Some(recorded)) {
             (true, false) => Outcome::Differs(Side::Mirror, What::Content, None),
+            // The page cache may hold what the disk does not: it is asked once more without.
+            (false, true) if content::hash_of_disk(pass, &source.fd, a.size)? != Some(ours) => unknown,
             (false, true) => {
                 let damage = Damage { ino: a.ino, ctime: a.ctime, bad: ours, good: recorded };
                 Outcome::Differs(Side::Source, What::Content, Some(damage))
