@@ -1,5 +1,6 @@
 //! Paths below a view's root, as the bytes they are.
 
+use crate::escape;
 use std::fmt;
 
 /// A path relative to the root of a tree: components separated by single slashes, empty for the root itself.
@@ -40,7 +41,7 @@ impl RelPath {
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
-    /// From the form that `escaped` gives; none if it is not one.
+    /// From the form that `escape::bytes` gives; none if it is not one.
     pub fn from_escaped(text: &str) -> Option<Self> {
         let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
         while let Some((&first, after)) = rest.split_first() {
@@ -69,28 +70,8 @@ impl fmt::Display for RelPath {
         if self.is_root() {
             return f.write_str(".");
         }
-        f.write_str(&escaped(&self.0))
+        f.write_str(&escape::bytes(&self.0))
     }
-}
-
-/// Bytes as one printable line.
-pub fn escaped(bytes: &[u8]) -> String {
-    let mut line = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '\\' => line.push_str("\\\\"),
-                c if c.is_control() => c.to_string().bytes().for_each(|byte| push_octal(&mut line, byte)),
-                c => line.push(c),
-            }
-        }
-        chunk.invalid().iter().for_each(|byte| push_octal(&mut line, *byte));
-    }
-    line
-}
-
-fn push_octal(line: &mut String, byte: u8) {
-    line.push_str(&format!("\\{byte:03o}"));
 }
 
 #[cfg(test)]
@@ -113,7 +94,7 @@ mod tests {
         assert_eq!(RelPath::from_bytes(*b"x\xff").to_string(), "x\\377");
         for path in ["a\nb\\\u{1b}[1mé\u{85}".as_bytes(), b"x\xff", b"", b"a/b\\012"] {
             let path = RelPath::from_bytes(path);
-            assert_eq!(RelPath::from_escaped(&escaped(path.as_bytes())), Some(path));
+            assert_eq!(RelPath::from_escaped(&escape::bytes(path.as_bytes())), Some(path));
         }
         assert_eq!(RelPath::from_escaped("a\\9"), None);
         assert_eq!(RelPath::root().to_string(), ".");
