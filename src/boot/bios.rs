@@ -14,9 +14,11 @@ use crate::layout::{Content, Layout, Survey, Table, TableKind};
 use crate::refusal::Failure;
 use crate::retarget;
 use crate::sys::block::BlockDevice;
-use crate::sys::command;
+use crate::sys::stat::{Kind as FileKind, stat_fd};
+use crate::sys::{command, dir};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use std::io;
 use std::path::Path;
 
 /// The gap that is copied is no longer than what `init` keeps free in front of the first partition.
@@ -41,7 +43,7 @@ pub struct Stretch {
 }
 
 impl Stretch {
-    fn read(self, device: &BlockDevice) -> std::io::Result<Vec<u8>> {
+    fn read(self, device: &BlockDevice) -> io::Result<Vec<u8>> {
         device.read_span(self.offset, self.length as usize)
     }
 }
@@ -109,7 +111,7 @@ pub fn decide(survey: &Survey, map: &IdentityMap) -> Result<Decision> {
 /// Those of reading the disk.
 pub fn cores(layout: &Layout) -> Result<Vec<(String, Vec<u8>)>> {
     let disk = Path::new(&layout.disk.path);
-    let read = || -> std::io::Result<Option<Vec<u8>>> {
+    let read = || -> io::Result<Option<Vec<u8>>> {
         let block = read_boot_block(disk)?;
         let table = layout.table().filter(|_| is_signed(&block));
         let Some(core) = table.and_then(|table| core_place(layout, table, &block)) else { return Ok(None) };
@@ -134,7 +136,7 @@ fn core_place(layout: &Layout, table: &Table, block: &BootBlock) -> Option<Stret
         TableKind::Gpt => {
             let holds = |p: &&crate::layout::Partition| p.start.0 == offset && p.content == Content::BiosBoot;
             let partition = table.partitions.iter().find(holds)?;
-            Some(Stretch { offset, length: partition.size.0 })
+            Some(Stretch { offset, length: partition.size.0.min(grub_core::MOST_BYTES) })
         }
     }
 }
@@ -238,6 +240,7 @@ pub fn install(
             if now == *before {
                 return Ok(now);
             }
+            stays_inside(mirror, boot_directory).map_err(|error| leads_outside(to, &error))?;
             grub_install(to, boot_directory, why)?;
             Ok(Installed { result: result(&survey.mirror, mirror)?, ..now })
         }
@@ -269,7 +272,8 @@ fn result(layout: &Layout, mirror: &Tree) -> Result<String> {
     Ok(digest.finalize().to_hex().to_string())
 }
 
-/// A digest of a disk's boot code and of all in front of its first partition, or of its BIOS boot partition.
+/// A digest of a disk's boot code and of all in front of its first partition, or of what GRUB uses of its BIOS boot
+/// partition.
 ///
 /// # Errors
 /// Those of reading it.
@@ -282,7 +286,9 @@ pub fn loader_digest(layout: &Layout) -> Result<String> {
     let gap =
         table.partitions.iter().map(|partition| partition.start.0).min().unwrap_or_default().min(MOST_GAP);
     let core = match (table.kind, core) {
-        (TableKind::Gpt, Some(partition)) => Stretch { offset: partition.start.0, length: partition.size.0 },
+        (TableKind::Gpt, Some(partition)) => {
+            Stretch { offset: partition.start.0, length: partition.size.0.min(grub_core::MOST_BYTES) }
+        }
         (TableKind::Gpt, None) => Stretch { offset: 0, length: 0 },
         (TableKind::Dos, _) => {
             let offset = BOOT_BLOCK_BYTES as u64;
@@ -293,6 +299,52 @@ pub fn loader_digest(layout: &Layout) -> Result<String> {
         digest.update(&stretch.read(&device)?);
     }
     Ok(digest.finalize().to_hex().to_string())
+}
+
+/// Directories of GRUB's, below /boot, that grub-install writes to by path.
+const DIRECTORIES: [&str; 2] = ["grub", "grub2"];
+
+/// How deep links are looked for below them.
+const DEPTH: u32 = 4;
+
+/// Sees that grub-install, which goes by path and follows links, can reach nothing but the mirror's own file system from
+/// `boot_directory`: that this is the mirror's /boot, that GRUB's directories are, and that no link in them leads out.
+fn stays_inside(mirror: &Tree, boot_directory: &Path) -> io::Result<()> {
+    let at = mirror.place("/boot");
+    let root = mirror.root(at.volume);
+    let boot = dir::open_dir(root, at.path.as_bytes())?;
+    let given = dir::open_root(boot_directory)?;
+    let identity = |fd| stat_fd(fd).map(|stat| (stat.volume, stat.ino));
+    if identity(&boot)? != identity(&given)? {
+        return Err(io::Error::other(format!("{} is not the mirror's /boot", boot_directory.display())));
+    }
+    for name in DIRECTORIES {
+        let path = format!("/boot/{name}");
+        match mirror.stat_at(&mirror.place(&path))? {
+            Some(stat) if stat.kind != FileKind::Dir => return Err(is_link(&path)),
+            Some(_) => {
+                let links = mirror.below(&path, DEPTH)?.into_iter();
+                for (path, at, _) in links.filter(|(_, _, stat)| stat.kind == FileKind::Symlink) {
+                    dir::link_stays_inside(mirror.root(at.volume), at.path.as_bytes()).map_err(|error| {
+                        io::Error::new(error.kind(), format!("{path} leads elsewhere: {error}"))
+                    })?;
+                }
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_link(path: &str) -> io::Error {
+    io::Error::other(format!("{path} is no directory"))
+}
+
+fn leads_outside(disk: &Path, error: &io::Error) -> Failure {
+    let state = "the mirror's files are refreshed; its boot loader is the one it had, and grub-install was not started";
+    Failure::new(format!("cannot install GRUB on {}", disk.display()), state)
+        .why(format!("what grub-install would write to is not all on the mirror: {error}"))
+        .remedy("see that /boot and /boot/grub are directories on this server, not links, then: diskmirror run --full")
 }
 
 /// Debian and its kin, Fedora and its kin.
