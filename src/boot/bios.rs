@@ -372,3 +372,42 @@ fn grub_install(disk: &Path, boot_directory: &Path, because: &str) -> Result<()>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::os::unix::fs::symlink;
+
+    /// What `stays_inside` says of a mirror whose /boot was prepared so; none if all is well.
+    fn said(prepare: impl Fn(&Path)) -> Option<String> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let root = dir.path().join("mirror");
+        fs::create_dir_all(root.join("boot/grub/i386-pc")).expect("made");
+        fs::create_dir_all(dir.path().join("running/grub/i386-pc")).expect("made");
+        prepare(&root);
+        let mirror = Tree::new(vec![("/".into(), File::open(&root).expect("it is there").into())]);
+        stays_inside(&mirror, &root.join("boot")).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn grub_install_is_not_started_where_a_link_leads_to_the_running_system() {
+        assert_eq!(said(|_| ()), None);
+        let within = |root: &Path| symlink("../../etc/x", root.join("boot/grub/grubenv")).expect("made");
+        assert_eq!(said(within), None, "a link that stays on the mirror does no harm");
+        let replaced = |root: &Path, what: &str, target: &str| {
+            fs::remove_dir_all(root.join(what)).expect("it is there");
+            symlink(target, root.join(what)).expect("made");
+        };
+        assert!(said(|root| replaced(root, "boot", "../running")).is_some());
+        let grub = said(|root| replaced(root, "boot/grub", "../../running/grub"));
+        assert_eq!(grub.as_deref(), Some("/boot/grub is no directory"));
+        for target in ["../../../running/grub/i386-pc", "/boot/grub/i386-pc"] {
+            let modules = said(|root| replaced(root, "boot/grub/i386-pc", target)).unwrap_or_default();
+            assert!(modules.starts_with("/boot/grub/i386-pc leads elsewhere"), "{modules}");
+        }
+        let file =
+            |root: &Path| symlink("/etc/passwd", root.join("boot/grub/i386-pc/core.img")).expect("made");
+        assert!(said(file).unwrap_or_default().starts_with("/boot/grub/i386-pc/core.img leads elsewhere"));
+    }
+}

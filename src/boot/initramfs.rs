@@ -124,8 +124,9 @@ impl Images<'_> {
     }
 
     fn examine(&self, path: &str, at: &At, stamp: String) -> io::Result<Known> {
-        let file = self.source.open_at(at)?.ok_or(io::ErrorKind::NotFound)?;
         let nothing = Known { stamp, suffix: vec![], problems: vec![], unfit: vec![], too_large: false };
+        // An upgrade may have taken it away meanwhile.
+        let Some(file) = self.source.open_at(at)? else { return Ok(nothing) };
         match read_image(&file, self.map) {
             Ok(image) => {
                 let overrides = overrides(&image, self.map);
