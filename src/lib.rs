@@ -8,6 +8,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod discover;
+pub mod escape;
 pub mod exit_code;
 pub mod fill;
 pub mod history;

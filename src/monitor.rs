@@ -2,6 +2,7 @@
 //!
 //! Work knows only the `Monitor` trait. It never prints, and nothing it tells decides anything.
 
+use crate::escape;
 use crate::units::{Bytes, duration, rate, thousands};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
@@ -106,7 +107,11 @@ impl<W: Write + Send> Lines<W> {
     }
     fn put(&self, text: &str) {
         // A log that cannot be written must not stop the work it reports on.
-        let _ = writeln!(self.out.lock().expect("a monitor does not panic while printing"), "{text}");
+        let _ = writeln!(
+            self.out.lock().expect("a monitor does not panic while printing"),
+            "{}",
+            escape::lines(text)
+        );
     }
     fn stretch(&self) -> std::sync::MutexGuard<'_, Option<Stretch>> {
         self.stretch.lock().expect("a monitor does not panic while counting")
@@ -163,8 +168,8 @@ impl Bars {
     }
     fn put(&self, text: &str) {
         match self.bar().as_ref() {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| eprintln!("{}", escape::lines(text))),
+            None => eprintln!("{}", escape::lines(text)),
         }
     }
 }

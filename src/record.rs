@@ -10,6 +10,7 @@ pub use finding::Finding;
 pub use verify::{DifferenceRecord, VerifiedVolume, VerifyRecord};
 pub use waited::Waited;
 
+use crate::escape;
 use crate::exit_code::Exit;
 use serde::{Deserialize, Serialize};
 
@@ -166,7 +167,7 @@ impl RunRecord {
     /// Keeps an error, unless there are too many already.
     pub fn error(&mut self, line: impl Into<String>) {
         if self.errors.len() < MAX_ERRORS {
-            self.errors.push(line.into());
+            self.errors.push(escape::line(&line.into()).into_owned());
         }
     }
 

@@ -3,6 +3,7 @@
 //! A `Refusal` is decided before anything is written, so its `state` can promise that. Failures on the way are
 //! `Failure`s: they carry what is now true of the disk instead.
 
+use crate::escape;
 use std::fmt;
 
 /// Something the program will not do, decided before it wrote anything. Exit code 4.
@@ -112,7 +113,7 @@ fn four_things(
     state: &str,
     remedy: &[String],
 ) -> fmt::Result {
-    write!(f, "{what}")?;
+    f.write_str(&escape::line(what))?;
     write_lines(f, "why:  ", why)?;
     write_lines(f, "state:", std::slice::from_ref(&state.to_owned()))?;
     write_lines(f, "do:   ", remedy)
@@ -121,7 +122,7 @@ fn four_things(
 fn write_lines(f: &mut fmt::Formatter<'_>, head: &str, lines: &[String]) -> fmt::Result {
     for (i, line) in lines.iter().enumerate() {
         let head = if i == 0 { head } else { "      " };
-        write!(f, "\n  {head} {line}")?;
+        write!(f, "\n  {head} {}", escape::line(line))?;
     }
     Ok(())
 }
@@ -153,6 +154,16 @@ mod tests {
         );
         let refusal = Refusal::new("refusing", "all is well");
         assert!(stated(refusal.clone().into(), "x", "y").is::<Refusal>());
+    }
+
+    #[test]
+    fn what_a_disk_calls_itself_forges_no_line() {
+        let refusal =
+            Refusal::new("refusing: a\x1b[2J\nerror: b", "c\u{202e}").why("d\n  state: e").remedy("f\r");
+        assert_eq!(
+            refusal.to_string(),
+            "refusing: a\\033[2J\\012error: b\n  why:   d\\012  state: e\n  state: c\\342\\200\\256\n  do:    f\\015"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use crate::layer::schedule::{CRON, Called, Caller, FILES, Origin, TIMER, files, origin};
 use crate::refusal::{Failure, Refusal};
 use crate::step::quoted;
-use crate::sys::command;
+use crate::sys::{command, read};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -34,7 +34,12 @@ pub fn installed(root: &Path) -> io::Result<Vec<Installed>> {
     let mut found = Vec::new();
     for file in FILES {
         let path = root.join(file);
-        match fs::read(&path) {
+        let read = match read::system_file(&path) {
+            // What systemctl mask makes of a unit: a link to a device.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(Vec::new()),
+            read => read,
+        };
+        match read {
             Ok(bytes) => {
                 let text = String::from_utf8_lossy(&bytes).into_owned();
                 let origin = origin(&text);

@@ -8,12 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms without I/O, clock or randomness; `record` and `render` may use all of them.
-const PURE: &[&str] = &["units", "refusal", "exit_code", "layout", "identity", "step", "layer", "plan"];
+const PURE: &[&str] =
+    &["units", "escape", "refusal", "exit_code", "layout", "identity", "step", "layer", "plan"];
 
 /// Every room, and what it may import. What stands in no row does not exist.
 const ROOMS: &[(&str, &[&str])] = &[
     ("units", &[]),
-    ("refusal", &[]),
+    ("escape", &[]),
+    ("refusal", &["escape"]),
     ("exit_code", &[]),
     ("layout", &["units"]),
     ("identity", &["layout"]),
@@ -24,11 +26,23 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("status", &["record", "units"]),
     (
         "render",
-        &["units", "refusal", "exit_code", "layout", "identity", "step", "layer", "plan", "record", "status"],
+        &[
+            "units",
+            "escape",
+            "refusal",
+            "exit_code",
+            "layout",
+            "identity",
+            "step",
+            "layer",
+            "plan",
+            "record",
+            "status",
+        ],
     ),
     ("sys", &["step", "units"]),
-    ("monitor", &["step", "units"]),
-    ("tree", &["sys", "monitor", "units"]),
+    ("monitor", &["escape", "step", "units"]),
+    ("tree", &["sys", "monitor", "escape", "units"]),
     ("discover", &["layer", "layout", "sys", "refusal", "units"]),
     ("mirror", &["config", "layer", "layout", "identity", "sys", "refusal", "units"]),
     ("retarget", &["layer", "layout", "identity", "units"]),

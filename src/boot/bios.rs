@@ -14,9 +14,11 @@ use crate::layout::{Content, Layout, Survey, Table, TableKind};
 use crate::refusal::Failure;
 use crate::retarget;
 use crate::sys::block::BlockDevice;
-use crate::sys::command;
+use crate::sys::stat::{Kind as FileKind, stat_fd};
+use crate::sys::{command, dir};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use std::io;
 use std::path::Path;
 
 /// The gap that is copied is no longer than what `init` keeps free in front of the first partition.
@@ -41,7 +43,7 @@ pub struct Stretch {
 }
 
 impl Stretch {
-    fn read(self, device: &BlockDevice) -> std::io::Result<Vec<u8>> {
+    fn read(self, device: &BlockDevice) -> io::Result<Vec<u8>> {
         device.read_span(self.offset, self.length as usize)
     }
 }
@@ -109,7 +111,7 @@ pub fn decide(survey: &Survey, map: &IdentityMap) -> Result<Decision> {
 /// Those of reading the disk.
 pub fn cores(layout: &Layout) -> Result<Vec<(String, Vec<u8>)>> {
     let disk = Path::new(&layout.disk.path);
-    let read = || -> std::io::Result<Option<Vec<u8>>> {
+    let read = || -> io::Result<Option<Vec<u8>>> {
         let block = read_boot_block(disk)?;
         let table = layout.table().filter(|_| is_signed(&block));
         let Some(core) = table.and_then(|table| core_place(layout, table, &block)) else { return Ok(None) };
@@ -134,7 +136,7 @@ fn core_place(layout: &Layout, table: &Table, block: &BootBlock) -> Option<Stret
         TableKind::Gpt => {
             let holds = |p: &&crate::layout::Partition| p.start.0 == offset && p.content == Content::BiosBoot;
             let partition = table.partitions.iter().find(holds)?;
-            Some(Stretch { offset, length: partition.size.0 })
+            Some(Stretch { offset, length: partition.size.0.min(grub_core::MOST_BYTES) })
         }
     }
 }
@@ -238,6 +240,7 @@ pub fn install(
             if now == *before {
                 return Ok(now);
             }
+            stays_inside(mirror, boot_directory).map_err(|error| leads_outside(to, &error))?;
             grub_install(to, boot_directory, why)?;
             Ok(Installed { result: result(&survey.mirror, mirror)?, ..now })
         }
@@ -269,7 +272,8 @@ fn result(layout: &Layout, mirror: &Tree) -> Result<String> {
     Ok(digest.finalize().to_hex().to_string())
 }
 
-/// A digest of a disk's boot code and of all in front of its first partition, or of its BIOS boot partition.
+/// A digest of a disk's boot code and of all in front of its first partition, or of what GRUB uses of its BIOS boot
+/// partition.
 ///
 /// # Errors
 /// Those of reading it.
@@ -282,7 +286,9 @@ pub fn loader_digest(layout: &Layout) -> Result<String> {
     let gap =
         table.partitions.iter().map(|partition| partition.start.0).min().unwrap_or_default().min(MOST_GAP);
     let core = match (table.kind, core) {
-        (TableKind::Gpt, Some(partition)) => Stretch { offset: partition.start.0, length: partition.size.0 },
+        (TableKind::Gpt, Some(partition)) => {
+            Stretch { offset: partition.start.0, length: partition.size.0.min(grub_core::MOST_BYTES) }
+        }
         (TableKind::Gpt, None) => Stretch { offset: 0, length: 0 },
         (TableKind::Dos, _) => {
             let offset = BOOT_BLOCK_BYTES as u64;
@@ -293,6 +299,52 @@ pub fn loader_digest(layout: &Layout) -> Result<String> {
         digest.update(&stretch.read(&device)?);
     }
     Ok(digest.finalize().to_hex().to_string())
+}
+
+/// Directories of GRUB's, below /boot, that grub-install writes to by path.
+const DIRECTORIES: [&str; 2] = ["grub", "grub2"];
+
+/// How deep links are looked for below them.
+const DEPTH: u32 = 4;
+
+/// Sees that grub-install, which goes by path and follows links, can reach nothing but the mirror's own file system from
+/// `boot_directory`: that this is the mirror's /boot, that GRUB's directories are, and that no link in them leads out.
+fn stays_inside(mirror: &Tree, boot_directory: &Path) -> io::Result<()> {
+    let at = mirror.place("/boot");
+    let root = mirror.root(at.volume);
+    let boot = dir::open_dir(root, at.path.as_bytes())?;
+    let given = dir::open_root(boot_directory)?;
+    let identity = |fd| stat_fd(fd).map(|stat| (stat.volume, stat.ino));
+    if identity(&boot)? != identity(&given)? {
+        return Err(io::Error::other(format!("{} is not the mirror's /boot", boot_directory.display())));
+    }
+    for name in DIRECTORIES {
+        let path = format!("/boot/{name}");
+        match mirror.stat_at(&mirror.place(&path))? {
+            Some(stat) if stat.kind != FileKind::Dir => return Err(is_link(&path)),
+            Some(_) => {
+                let links = mirror.below(&path, DEPTH)?.into_iter();
+                for (path, at, _) in links.filter(|(_, _, stat)| stat.kind == FileKind::Symlink) {
+                    dir::link_stays_inside(mirror.root(at.volume), at.path.as_bytes()).map_err(|error| {
+                        io::Error::new(error.kind(), format!("{path} leads elsewhere: {error}"))
+                    })?;
+                }
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_link(path: &str) -> io::Error {
+    io::Error::other(format!("{path} is no directory"))
+}
+
+fn leads_outside(disk: &Path, error: &io::Error) -> Failure {
+    let state = "the mirror's files are refreshed; its boot loader is the one it had, and grub-install was not started";
+    Failure::new(format!("cannot install GRUB on {}", disk.display()), state)
+        .why(format!("what grub-install would write to is not all on the mirror: {error}"))
+        .remedy("see that /boot and /boot/grub are directories on this server, not links, then: diskmirror run --full")
 }
 
 /// Debian and its kin, Fedora and its kin.
@@ -318,5 +370,44 @@ fn grub_install(disk: &Path, boot_directory: &Path, because: &str) -> Result<()>
         false => {
             Err(failure().why(format!("{program} ended with {}: {}", said.status, said.stderr.trim())).into())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::os::unix::fs::symlink;
+
+    /// What `stays_inside` says of a mirror whose /boot was prepared so; none if all is well.
+    fn said(prepare: impl Fn(&Path)) -> Option<String> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let root = dir.path().join("mirror");
+        fs::create_dir_all(root.join("boot/grub/i386-pc")).expect("made");
+        fs::create_dir_all(dir.path().join("running/grub/i386-pc")).expect("made");
+        prepare(&root);
+        let mirror = Tree::new(vec![("/".into(), File::open(&root).expect("it is there").into())]);
+        stays_inside(&mirror, &root.join("boot")).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn grub_install_is_not_started_where_a_link_leads_to_the_running_system() {
+        assert_eq!(said(|_| ()), None);
+        let within = |root: &Path| symlink("../../etc/x", root.join("boot/grub/grubenv")).expect("made");
+        assert_eq!(said(within), None, "a link that stays on the mirror does no harm");
+        let replaced = |root: &Path, what: &str, target: &str| {
+            fs::remove_dir_all(root.join(what)).expect("it is there");
+            symlink(target, root.join(what)).expect("made");
+        };
+        assert!(said(|root| replaced(root, "boot", "../running")).is_some());
+        let grub = said(|root| replaced(root, "boot/grub", "../../running/grub"));
+        assert_eq!(grub.as_deref(), Some("/boot/grub is no directory"));
+        for target in ["../../../running/grub/i386-pc", "/boot/grub/i386-pc"] {
+            let modules = said(|root| replaced(root, "boot/grub/i386-pc", target)).unwrap_or_default();
+            assert!(modules.starts_with("/boot/grub/i386-pc leads elsewhere"), "{modules}");
+        }
+        let file =
+            |root: &Path| symlink("/etc/passwd", root.join("boot/grub/i386-pc/core.img")).expect("made");
+        assert!(said(file).unwrap_or_default().starts_with("/boot/grub/i386-pc/core.img leads elsewhere"));
     }
 }

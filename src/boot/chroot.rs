@@ -1,8 +1,10 @@
-//! The mirror as a system that programs can be started in: its file systems shown below one directory in the run's own mount
-//! namespace, none of them writable, with the kernel's own beside them.
+//! The primary as the mirror will be, as a system that programs can be started in: the primary's own file systems shown below
+//! one directory in the run's own mount namespace, none of them writable, with the kernel's own beside them, and with the
+//! mirror's settings in place of those that name the primary.
 //!
-//! Nothing of it is seen outside, and all of it is unmounted before the mirror is. What of the running primary a program
-//! could ask for as if it were its own (swap space, the kernel's command line) is hidden.
+//! Not the mirror's file systems: they hold the same, but somebody may have had the disk in his hands, and what is started
+//! here is root. Nothing of it is seen outside, and all of it is unmounted before the mirror is. What of the running primary
+//! a program could ask for as if it were its own (swap space, the kernel's command line) is hidden.
 
 use super::files::Tree;
 use crate::sys::command::{self, Said};
@@ -21,7 +23,7 @@ const UNMOUNT_PAUSE: Duration = Duration::from_millis(100);
 /// Seconds that a program may take, and then gets to end: an image takes a minute or two on a slow machine.
 const TIME_LIMIT: [&str; 2] = ["--kill-after=20", "1800"];
 
-/// The mirror, ready to start programs in. Whatever is still mounted when it is dropped is taken out of sight.
+/// A system, ready to start programs in. Whatever is still mounted when it is dropped is taken out of sight.
 #[derive(Debug)]
 pub struct Chroot {
     /// Its root directory; what it shows is unmounted only after this is closed.
@@ -43,19 +45,20 @@ impl Drop for Chroot {
 }
 
 impl Chroot {
-    /// Shows the mirror below `place`, a directory that is made for it.
+    /// Shows the system `primary` below `place`, a directory that is made for it, with each of `settings` (a path of the system,
+    /// and a content) in place of the file there.
     ///
     /// # Errors
     /// The system's; nothing stays mounted then.
-    pub fn make(mirror: &Tree, place: &Path) -> Result<Self> {
+    pub fn make(primary: &Tree, settings: &[(String, Vec<u8>)], place: &Path) -> Result<Self> {
         let mut chroot = Chroot { root: None, place: place.to_owned(), shown: Vec::new() };
-        chroot.fill(mirror).context("cannot show the mirror as a system")?;
+        chroot.fill(primary, settings).context("cannot show the primary as the mirror will be")?;
         Ok(chroot)
     }
 
-    fn fill(&mut self, mirror: &Tree) -> io::Result<()> {
+    fn fill(&mut self, primary: &Tree, settings: &[(String, Vec<u8>)]) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.place)?;
-        let mut volumes: Vec<_> = mirror.volumes().collect();
+        let mut volumes: Vec<_> = primary.volumes().collect();
         volumes.sort_by_key(|(at, _)| at.len());
         for (at, root) in volumes {
             let copy = mount::clone_executable(root, false)?;
@@ -76,7 +79,7 @@ impl Chroot {
         for path in ["/proc/swaps", "/proc/cmdline"] {
             self.replace(path, b"")?;
         }
-        Ok(())
+        settings.iter().try_for_each(|(path, content)| self.replace(path, content))
     }
 
     /// Shows a mount at a path of the system.
@@ -95,7 +98,7 @@ impl Chroot {
     /// The system's; `NotFound` if there is none.
     pub fn replace(&mut self, path: &str, content: &[u8]) -> io::Result<()> {
         let name = path.rsplit('/').next().unwrap_or(path);
-        let file = self.write("/tmp", name, content)?;
+        let file = self.write("/tmp", &format!("{}-{name}", self.shown.len()), content)?;
         self.show(mount::clone_tree(file)?, path)
     }
 

@@ -14,10 +14,11 @@ use crate::layout::{Content, Partition, Survey};
 use crate::refusal::Failure;
 use crate::retarget;
 use crate::step::Invocation;
-use crate::sys::{command, dir};
+use crate::sys::{command, dir, read};
+use crate::units::Bytes;
 use anyhow::{Context, Result};
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
 /// The fallback loader's names by machine (UEFI 2.10, 3.5.1.1).
@@ -89,10 +90,15 @@ fn system_partition(survey: &Survey) -> Option<(u32, String)> {
     })
 }
 
+/// The largest program that is read whole: GRUB with all its modules has 10 MiB. What is larger is a kernel.
+const MOST_PROGRAM_BYTES: u64 = 32 << 20;
+
 /// An EFI executable: its path, and what it is.
 struct Image {
     path: String,
     bytes: Vec<u8>,
+    /// Whether these are all its bytes.
+    is_whole: bool,
 }
 
 impl Image {
@@ -105,7 +111,10 @@ impl Image {
     }
 }
 
-/// Every executable below \EFI.
+/// Programs below \EFI of one system.
+const MOST_PROGRAMS: usize = 200;
+
+/// Every executable below \EFI. Of one that is too large to be a loader, no more than its header.
 fn images(source: &Tree, mount: &str) -> io::Result<Vec<Image>> {
     let mut found = Vec::new();
     let efi = child(source, mount, "EFI")?;
@@ -113,9 +122,14 @@ fn images(source: &Tree, mount: &str) -> io::Result<Vec<Image>> {
         let dir = format!("{efi}/{vendor}");
         for name in source.list(&dir)?.into_iter().filter(|name| name.to_lowercase().ends_with(".efi")) {
             let path = format!("{dir}/{name}");
-            if let Some(bytes) = source.read(&path)? {
-                found.push(Image { path, bytes });
+            let Some(file) = source.open(&path)? else { continue };
+            if found.len() == MOST_PROGRAMS {
+                return Err(dir::too_many_names(&efi, MOST_PROGRAMS));
             }
+            let (mut bytes, is_whole) = (Vec::new(), file.metadata()?.len() <= MOST_PROGRAM_BYTES);
+            let most = if is_whole { MOST_PROGRAM_BYTES } else { pe::HEADER_BYTES };
+            file.take(most).read_to_end(&mut bytes)?;
+            found.push(Image { path, bytes, is_whole });
         }
     }
     Ok(found)
@@ -134,12 +148,16 @@ fn directory_of(source: &Tree, mount: &str) -> io::Result<String> {
 impl Esp {
     /// Rewrites an image that names the primary, or says why that cannot be.
     fn look_at(&mut self, source: &Tree, image: &Image, map: &IdentityMap) {
-        let Image { path, bytes } = image;
+        let Image { path, bytes, is_whole } = image;
         if pe::parse(bytes).is_some_and(|image| image.is_unified_kernel()) {
             return self.problems.push(format!(
                 "{path} is a unified kernel image: its command line is sealed in it and cannot be made to name the mirror. Boot a \
                  kernel and an initramfs by GRUB or by systemd-boot entries instead"
             ));
+        }
+        if !is_whole {
+            let most = Bytes(MOST_PROGRAM_BYTES);
+            return self.problems.push(format!("{path} was not looked into: larger than {most}"));
         }
         match rewritten(bytes, map) {
             Ok(None) => {}
@@ -151,7 +169,7 @@ impl Esp {
     /// The fallback loader, and what it needs beside it.
     fn fall_back(&mut self, source: &Tree, images: &[Image], map: &IdentityMap) -> io::Result<()> {
         // A crash leaves empty files on FAT: what is no program is nobody's loader.
-        let programs = || images.iter().filter(|image| pe::parse(&image.bytes).is_some());
+        let programs = || images.iter().filter(|image| image.is_whole && pe::parse(&image.bytes).is_some());
         let existing =
             programs().find(|i| i.is_in(&self.directory) && i.name().eq_ignore_ascii_case(FALLBACK));
         let by_name = |name: &&str| programs().find(|image| image.name().eq_ignore_ascii_case(name));
@@ -168,7 +186,7 @@ impl Esp {
 
     /// What a shim in the fallback directory loads: GRUB, and where that looks for its configuration.
     fn second_stage(&mut self, source: &Tree, images: &[Image], map: &IdentityMap) -> io::Result<()> {
-        let is_it = |image: &&Image| image.name().eq_ignore_ascii_case(SECOND_STAGE);
+        let is_it = |image: &&Image| image.is_whole && image.name().eq_ignore_ascii_case(SECOND_STAGE);
         if images.iter().any(|image| is_it(&image) && image.is_in(&self.directory)) {
             return Ok(());
         }
@@ -284,7 +302,9 @@ fn is_fallback_writer(name: &str) -> bool {
 
 /// Makes the file at `at` hold `bytes`, unless it does: a new file, flushed, in place of the old.
 fn bring(mirror: &Tree, at: &At, bytes: &[u8]) -> io::Result<()> {
-    if mirror.read_at(at)?.as_deref() == Some(bytes) {
+    // Whatever is of another size need not be read, however large it is.
+    let there = mirror.open_at(at)?.map(|file| read::whole(&file, bytes.len() as u64));
+    if there.is_some_and(|there| there.is_ok_and(|there| there == bytes)) {
         return Ok(());
     }
     let (dir, name) = at.path.rsplit_once('/').unwrap_or(("", &at.path));

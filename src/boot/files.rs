@@ -5,15 +5,19 @@
 
 use crate::config::Mirror;
 use crate::mirror::Mounted;
-use crate::sys::dir::{open_dir, open_path, open_read, read_names, read_symlink};
+use crate::sys::dir::{open_dir, open_path, open_read, read_names_up_to, read_symlink, too_many_names};
+use crate::sys::read;
 use crate::sys::stat::{Kind, Stat};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Links followed in one path before it is called a circle, as in the kernel (path_resolution(7)).
 const MAX_LINKS: u32 = 40;
+
+/// Names in one directory, and files below one: /boot with its modules and themes has below 1,000.
+const MOST_NAMES: usize = 50_000;
 
 /// A system: its file systems by mount point, the root among them.
 #[derive(Debug)]
@@ -133,10 +137,10 @@ impl Tree {
         absent_is_none(found)
     }
 
-    /// The content of a regular file, links followed; none if there is no such file.
+    /// The content of a text, links followed; none if there is no such regular file.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's; `FileTooLarge` for what is no text any more.
     pub fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
         match self.resolve(path)? {
             Some(at) => self.read_at(&at),
@@ -144,15 +148,23 @@ impl Tree {
         }
     }
 
-    /// The content of the regular file at a place; none if there is none.
+    /// The content of the text at a place; none if there is no regular file.
+    ///
+    /// # Errors
+    /// As `read`.
+    pub fn read_at(&self, at: &At) -> io::Result<Option<Vec<u8>>> {
+        self.open_at(at)?.map(|file| read::whole(&file, read::TEXT_BYTES)).transpose()
+    }
+
+    /// The regular file at a path, links followed, open for reading; none if there is none.
     ///
     /// # Errors
     /// The system's.
-    pub fn read_at(&self, at: &At) -> io::Result<Option<Vec<u8>>> {
-        let Some(mut file) = self.open_at(at)? else { return Ok(None) };
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(Some(bytes))
+    pub fn open(&self, path: &str) -> io::Result<Option<File>> {
+        match self.resolve(path)? {
+            Some(at) => self.open_at(&at),
+            None => Ok(None),
+        }
     }
 
     /// The regular file at a place, open for reading; none if there is none.
@@ -171,16 +183,13 @@ impl Tree {
     /// not UTF-8 belong to no boot file and are passed over.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's; `FileTooLarge` for more names than any directory has that a boot looks into.
     pub fn list(&self, path: &str) -> io::Result<Vec<String>> {
         let Some(at) = self.resolve(path)? else { return Ok(Vec::new()) };
         let Some(dir) = absent_is_none(open_dir(self.root(at.volume), at.path.as_bytes()))? else {
             return Ok(Vec::new());
         };
-        let (names, error) = read_names(dir.as_fd());
-        if let Some(error) = error {
-            return Err(error);
-        }
+        let names = read_names_up_to(dir.as_fd(), MOST_NAMES)?;
         let mut names: Vec<String> =
             names.into_iter().filter_map(|named| String::from_utf8(named.name.into()).ok()).collect();
         names.sort();
@@ -190,19 +199,27 @@ impl Tree {
     /// Everything that is no directory in `dir` and down to `depth` levels below, each by its path, links not followed.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's; `FileTooLarge` for more than there can be.
     pub fn below(&self, dir: &str, depth: u32) -> io::Result<Vec<(String, At, Stat)>> {
         let mut found = Vec::new();
+        self.gather(dir, depth, &mut found)?;
+        Ok(found)
+    }
+
+    fn gather(&self, dir: &str, depth: u32, found: &mut Vec<(String, At, Stat)>) -> io::Result<()> {
         for name in self.list(dir)? {
             let path = format!("{dir}/{name}");
             let at = self.place(&path);
             match self.stat_at(&at)? {
                 Some(stat) if stat.kind != Kind::Dir => found.push((path, at, stat)),
-                Some(_) if depth > 0 => found.extend(self.below(&path, depth - 1)?),
+                Some(_) if depth > 0 => self.gather(&path, depth - 1, found)?,
                 _ => {}
             }
+            if found.len() > MOST_NAMES {
+                return Err(too_many_names(dir, MOST_NAMES));
+            }
         }
-        Ok(found)
+        Ok(())
     }
 
     fn link_at(&self, at: &At) -> io::Result<String> {

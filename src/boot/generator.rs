@@ -13,7 +13,7 @@ pub const IMAGE: &str = "image";
 /// found in use: that is the primary's.
 const MOST: &str = "MODULES=most\n[ \"${RESUME:-auto}\" != auto ] || RESUME=none\n";
 
-/// Makes an image in a chroot of the mirror: `IMAGE` in `scratch`, a directory of the mirror that becomes its /var/tmp and is
+/// Makes an image in a chroot: `IMAGE` in `scratch`, a directory of the mirror that becomes its /var/tmp and is
 /// all that can be written. `settings` is what the image says about how the root is found.
 ///
 /// # Errors

@@ -7,17 +7,22 @@ use super::files::{At, Tree};
 use crate::identity::IdentityMap;
 use crate::layer::initramfs::{self, Initramfs, Override};
 use crate::retarget;
+use crate::sys::read;
 use crate::sys::stat::{Kind as FileKind, Stat};
 use crate::tree::Want;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 /// Where images lie, in the system's own words, and how deep below.
 const PLACES: [(&str, u32); 3] = [("/boot", 2), ("/efi", 2), ("/boot/efi", 2)];
 /// What their names begin with.
 const NAMES: [&str; 2] = ["initrd", "initramfs"];
+
+/// How much of an image is read at once.
+pub(super) const BUFFER: usize = 128 << 10;
 
 /// What was found in one image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +35,9 @@ struct Known {
     problems: Vec<String>,
     /// Why nothing that is put behind it makes it boot the mirror.
     unfit: Vec<String>,
+    /// Whether it was not looked into, because there is too much of it.
+    #[serde(default)]
+    too_large: bool,
 }
 
 /// What was found in all images, by path, and for which identifiers and drivers.
@@ -66,6 +74,8 @@ pub struct Image {
     pub unfit: Vec<String>,
     /// Why the mirror may not boot with it, a line each.
     pub problems: Vec<String>,
+    /// Whether it was not looked into, because there is too much of it.
+    pub too_large: bool,
 }
 
 impl Image {
@@ -90,8 +100,8 @@ impl Images<'_> {
                 Some(known) => known.clone(),
                 None => self.examine(&path, &at, stamp)?,
             };
-            let Known { suffix, problems, unfit, .. } = known.clone();
-            images.push(Image { path: path.clone(), at, stat, suffix, problems, unfit });
+            let Known { suffix, problems, unfit, too_large, .. } = known.clone();
+            images.push(Image { path: path.clone(), at, stat, suffix, unfit, problems, too_large });
             now.known.insert(path, known);
         }
         if keep && now != before {
@@ -108,31 +118,40 @@ impl Images<'_> {
 
     /// What is kept; nothing where it was found for other identifiers, or cannot be read.
     fn remembered(&self) -> Memory {
-        let text = std::fs::read_to_string(self.memory).unwrap_or_default();
-        let memory: Memory = serde_json::from_str(&text).unwrap_or_default();
+        let text = read::file(self.memory, read::TEXT_BYTES).unwrap_or_default();
+        let memory: Memory = serde_json::from_slice(&text).unwrap_or_default();
         if memory.wanted_for == self.wanted_for() { memory } else { Memory::default() }
     }
 
     fn examine(&self, path: &str, at: &At, stamp: String) -> io::Result<Known> {
-        let bytes = self.source.read_at(at)?.unwrap_or_default();
-        let (suffix, problems, unfit) = match initramfs::read(&bytes) {
+        let nothing = Known { stamp, suffix: vec![], problems: vec![], unfit: vec![], too_large: false };
+        // An upgrade may have taken it away meanwhile.
+        let Some(file) = self.source.open_at(at)? else { return Ok(nothing) };
+        match read_image(&file, self.map) {
             Ok(image) => {
                 let overrides = overrides(&image, self.map);
                 let suffix = if overrides.is_empty() { Vec::new() } else { image.suffix(&overrides) };
-                (suffix, Vec::new(), unfit(&image, self.map, self.drivers))
+                Ok(Known { suffix, unfit: unfit(&image, self.map, self.drivers), ..nothing })
             }
             // What made it is not known either.
-            Err(error) => (Vec::new(), vec![format!("{path}: {error}")], Vec::new()),
-        };
-        Ok(Known { stamp, suffix, problems, unfit })
+            Err(error) => {
+                let (too_large, problems) = (error.is_too_large(), vec![format!("{path}: {error}")]);
+                Ok(Known { problems, too_large, ..nothing })
+            }
+        }
     }
 }
 
+/// Reads an image, and sees where it names the primary.
+pub(super) fn read_image(file: &File, map: &IdentityMap) -> Result<Initramfs, initramfs::Unreadable> {
+    initramfs::read(&mut BufReader::with_capacity(BUFFER, file), &retarget::Spellings::of(map))
+}
+
 /// What no file behind the image can mend, a line each.
-pub(super) fn unfit(image: &Initramfs<'_>, map: &IdentityMap, drivers: &[String]) -> Vec<String> {
+pub(super) fn unfit(image: &Initramfs, map: &IdentityMap, drivers: &[String]) -> Vec<String> {
     // As the audit looks at them.
     let spellings = retarget::Spellings::of(map);
-    let names = image.paths().into_iter().filter(|name| !spellings.find_bytes(name).is_empty());
+    let names = image.paths().filter(|name| !spellings.find_bytes(name).is_empty());
     let names = names.map(String::from_utf8_lossy);
     let names = names.map(|name| format!("it names the primary in a file's name ({name})"));
     let missing = drivers.iter().filter(|driver| !image.has_driver(driver));
@@ -141,14 +160,14 @@ pub(super) fn unfit(image: &Initramfs<'_>, map: &IdentityMap, drivers: &[String]
 }
 
 /// The rewritten files, in place of those that name the primary.
-pub(super) fn overrides(image: &Initramfs<'_>, map: &IdentityMap) -> Vec<Override> {
+pub(super) fn overrides(image: &Initramfs, map: &IdentityMap) -> Vec<Override> {
     let spellings = retarget::Spellings::of(map);
-    let rewritten = |(path, file): (&[u8], initramfs::File<'_>)| {
+    let rewritten = |(path, file): (&[u8], &initramfs::File)| {
         let path = std::str::from_utf8(path).ok().filter(|_| file.is_regular())?;
-        let content = spellings.rewrite_in_initramfs(path, file.content)?;
+        let content = spellings.rewrite_in_initramfs(path, file.content.as_ref()?)?;
         Some(Override { path: path.to_owned(), permissions: file.mode & 0o7777, content })
     };
-    image.files().into_iter().filter_map(rewritten).collect()
+    image.files().filter_map(rewritten).collect()
 }
 
 /// Every image: regular files by name, links passed over, for what they lead to is found itself.

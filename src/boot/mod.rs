@@ -36,7 +36,7 @@ use initramfs::Images;
 use rebuild::{Rebuild, Rebuilt};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The map, below /.diskmirror of the mirror's root.
@@ -59,6 +59,10 @@ pub struct Preparation {
     esp: Option<Esp>,
     rebuilds: Vec<Rebuild>,
     drivers: Vec<String>,
+    /// What the mirror has in place of the primary's settings below /etc: paths of the system, and contents.
+    settings: Vec<(String, Vec<u8>)>,
+    /// Images of the primary that were not looked into, which is a problem already.
+    too_large: BTreeSet<String>,
 }
 
 /// What was last done for the boot, kept with the mirror.
@@ -102,7 +106,7 @@ pub fn prepare(job: &Job<'_>, identities: Identities) -> Result<Preparation> {
     let disk = Path::new(&identities.survey.mirror.disk.path);
     let drivers = Node::find(disk).map(|node| node.drivers()).unwrap_or_default();
     let images = Images { source: job.source, map: &identities.map, drivers: &drivers, memory: job.memory };
-    let mut rebuilds = Vec::new();
+    let (mut rebuilds, mut too_large) = (Vec::new(), BTreeSet::new());
     for image in images.look(job.keep).context("cannot read the primary's initramfs images")? {
         match image.unfit.is_empty() {
             true => wanted.insert(&image.at, image.want()),
@@ -111,6 +115,7 @@ pub fn prepare(job: &Job<'_>, identities: Identities) -> Result<Preparation> {
                 rebuilds.push(Rebuild::new(job.source, &image, &images.wanted_for())?);
             }
         }
+        too_large.extend(image.too_large.then_some(image.path));
         problems.extend(image.problems);
     }
     let esp = esp::decide(job.source, &identities)?;
@@ -128,8 +133,8 @@ pub fn prepare(job: &Job<'_>, identities: Identities) -> Result<Preparation> {
         problems.push(no_loader(&identities.survey, esp.as_ref(), &bios));
     }
     own.extend(undo::own());
-    let (wanted, bios) = (wanted.volumes, bios.bios);
-    Ok(Preparation { identities, wanted, own, problems, bios, esp, rebuilds, drivers })
+    let (wanted, settings, bios) = (wanted.volumes, wanted.settings, bios.bios);
+    Ok(Preparation { identities, wanted, own, problems, bios, esp, rebuilds, drivers, settings, too_large })
 }
 
 /// That nothing which starts the mirror is known, in the words of what there is.
@@ -184,11 +189,12 @@ pub fn undecided() -> Vec<String> {
 struct Wants<'a> {
     job: &'a Job<'a>,
     volumes: Vec<Wanted>,
+    settings: Vec<(String, Vec<u8>)>,
 }
 
 impl<'a> Wants<'a> {
     fn new(job: &'a Job<'a>) -> Self {
-        Wants { job, volumes: vec![Wanted::default(); job.mirror.volumes.len()] }
+        Wants { job, volumes: vec![Wanted::default(); job.mirror.volumes.len()], settings: Vec::new() }
     }
 
     fn insert(&mut self, at: &At, want: Option<Want>) {
@@ -214,7 +220,11 @@ impl<'a> Wants<'a> {
         for path in paths {
             let at = source.place(&path);
             let Some(text) = source.read_at(&at)? else { continue };
-            self.insert(&at, retarget::rewrite(&path, &text, map).map(Want::bytes));
+            let Some(new) = retarget::rewrite(&path, &text, map) else { continue };
+            self.insert(&at, Some(Want::bytes(new.clone())));
+            if path.starts_with("/etc/") {
+                self.settings.push((path, new));
+            }
         }
         let at = source.place(&format!("/{CONFIG_PATH}"));
         if source.stat_at(&at)?.is_some() {
@@ -226,12 +236,14 @@ impl<'a> Wants<'a> {
 }
 
 impl Preparation {
-    /// Rebuilds the images that have to be, where anything that they depend on has changed. `place` is where the mirror is
-    /// shown as a system while a generator runs in it. Says why the mirror may not boot with one, a line each.
-    pub fn rebuild(&self, mirror: &Tree, place: &Path) -> Vec<String> {
+    /// Rebuilds the images that have to be, where anything that they depend on has changed, with the programs of `primary`, the
+    /// running system. `place` is where it is shown while a generator runs in it. Says why the mirror may not boot with one,
+    /// a line each.
+    pub fn rebuild(&self, primary: &Tree, mirror: &Tree, place: &Path) -> Vec<String> {
         let before = state(mirror);
         let (mut now, mut problems) = (BootState { rebuilt: BTreeMap::new(), ..before.clone() }, Vec::new());
-        let job = rebuild::Job { mirror, place, map: &self.identities.map, drivers: &self.drivers };
+        let (map, drivers, settings) = (&self.identities.map, &*self.drivers, &*self.settings);
+        let job = rebuild::Job { mirror, primary, settings, place, map, drivers };
         for rebuild in &self.rebuilds {
             let (rebuilt, problem) = job.bring(rebuild, before.rebuilt.get(rebuild.path()));
             now.rebuilt.extend(rebuilt.map(|rebuilt| (rebuild.path().to_owned(), rebuilt)));
@@ -291,7 +303,9 @@ impl Preparation {
         if before.audited == audited {
             return Ok(Vec::new());
         }
-        let findings = audit::audit(mirror, &audit::Facts::of(&self.identities)?)?;
+        let too_large = self.too_large.clone();
+        let facts = audit::Facts { too_large, ..audit::Facts::of(&self.identities)? };
+        let findings = audit::audit(mirror, &facts)?;
         let audited = if findings.is_empty() { audited } else { String::new() };
         if audited != before.audited {
             keep_state(mirror, &BootState { audited, ..before })?;

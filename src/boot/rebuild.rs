@@ -1,5 +1,6 @@
-//! An initramfs that no archive behind it makes boot the mirror is made anew by the mirror's own generator, in a chroot of the
-//! mirror: with all drivers, and for no machine in particular.
+//! An initramfs that no archive behind it makes boot the mirror is made anew by the system's own generator, in a chroot that
+//! shows the primary with the mirror's settings: with all drivers, and for no machine in particular. No program of the mirror
+//! is ever started.
 //!
 //! Only when something that it depends on has changed. The new image takes the old one's place if it is what the mirror needs,
 //! and not before; else the old one stays. Nothing else ever runs in a chroot.
@@ -7,11 +8,11 @@
 use super::chroot::Chroot;
 use super::files::{At, Tree};
 use super::generator::{self, IMAGE, choose, modules_of, programs, version_of};
-use super::initramfs::{Image, overrides, stamp, unfit};
+use super::initramfs::{Image, overrides, read_image, stamp, unfit};
 use crate::identity::IdentityMap;
-use crate::layer::initramfs::{self, Generator, Initramfs, Override};
-use crate::sys::dir;
+use crate::layer::initramfs::{Generator, Initramfs, MOST_BYTES, Override};
 use crate::sys::stat::Stat;
+use crate::sys::{dir, read};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -90,13 +91,6 @@ impl Rebuild {
         &self.path
     }
 
-    fn read(&self) -> io::Result<Vec<u8>> {
-        let (mut file, mut bytes) = (&self.source, Vec::new());
-        file.rewind()?;
-        file.read_to_end(&mut bytes)?;
-        Ok(bytes)
-    }
-
     fn problem(&self, error: &anyhow::Error, installed: Option<Generator>) -> String {
         let remedy = match installed {
             Some(Generator::InitramfsTools) => {
@@ -116,7 +110,11 @@ impl Rebuild {
 pub struct Job<'a> {
     /// The refreshed mirror, mounted writable.
     pub mirror: &'a Tree,
-    /// Where it is shown as a system.
+    /// The running system, whose programs make the image.
+    pub primary: &'a Tree,
+    /// What the mirror has in place of the primary's settings: paths of the system, and contents.
+    pub settings: &'a [(String, Vec<u8>)],
+    /// Where the system is shown that the generator sees.
     pub place: &'a Path,
     /// Which identifier stands for which.
     pub map: &'a IdentityMap,
@@ -143,9 +141,9 @@ impl Job<'_> {
         let made = self.make(rebuild);
         if made.is_err() && there.is_empty() {
             // It may boot all the same, and there is nothing better.
-            let image = rebuild.read()?;
-            let suffix = if image.len() as u64 == rebuild.stat.size { &rebuild.suffix[..] } else { b"" };
-            self.put(rebuild, &[&image, suffix]).context("nothing could be put in its place")?;
+            let is_same = rebuild.source.metadata()?.len() == rebuild.stat.size;
+            let suffix = if is_same { &rebuild.suffix[..] } else { b"" };
+            self.put(rebuild, &rebuild.source, suffix).context("nothing could be put in its place")?;
         }
         let failure = made.err().map(|error| rebuild.problem(&error, self.installed(Generator::Unknown)));
         Ok(Rebuilt { inputs, result: self.there(rebuild)?, failure, tried: now })
@@ -184,38 +182,37 @@ impl Job<'_> {
         Ok(stat.map(|stat| format!("{} {}", stat.size, stat.mtime.secs & !1)).unwrap_or_default())
     }
 
-    /// The generator on the mirror; the one that made the image if it is there.
+    /// The generator of the system; the one that made the image if it is there.
     fn installed(&self, made_by: Generator) -> Option<Generator> {
-        let is_there = |path| self.mirror.stat(path).is_ok_and(|stat| stat.is_some());
+        let is_there = |path| self.primary.stat(path).is_ok_and(|stat| stat.is_some());
         choose(made_by, |generator| programs(generator).iter().any(|path| is_there(path)))
     }
 
     fn make(&self, rebuild: &Rebuild) -> Result<()> {
-        let bytes = rebuild.read()?;
-        let source = initramfs::read(&bytes)?;
+        let source = read_image(&rebuild.source, self.map)?;
         let generator = self
             .installed(source.generator())
             .context("neither initramfs-tools nor dracut is installed, and no other generator is known")?;
         let version = version_of(&rebuild.path).context("its name tells no kernel's version")?;
         let modules = modules_of(version);
-        ensure!(self.mirror.stat(&modules)?.is_some(), "there is no {modules}");
+        ensure!(self.primary.stat(&modules)?.is_some(), "there is no {modules}");
         let settings = settings(&source, self.map);
         let new = self.generate(generator, version, &settings)?;
-        let image = initramfs::read(&new)?;
+        let image = read_image(&new, self.map)?;
         let unfit = unfit(&image, self.map, self.drivers);
         ensure!(unfit.is_empty(), "the new image is no better: {}", unfit.join(", "));
         let suffix = suffix(&image, self.map, settings);
-        self.put(rebuild, &[&new, &suffix])
+        self.put(rebuild, &new, &suffix)
     }
 
     /// Runs the generator, and gives what it made.
-    fn generate(&self, made_by: Generator, version: &str, settings: &[Override]) -> Result<Vec<u8>> {
+    fn generate(&self, made_by: Generator, version: &str, settings: &[Override]) -> Result<File> {
         let scratch = self.scratch().context("cannot make room for the generator on the mirror")?;
-        let mut chroot = Chroot::make(self.mirror, self.place)?;
+        let mut chroot = Chroot::make(self.primary, self.settings, self.place)?;
         let said = generator::generate(&mut chroot, &scratch, made_by, version, settings);
         chroot.close()?;
         let at = At { volume: 0, path: format!(".diskmirror/{SCRATCH}/{IMAGE}") };
-        let made = said.and_then(|()| self.mirror.read_at(&at)?.context("it has made no image"));
+        let made = said.and_then(|()| self.mirror.open_at(&at)?.context("it has made no image"));
         drop(scratch);
         self.forget_scratch().context("cannot remove what the generator has left on the mirror")?;
         made
@@ -241,12 +238,12 @@ impl Job<'_> {
         }
     }
 
-    /// Puts these bytes in the image's place: whole, flushed, or not at all.
-    fn put(&self, rebuild: &Rebuild, parts: &[&[u8]]) -> Result<()> {
+    /// Puts an image with these bytes behind it in its place: whole, flushed, or not at all.
+    fn put(&self, rebuild: &Rebuild, mut image: &File, suffix: &[u8]) -> Result<()> {
         let (directory, name) = rebuild.at.split();
         let directory = dir::open_dir(self.mirror.root(rebuild.at.volume), directory.as_bytes())?;
         let new = format!("{name}.new");
-        let written = || -> io::Result<()> {
+        let mut written = || -> io::Result<()> {
             let _ = dir::unlink(&directory, new.as_bytes());
             let handle = dir::create_file(&directory, new.as_bytes())?;
             match dir::set_mode(&handle, rebuild.stat.mode & 0o7777) {
@@ -255,7 +252,12 @@ impl Job<'_> {
                 _ => {}
             }
             let mut file = File::from(handle.fd);
-            parts.iter().try_for_each(|part| file.write_all(part))?;
+            image.rewind()?;
+            let copied = io::copy(&mut image.take(MOST_BYTES + 1), &mut file)?;
+            if copied > MOST_BYTES {
+                return Err(read::too_large(MOST_BYTES));
+            }
+            file.write_all(suffix)?;
             file.sync_all()?;
             dir::rename(&directory, new.as_bytes(), &directory, name.as_bytes())?;
             dir::sync_volume(&directory)
@@ -269,7 +271,7 @@ impl Job<'_> {
 
 /// What an image says about how the root is found, as the mirror has it: a generator that looks at the running system from
 /// within a chroot may not find that out.
-fn settings(source: &Initramfs<'_>, map: &IdentityMap) -> Vec<Override> {
+fn settings(source: &Initramfs, map: &IdentityMap) -> Vec<Override> {
     let is_setting = |path: &str| {
         matches!(path, "cryptroot/crypttab" | "etc/crypttab") || path.starts_with("etc/cmdline.d/")
     };
@@ -277,7 +279,7 @@ fn settings(source: &Initramfs<'_>, map: &IdentityMap) -> Vec<Override> {
 }
 
 /// What is put behind a new image: its own files that name the primary, rewritten, and the old one's settings.
-fn suffix(image: &Initramfs<'_>, map: &IdentityMap, settings: Vec<Override>) -> Vec<u8> {
+fn suffix(image: &Initramfs, map: &IdentityMap, settings: Vec<Override>) -> Vec<u8> {
     let all = overrides(image, map).into_iter().chain(settings);
     let last: BTreeMap<String, Override> = all.map(|file| (file.path.clone(), file)).collect();
     let all: Vec<Override> = last.into_values().collect();
@@ -288,7 +290,9 @@ fn suffix(image: &Initramfs<'_>, map: &IdentityMap, settings: Vec<Override>) -> 
 mod tests {
     use super::*;
     use crate::identity::{Kind, Pair};
-    use crate::layer::cpio;
+    use crate::layer::{cpio, initramfs};
+    use crate::retarget::Spellings;
+    use std::io::Cursor;
 
     #[test]
     fn an_image_is_made_again_when_anything_has_changed_and_a_failure_is_tried_again_a_day_later() {
@@ -315,19 +319,23 @@ mod tests {
         )
     }
 
+    fn read(bytes: &[u8]) -> Initramfs {
+        initramfs::read(&mut Cursor::new(bytes), &Spellings::of(&map())).expect("an image")
+    }
+
     #[test]
     fn the_containers_that_the_primarys_image_opens_are_opened_by_the_new_one_too() {
         let crypttab = format!("root_crypt UUID={PRIMARY} none luks\n");
         let bytes = image(&[("cryptroot/crypttab", &crypttab), ("conf/conf.d/resume", PRIMARY)]);
-        let source = initramfs::read(&bytes).expect("an image");
+        let source = read(&bytes);
         let settings = settings(&source, &map());
         assert_eq!(settings.len(), 1, "{settings:?}");
 
         let fstab = format!("UUID={PRIMARY} / ext4 defaults 0 1\n");
         let mut new = image(&[("cryptroot/crypttab", ""), ("etc/fstab", &fstab)]);
-        let behind = suffix(&initramfs::read(&new).expect("an image"), &map(), settings);
+        let behind = suffix(&read(&new), &map(), settings);
         new.extend(behind);
-        let new = initramfs::read(&new).expect("an image");
+        let new = read(&new);
         let text = |path| String::from_utf8_lossy(new.file(path).expect("it is there")).into_owned();
         assert_eq!(text("cryptroot/crypttab"), format!("root_crypt UUID={MIRROR} none luks\n"));
         assert_eq!(text("etc/fstab"), format!("UUID={MIRROR} / ext4 defaults 0 1\n"));
@@ -337,9 +345,9 @@ mod tests {
     fn an_image_without_the_driver_or_with_a_name_of_the_primary_is_unfit() {
         let name = format!("usr/lib/dracut/hooks/initqueue/finished/devexists-{PRIMARY}.sh");
         let bytes = image(&[(&name, ""), ("lib/modules/6.1/kernel/drivers/block/virtio_blk.ko", "")]);
-        let read = initramfs::read(&bytes).expect("an image");
+        let image = read(&bytes);
         let drivers = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let unfit = unfit(&read, &map(), &drivers(&["virtio_blk", "nvme"]));
+        let unfit = unfit(&image, &map(), &drivers(&["virtio_blk", "nvme"]));
         assert_eq!(unfit.len(), 2, "{unfit:?}");
         assert!(unfit[0].contains(PRIMARY) && unfit[1].contains("nvme"), "{unfit:?}");
     }

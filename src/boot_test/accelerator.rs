@@ -2,9 +2,10 @@
 //! no help at all: it is believed only if a small machine comes to its end with it about as soon as without.
 
 use super::UNTOUCHED;
+use super::confined::Confinement;
 use super::machine::PROGRAM;
 use crate::refusal::Failure;
-use crate::sys::command;
+use crate::sys::read;
 use anyhow::{Context, Result};
 use std::path::Path;
 use std::process::Stdio;
@@ -83,39 +84,48 @@ impl Accelerator {
     }
 }
 
-/// Finds out which one works here; `dir` is private.
+/// Finds out which one works here, and whether QEMU has its filter of system calls; `dir` is private.
 ///
 /// # Errors
 /// A `Failure` if QEMU runs with neither.
-pub fn probe(dir: &Path) -> Result<Accelerator> {
+pub fn probe(dir: &Path, confined: &mut Confinement) -> Result<Accelerator> {
     let mut sector = [0; 512];
     sector[..BOOT_SECTOR.len()].copy_from_slice(&BOOT_SECTOR);
     sector[510..].copy_from_slice(&[0x55, 0xaa]);
     std::fs::write(dir.join("probe"), sector).context("cannot write a boot sector")?;
-    let tcg = small_machine(Accelerator::Tcg, dir)?;
-    let kvm = if Path::new("/dev/kvm").exists() { small_machine(Accelerator::Kvm, dir)? } else { None };
+    let mut tcg = small_machine(Accelerator::Tcg, dir, confined)?;
+    if tcg.is_none() && confined.lacks_filter(&said(dir)) {
+        tcg = small_machine(Accelerator::Tcg, dir, confined)?;
+    }
+    let has_kvm = Path::new("/dev/kvm").exists();
+    let kvm = if has_kvm { small_machine(Accelerator::Kvm, dir, confined)? } else { None };
     match (kvm, tcg) {
         (Some(kvm), Some(tcg)) if kvm <= tcg * 2 + SLACK => Ok(Accelerator::Kvm),
         (_, Some(_)) => Ok(Accelerator::Tcg),
         (Some(_), None) => Ok(Accelerator::Kvm),
-        (None, None) => Err(Failure::new(format!("{PROGRAM} does not run"), UNTOUCHED)
-            .why(std::fs::read_to_string(dir.join("probe.log")).unwrap_or_default())
-            .into()),
+        (None, None) => Err(Failure::new(format!("{PROGRAM} does not run"), UNTOUCHED).why(said(dir)).into()),
     }
 }
 
+/// What QEMU said of its last small machine.
+fn said(dir: &Path) -> String {
+    let said = read::file(&dir.join("probe.log"), read::STATE_BYTES).unwrap_or_default();
+    String::from_utf8_lossy(&said).into_owned()
+}
+
 /// How long a machine took that does next to nothing; none if it did not come to its end.
-fn small_machine(accelerator: Accelerator, dir: &Path) -> Result<Option<Duration>> {
+fn small_machine(accelerator: Accelerator, dir: &Path, confined: &Confinement) -> Result<Option<Duration>> {
     let mut arguments = accelerator.arguments().to_vec();
     arguments.extend(["-m", "64", "-nodefaults", "-display", "none", "-no-reboot"]);
     arguments.extend(["-chardev", "file,id=said,path=probe.said"]);
     arguments.extend(["-device", "isa-debugcon,iobase=0xe9,chardev=said"]);
     arguments.extend(["-device", "isa-debug-exit,iobase=0xf4,iosize=1"]);
     arguments.extend(["-drive", "file=probe,format=raw,if=ide,read-only=off,snapshot=on"]);
+    let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
     let log = std::fs::File::create(dir.join("probe.log"))?;
     let begun = Instant::now();
-    let mut child = command::prepared(PROGRAM, &arguments)
-        .current_dir(dir)
+    let mut child = confined
+        .command(&arguments, dir, &[])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
@@ -123,7 +133,7 @@ fn small_machine(accelerator: Accelerator, dir: &Path) -> Result<Option<Duration
         .with_context(|| format!("cannot run {PROGRAM}"))?;
     while begun.elapsed() < PROBE_LIMIT {
         if let Some(status) = child.try_wait()? {
-            let said = std::fs::read(dir.join("probe.said")).unwrap_or_default();
+            let said = read::file(&dir.join("probe.said"), read::STATE_BYTES).unwrap_or_default();
             let came_through = status.code() == Some(EXIT_CODE) && said == b"K";
             return Ok(came_through.then(|| begun.elapsed()));
         }

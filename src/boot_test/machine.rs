@@ -1,6 +1,7 @@
 //! One QEMU machine over the overlay: no network card, a serial console, a screen, the firmware's log.
 
 use super::accelerator::Accelerator;
+use super::confined::Confinement;
 use super::console::Console;
 use super::disk::{Bus, Disk};
 use super::firmware::Firmware;
@@ -8,10 +9,12 @@ use super::overlay::Overlay;
 use super::qmp::Qmp;
 use super::{UNTOUCHED, signs};
 use crate::refusal::{Failure, Refusal};
-use crate::sys::command;
+use crate::sys::read;
 use anyhow::{Context, Result};
 use serde_json::json;
 use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -63,20 +66,22 @@ impl Machine {
         disk: &Disk,
         overlay: &Overlay,
         firmware: &Firmware,
-        accelerator: Accelerator,
+        (accelerator, confined): (Accelerator, &Confinement),
         dir: &Path,
     ) -> Result<Machine> {
         let memory = memory_mib(&fs::read_to_string("/proc/meminfo").unwrap_or_default())?;
         if let Firmware::Uefi { vars, .. } = firmware {
             fs::copy(vars, dir.join(VARIABLES)).context("cannot copy the firmware's variables")?;
+            confined.give(&dir.join(VARIABLES))?;
         }
         let mut arguments = accelerator.arguments().map(String::from).to_vec();
         arguments.extend(["-smp".to_owned(), accelerator.processors().to_string()]);
-        arguments.extend(self::arguments(disk, &overlay.path, firmware, memory));
-        // The server's own work comes first. setpriv(1): it ends with us, even if we are killed.
-        let with_us = ["-n", "10", "setpriv", "--pdeathsig", "KILL", "--", PROGRAM].map(String::from);
-        let child = command::prepared("nice", &[&with_us[..], &arguments].concat())
-            .current_dir(dir)
+        arguments.extend(self::arguments(disk, firmware, memory));
+        let node = File::open(&disk.node).with_context(|| format!("cannot open {}", disk.node))?;
+        let image = File::options().read(true).write(true).open(&overlay.path);
+        let image = image.with_context(|| format!("cannot open {}", overlay.path.display()))?;
+        let child = confined
+            .command(&arguments, dir, &[node.as_fd(), image.as_fd()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::create(dir.join(QEMU_LOG))?)
@@ -104,8 +109,18 @@ impl Machine {
     }
 
     /// What the firmware has said.
-    pub fn firmware_log(&self) -> String {
-        signs::plain(&fs::read(self.dir.join(FIRMWARE_LOG)).unwrap_or_default())
+    ///
+    /// # Errors
+    /// A `Failure` if it has said more than any firmware does: whatever runs in the machine would fill our memory.
+    pub fn firmware_log(&self) -> Result<String> {
+        match read::file(&self.dir.join(FIRMWARE_LOG), read::TEXT_BYTES) {
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+                let what = "the boot test was ended: the virtual machine writes too much";
+                let why = format!("what it says as its firmware is {error}");
+                Err(Failure::new(what, UNTOUCHED).why(why).into())
+            }
+            said => Ok(signs::plain(&said.unwrap_or_default())),
+        }
     }
 
     /// The processor time that QEMU has used so far: proc(5), stat, fields 14 and 15.
@@ -122,7 +137,7 @@ impl Machine {
         if self.qmp.save_text_screen(TEXT_SCREEN).is_err() {
             return String::new();
         }
-        signs::text_screen(&fs::read(self.dir.join(TEXT_SCREEN)).unwrap_or_default())
+        signs::text_screen(&read::file(&self.dir.join(TEXT_SCREEN), read::STATE_BYTES).unwrap_or_default())
     }
 
     /// A picture of the screen and its kind: PNG, or PPM from a QEMU older than 7.1.
@@ -148,7 +163,8 @@ fn connect(pid: u32) -> Result<Console> {
 }
 
 fn failed(dir: &Path, error: &anyhow::Error) -> anyhow::Error {
-    let said = fs::read_to_string(dir.join(QEMU_LOG)).unwrap_or_default();
+    let said = read::file(&dir.join(QEMU_LOG), read::STATE_BYTES).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
     Failure::new("the virtual machine does not run", UNTOUCHED).why(format!("{error:#}")).why(said).into()
 }
 
@@ -165,7 +181,7 @@ fn memory_mib(meminfo: &str) -> Result<u64, Refusal> {
     Ok((available / 2).clamp(LEAST_MIB, BEST_MIB))
 }
 
-fn arguments(disk: &Disk, overlay: &Path, firmware: &Firmware, memory_mib: u64) -> Vec<String> {
+fn arguments(disk: &Disk, firmware: &Firmware, memory_mib: u64) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     let mut add = |option: &str, value: String| all.extend([option.to_owned(), value]);
     add("-machine", "q35".into());
@@ -178,7 +194,7 @@ fn arguments(disk: &Disk, overlay: &Path, firmware: &Firmware, memory_mib: u64) 
     add("-serial", "chardev:serial".into());
     add("-chardev", format!("file,id=firmware,path={FIRMWARE_LOG}"));
     add("-device", "isa-debugcon,iobase=0x402,chardev=firmware".into());
-    add("-blockdev", image(&disk.node, overlay));
+    add("-blockdev", image());
     if let Firmware::Uefi { code, .. } = firmware {
         let code = code.display();
         add("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={code}"));
@@ -192,13 +208,13 @@ fn arguments(disk: &Disk, overlay: &Path, firmware: &Firmware, memory_mib: u64) 
     all
 }
 
-/// The overlay over the disk. The disk is opened for reading; nothing needs to be flushed that is thrown away.
-fn image(node: &str, overlay: &Path) -> String {
-    let file = json!({"driver": "file", "filename": overlay});
+/// The overlay over the disk, both open already: the disk for reading only. Nothing needs to be flushed that is thrown away.
+fn image() -> String {
+    let file = json!({"driver": "file", "filename": "/dev/fdset/2"});
     let backing = json!({
         "driver": "raw",
         "read-only": true,
-        "file": {"driver": "host_device", "filename": node, "read-only": true},
+        "file": {"driver": "host_device", "filename": "/dev/fdset/1", "read-only": true},
     });
     json!({
         "node-name": "disk",
@@ -249,12 +265,12 @@ mod tests {
 
     #[test]
     fn the_disk_is_only_opened_for_reading_and_there_is_no_network_card() {
-        let all = arguments(&disk(Bus::Sata, None, 512), Path::new("/x/o"), &Firmware::Bios, 1024);
+        let all = arguments(&disk(Bus::Sata, None, 512), &Firmware::Bios, 1024);
         let image = all.iter().find(|argument| argument.contains("qcow2")).expect("there is a disk");
         let image: serde_json::Value = serde_json::from_str(image).expect("it is JSON");
         assert_eq!(image["backing"]["read-only"], true);
         assert_eq!(image["backing"]["file"]["read-only"], true);
-        assert_eq!(image["backing"]["file"]["filename"], "/dev/sdb");
+        assert_eq!(image["backing"]["file"]["filename"], "/dev/fdset/1");
         assert!(all.contains(&"-nodefaults".into()) && !all.iter().any(|argument| argument.contains("net")));
     }
 

@@ -4,6 +4,7 @@
 //! goes into the image. Knows no command and no history.
 
 mod accelerator;
+mod confined;
 mod console;
 mod disk;
 mod firmware;
@@ -20,10 +21,11 @@ use crate::mirror::Found;
 use crate::monitor::Monitor;
 use crate::record::Verdict;
 use crate::refusal::{Failure, Refusal};
-use crate::sys::{command, signal};
+use crate::sys::{command, read, signal};
 use crate::units::duration;
 use accelerator::Accelerator;
 use anyhow::{Context, Result};
+use confined::Confinement;
 use disk::Disk;
 use machine::Machine;
 use overlay::Overlay;
@@ -46,6 +48,8 @@ const TICK: Duration = Duration::from_millis(500);
 const BUSY_SHARE: f64 = 0.25;
 /// A machine that has been still for so long has its screen read.
 const SCREEN_STILL: Duration = Duration::from_secs(4);
+/// The largest picture that is kept.
+const MOST_PICTURE: u64 = 64 << 20;
 /// Lines of the console that a record keeps.
 const LAST_LINES: usize = 12;
 
@@ -53,8 +57,6 @@ const LAST_LINES: usize = 12;
 pub struct Order<'a> {
     /// The mirror's disk, locked and closed.
     pub found: &'a Found,
-    /// What opens its containers, in their order.
-    pub keys: &'a [Key<'a>],
     /// When to give up, if not as usual.
     pub limit: Option<Duration>,
     /// A directory that does not exist yet, in memory if possible; removed at the end.
@@ -106,12 +108,12 @@ pub fn refuse_without_tools() -> Result<(), Refusal> {
         .remedy("dnf install qemu-system-x86-core qemu-img edk2-ovmf  # Fedora"))
 }
 
-/// Boots the disk.
+/// Boots the disk. `keys` open its containers, in their order; they are forgotten before it boots.
 ///
 /// # Errors
 /// A `Refusal` if something that is needed is not there; a `Failure` if the machine cannot be run, or a signal ends
 /// the test. That the mirror does not boot is an outcome.
-pub fn boot_test(order: &Order<'_>) -> Result<Outcome> {
+pub fn boot_test(order: &Order<'_>, keys: Vec<Key>) -> Result<Outcome> {
     let disk = Disk::of(order.found)?;
     let firmware = firmware::choose(&disk, Path::new("/sys/firmware/efi").exists())?;
     let work = WorkDir::new(&order.work_dir)?;
@@ -120,11 +122,16 @@ pub fn boot_test(order: &Order<'_>) -> Result<Outcome> {
     flush(&disk.node)?;
     let overlay = Overlay::new(&disk.node, &order.keep_dir)?;
     let temporary = unlock::temporary_passphrase()?;
-    for ((node, offset), key) in disk.containers.iter().zip(order.keys) {
+    for ((node, offset), key) in disk.containers.iter().zip(&keys) {
         unlock::add_slot(node, *offset, key, &temporary, &work.0, &overlay.path)?;
     }
-    let accelerator = accelerator::probe(&work.0)?;
-    let mut machine = Machine::start(&disk, &overlay, &firmware, accelerator, &work.0)?;
+    drop(keys);
+    let mut confined = Confinement::new(&work.0)?;
+    let accelerator = accelerator::probe(&work.0, &mut confined)?;
+    if !confined.has_filter {
+        order.monitor.warn("this QEMU has no filter of system calls: the virtual machine runs without");
+    }
+    let mut machine = Machine::start(&disk, &overlay, &firmware, (accelerator, &confined), &work.0)?;
     let patience = patience(accelerator, order.limit);
     let begun = Instant::now();
     order.monitor.note(&format!(
@@ -180,7 +187,7 @@ fn watched(
         let (read_bytes, requests) = machine.qmp.disk_figures()?;
         stillness.sample(requests, machine.cpu_time());
         let (serial, silent) = machine.console.read();
-        let firmware = machine.firmware_log();
+        let firmware = machine.firmware_log()?;
         let (disk_still, all_still) = (stillness.disk.elapsed(), stillness.all.elapsed());
         let is_still = all_still >= SCREEN_STILL;
         let screen = if is_still { machine.screen_text() } else { String::new() };
@@ -265,12 +272,12 @@ fn forget_last(dir: &Path) {
 fn keep(machine: &mut Machine, passphrase: &str, dir: &Path) -> Result<Kept> {
     let picture = machine.picture().and_then(|(from, kind)| {
         let to = dir.join(format!("screen.{kind}"));
-        write_private(&to, &fs::read(from).ok()?).ok().map(|()| to)
+        write_private(&to, &read::file(&from, MOST_PICTURE).ok()?).ok().map(|()| to)
     });
     let serial_log = dir.join(SERIAL_LOG);
     let said = String::from_utf8_lossy(&machine.console.bytes()).replace(passphrase, "…");
     write_private(&serial_log, said.as_bytes())?;
-    let firmware = machine.firmware_log();
+    let firmware = machine.firmware_log().unwrap_or_default();
     write_private(&dir.join(FIRMWARE_LOG), firmware.as_bytes())?;
     let (serial, _) = machine.console.read();
     let console = if serial.trim().is_empty() { firmware } else { serial.replace(passphrase, "...") };

@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use zeroize::Zeroizing;
 
 /// Letters that lie in one place on QWERTY, QWERTZ and AZERTY keyboards, and that no boot menu understands.
@@ -27,11 +28,11 @@ const ITERATIONS: &str = "1000";
 const CHUNK: u64 = 1 << 20;
 
 /// What opens a container.
-pub enum Key<'a> {
+pub enum Key {
     /// A key file.
     File(PathBuf),
     /// The passphrase that somebody has given.
-    Passphrase(&'a Passphrase),
+    Passphrase(Rc<Passphrase>),
 }
 
 /// A random passphrase that can be typed anywhere.
@@ -52,7 +53,7 @@ pub fn temporary_passphrase() -> Result<Zeroizing<String>> {
 pub fn add_slot(
     node: &Path,
     offset: u64,
-    key: &Key<'_>,
+    key: &Key,
     temporary: &str,
     dir: &Path,
     image: &Path,
@@ -71,7 +72,7 @@ pub fn add_slot(
 }
 
 /// The slot that the key opens.
-fn opened_slot(node: &Path, key: &Key<'_>, copy: &HeaderCopy) -> Result<u32> {
+fn opened_slot(node: &Path, key: &Key, copy: &HeaderCopy) -> Result<u32> {
     let (file, input) = key.given();
     let args =
         ["open", "--verbose", "--test-passphrase", "--type", "luks", "--key-file", &file, &copy.name()];
@@ -86,7 +87,7 @@ fn opened_slot(node: &Path, key: &Key<'_>, copy: &HeaderCopy) -> Result<u32> {
     })
 }
 
-impl Key<'_> {
+impl Key {
     /// The argument of `--key-file`, and what goes to stdin.
     fn given(&self) -> (String, &[u8]) {
         match self {
@@ -130,7 +131,7 @@ impl HeaderCopy {
     }
 
     /// Adds the temporary passphrase. Both secrets come on stdin, where a size ends the first.
-    fn add(&self, key: &Key<'_>, temporary: &str) -> Result<()> {
+    fn add(&self, key: &Key, temporary: &str) -> Result<()> {
         let (file, given) = key.given();
         let mut input = Zeroizing::new(Vec::with_capacity(given.len() + temporary.len()));
         input.extend_from_slice(given);

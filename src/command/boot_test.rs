@@ -14,6 +14,7 @@ use crate::sys::lock::Holder;
 use crate::sys::secret::Passphrase;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Boots the mirror of the primary mounted at `root`.
@@ -31,8 +32,8 @@ pub fn boot_test(
     let mirror = config.mirror(args.name.as_deref())?;
     boot_test::refuse_without_tools()?;
     mirror::check_role(root, mirror)?;
-    let passphrase = passphrase(mirror, args)?;
-    let keys = keys(root, mirror, passphrase.as_ref())?;
+    let passphrase = passphrase(mirror, args)?.map(Rc::new);
+    let keys = keys(root, mirror, passphrase)?;
     // QEMU runs in a directory of its own.
     let root = &std::path::absolute(root)?;
     let (state_dir, runtime_dir) = (below(root, &config.state_dir), below(root, &config.runtime_dir));
@@ -49,13 +50,12 @@ pub fn boot_test(
     mirror::sweep(mirror)?;
     let order = Order {
         found: &mirror::find(mirror)?,
-        keys: &keys,
         limit: args.time_limit.map(Duration::from_secs),
         work_dir: runtime_dir.join(&mirror.name).join("boot-test"),
         keep_dir: state_dir.join("boot-test"),
         monitor,
     };
-    let outcome = boot_test::boot_test(&order)?;
+    let outcome = boot_test::boot_test(&order, keys)?;
     let record = remember(&state_dir, mirror, started, &outcome)?;
     tell(mirror, &order.found.disk, &record, &outcome, args.json);
     Ok(record.verdict.exit())
@@ -85,16 +85,16 @@ fn passphrase(mirror: &Mirror, args: &BootTestArgs) -> Result<Option<Passphrase>
 }
 
 /// What opens each container.
-fn keys<'a>(root: &Path, mirror: &Mirror, given: Option<&'a Passphrase>) -> Result<Vec<Key<'a>>> {
-    let one = |container: &crate::config::Container| match (&container.unlock, given) {
-        (_, Some(passphrase)) => Ok(Key::Passphrase(passphrase)),
+fn keys(root: &Path, mirror: &Mirror, given: Option<Rc<Passphrase>>) -> Result<Vec<Key>> {
+    let one = |container: &crate::config::Container| match (&container.unlock, &given) {
+        (_, Some(passphrase)) => Ok(Key::Passphrase(Rc::clone(passphrase))),
         (Unlock::KeyFile(path), None) => key_file(below(root, path)),
         (Unlock::Crypttab, None) => anyhow::bail!("there is no passphrase"),
     };
     mirror.containers.iter().map(one).collect()
 }
 
-fn key_file<'a>(path: PathBuf) -> Result<Key<'a>> {
+fn key_file(path: PathBuf) -> Result<Key> {
     if path.is_file() {
         return Ok(Key::File(path));
     }

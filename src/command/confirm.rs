@@ -1,5 +1,6 @@
 //! Confirming by its serial number that a disk may be erased, and refusing the disks that may not.
 
+use crate::escape;
 use crate::refusal::Refusal;
 use crate::step::quoted;
 use crate::sys::disk::Node;
@@ -121,7 +122,7 @@ impl Intent<'_> {
 
 fn ask(title: &str, expected: &str) -> io::Result<String> {
     let what = if expected.starts_with('/') { "path" } else { "serial number" };
-    eprintln!("What is on {title} will be lost.");
+    eprintln!("What is on {} will be lost.", escape::line(title));
     eprint!("Type the {what} of the disk to go on: ");
     io::stderr().flush()?;
     let mut line = String::new();

@@ -95,6 +95,8 @@ pub fn init(place: &Place, args: &InitArgs, monitor: &dyn Monitor) -> Result<Exi
         monitor,
     };
     prepare(&plan, &context)?;
+    // The first run may take hours, and needs no passphrase.
+    drop(passphrase);
     mark(place).map_err(|error| unmarked(&plan, &error))?;
     unfinished::end(&state_dir)?;
     monitor.note("the mirror is prepared; the first run copies everything");

@@ -2,10 +2,14 @@
 
 use super::NOTHING_WRITTEN;
 use crate::refusal::Refusal;
+use crate::units::Bytes;
 use std::io::Read;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+/// More than any configuration has.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// What is wrong with a configuration, and where: a byte range of its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +33,7 @@ pub(super) fn read_trusted(path: &Path) -> Result<String, Refusal> {
             _ => refusal.remedy(format!("ls -l {}", path.display())),
         }
     };
-    let mut file = std::fs::File::open(path).map_err(|e| unreadable(&e))?;
+    let file = std::fs::File::open(path).map_err(|e| unreadable(&e))?;
     let meta = file.metadata().map_err(|e| unreadable(&e))?;
     let me = rustix::process::geteuid().as_raw();
     let refused = |why: String, remedy: String| {
@@ -50,7 +54,11 @@ pub(super) fn read_trusted(path: &Path) -> Result<String, Refusal> {
         );
     }
     let mut text = String::new();
-    file.read_to_string(&mut text).map_err(|e| unreadable(&e))?;
+    file.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(|e| unreadable(&e))?;
+    if text.len() as u64 > MOST_BYTES {
+        let most = Bytes(MOST_BYTES);
+        return refused(format!("it is larger than {most}"), format!("look at it: less {}", path.display()));
+    }
     Ok(text)
 }
 

@@ -3,14 +3,12 @@
 
 use crate::layer::blkid;
 use crate::refusal::Refusal;
-use crate::sys::command;
-use crate::units::MIB;
+use crate::sys::{command, node, read};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 /// A question about the machine's disks. Those about one device carry its node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,7 +155,7 @@ impl Probe for Tools {
             Question::Fstab | Question::Crypttab => self.root.join(question.file()),
             _ => return run(question, rustix::process::geteuid().is_root()),
         };
-        match std::fs::read_to_string(&path) {
+        match read::system_text(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound && question.may_be_absent() => {
                 Ok(String::new())
             }
@@ -183,6 +181,10 @@ fn run(question: &Question, is_root: bool) -> Result<String> {
             (_, 0) => return Ok(said.stdout),
             (Question::Blkid(node), 2) => return readable(node).map(|()| String::new()),
             (Question::Blkid(_), 8) => return Ok(blkid::AMBIVALENT.to_owned()),
+            (Question::Blkid(node), _) => {
+                readable(node)?;
+                failed = said.stderr.trim().to_owned();
+            }
             _ => failed = said.stderr.trim().to_owned(),
         }
     }
@@ -192,8 +194,8 @@ fn run(question: &Question, is_root: bool) -> Result<String> {
 /// blkid ends with 2 where it finds nothing, but also, without a word, where it cannot open or read the device: a
 /// full disk would pass for a blank one.
 fn readable(node: &str) -> Result<()> {
-    let read = File::open(node).and_then(|device| device.take(MIB).read_to_end(&mut Vec::new()));
-    read.map(drop).with_context(|| format!("cannot read {node}"))
+    let read = node::open_node(Path::new(node)).and_then(|(device, _)| node::read_start(&device));
+    read.with_context(|| format!("cannot read {node}"))
 }
 
 fn not_root() -> Refusal {
@@ -260,6 +262,7 @@ impl Probe for Recorded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::MIB;
 
     #[test]
     fn without_root_nothing_is_asked() {

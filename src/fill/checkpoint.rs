@@ -7,6 +7,7 @@
 use crate::step::Filling;
 use crate::sys::block::BlockDevice;
 use crate::sys::disk::Node;
+use crate::sys::read::{STATE_BYTES, file};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -44,8 +45,9 @@ impl Checkpoint {
 
     /// How far an earlier fill came; 0 if there was none, or if the device does not prove it.
     pub fn reached(&self, device: &BlockDevice) -> u64 {
-        let earlier =
-            fs::read(&self.file).ok().and_then(|text| serde_json::from_slice::<Progress>(&text).ok());
+        let earlier = file(&self.file, STATE_BYTES)
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Progress>(&text).ok());
         let Some(earlier) = earlier.filter(|p| p.reached > 0 && p.reached <= device.size()) else { return 0 };
         match self.progress(device, earlier.reached) {
             Ok(now) if now == earlier => now.reached,

@@ -1,10 +1,10 @@
 //! cpio archives in the "newc" form, the only one that the kernel unpacks (Documentation/driver-api/early-userspace/
 //! buffer-format.rst): a header of 110 characters, a name, a content, each padded to four bytes from the archive's start.
 //!
-//! Nothing here knows what an initramfs is. Every number of a header is believed only as far as there are bytes.
+//! Nothing here knows what an initramfs is. An archive is read member by member, and none of it is kept: every number of a
+//! header is believed only as far as there are bytes.
 
-use std::collections::HashMap;
-use std::ops::Range;
+use std::io::{self, BufRead, ErrorKind, Read};
 use thiserror::Error;
 
 /// `c_magic` and thirteen numbers of eight hexadecimal digits.
@@ -30,69 +30,119 @@ pub struct Entry {
     pub path: Vec<u8>,
     /// Its type and permissions.
     pub mode: u32,
-    /// Where its content lies in the bytes that were read. Hard links of one file share one content.
-    pub content: Range<usize>,
+    /// How long its content is.
+    pub size: u64,
+    /// What is the same for the hard links of one file: inode, major and minor number. Of several only one carries the
+    /// content; the kernel links the others to it. None for a file of one name.
+    pub file: Option<(u32, u32, u32)>,
 }
 
 /// Why bytes are no archive.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Error)]
 pub enum Damage {
     /// It ends in the middle of a member, or without its trailer.
     #[error("the cpio archive ends too early")]
     Truncated,
     /// What should be a header is none.
     #[error("there is no cpio header (newc) at byte {0} of the archive")]
-    NoHeader(usize),
+    NoHeader(u64),
     /// A name is empty or longer than a path can be.
     #[error("a name in the cpio archive is {0} bytes long")]
-    Name(usize),
+    Name(u32),
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(io::Error),
+}
+
+impl From<io::Error> for Damage {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == ErrorKind::UnexpectedEof { Damage::Truncated } else { Damage::Read(error) }
+    }
 }
 
 /// What a header says that is needed here.
 struct Header {
     mode: u32,
     links: u32,
-    /// Inode, major and minor number: equal for the hard links of one file.
     file: (u32, u32, u32),
-    content: usize,
-    name: usize,
+    content: u32,
+    name: u32,
 }
 
-/// The members of the archive that begins at `start`, in their order, and where it ends: behind its trailer.
-///
-/// # Errors
-/// If it is no archive, or ends before its trailer.
-pub fn read(bytes: &[u8], start: usize) -> Result<(Vec<Entry>, usize), Damage> {
-    let mut entries = Vec::new();
-    let mut files = Vec::new();
-    let mut at = start;
-    loop {
-        let header = header(bytes, at).ok_or_else(|| no_header(bytes, at, start))?;
-        if header.name == 0 || header.name > LONGEST_NAME {
+/// An archive that is being read, from its start on; as `Read` it gives the content of the member that came last.
+pub struct Archive<'s, S> {
+    source: &'s mut S,
+    /// Bytes since the archive's start.
+    at: u64,
+    /// What has not been read of the last member's content.
+    left: u64,
+}
+
+impl<'s, S: BufRead> Archive<'s, S> {
+    /// The archive that begins where `source` stands.
+    pub fn begin(source: &'s mut S) -> Self {
+        Archive { source, at: 0, left: 0 }
+    }
+
+    /// The next member; none at the trailer, behind which the source stands then.
+    ///
+    /// # Errors
+    /// If it is no archive, or ends before its trailer; those of the source.
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, Damage> {
+        self.skip(self.left)?;
+        self.left = 0;
+        self.pad()?;
+        let start = self.at;
+        let mut bytes = [0; HEADER];
+        self.fill(&mut bytes)?;
+        let header = header(&bytes).ok_or(Damage::NoHeader(start))?;
+        if header.name == 0 || header.name as usize > LONGEST_NAME {
             return Err(Damage::Name(header.name));
         }
-        let name = at + HEADER;
-        let content = start + padded(name + header.name - start);
-        let end = content.checked_add(header.content).filter(|end| *end <= bytes.len());
-        let end = end.ok_or(Damage::Truncated)?;
-        let path = &bytes[name..name + header.name];
-        let path = path.split(|byte| *byte == 0).next().unwrap_or(path);
-        at = start + padded(end - start);
+        let mut path = vec![0; header.name as usize];
+        self.fill(&mut path)?;
+        self.pad()?;
+        path.truncate(path.iter().position(|byte| *byte == 0).unwrap_or(path.len()));
+        let size = u64::from(header.content);
         if path == TRAILER {
-            share_hard_links(&mut entries, &files);
-            return Ok((entries, end));
+            self.skip(size)?;
+            return Ok(None);
         }
-        entries.push(Entry { path: path.to_vec(), mode: header.mode, content: content..end });
-        files.push((header.links > 1).then_some(header.file));
+        self.left = size;
+        Ok(Some(Entry { path, mode: header.mode, size, file: (header.links > 1).then_some(header.file) }))
+    }
+
+    fn fill(&mut self, buf: &mut [u8]) -> io::Result<()> {
+        self.source.read_exact(buf)?;
+        self.at += buf.len() as u64;
+        Ok(())
+    }
+
+    fn pad(&mut self) -> io::Result<()> {
+        self.skip(self.at.next_multiple_of(4) - self.at)
+    }
+
+    fn skip(&mut self, bytes: u64) -> io::Result<()> {
+        let skipped = io::copy(&mut self.source.by_ref().take(bytes), &mut io::sink())?;
+        self.at += skipped;
+        if skipped == bytes { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
     }
 }
 
-fn no_header(bytes: &[u8], at: usize, start: usize) -> Damage {
-    if bytes.len() < at.saturating_add(HEADER) { Damage::Truncated } else { Damage::NoHeader(at - start) }
+impl<S: BufRead> Read for Archive<'_, S> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let most = buf.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let read = self.source.read(&mut buf[..most])?;
+        if read == 0 && most > 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        self.at += read as u64;
+        self.left -= read as u64;
+        Ok(read)
+    }
 }
 
-fn header(bytes: &[u8], at: usize) -> Option<Header> {
-    let header = bytes.get(at..at.checked_add(HEADER)?)?;
+fn header(header: &[u8; HEADER]) -> Option<Header> {
     if !header.starts_with(b"070701") && !header.starts_with(b"070702") {
         return None;
     }
@@ -105,24 +155,9 @@ fn header(bytes: &[u8], at: usize) -> Option<Header> {
         file: (number(0)?, number(7)?, number(8)?),
         mode: number(1)?,
         links: number(4)?,
-        content: number(6)? as usize,
-        name: number(11)? as usize,
+        content: number(6)?,
+        name: number(11)?,
     })
-}
-
-/// Of several hard links only one carries the content; the kernel links the others to it.
-fn share_hard_links(entries: &mut [Entry], files: &[Option<(u32, u32, u32)>]) {
-    let contents: HashMap<_, _> = entries
-        .iter()
-        .zip(files)
-        .filter(|(entry, file)| file.is_some() && !entry.content.is_empty())
-        .map(|(entry, file)| (*file, entry.content.clone()))
-        .collect();
-    for (entry, file) in entries.iter_mut().zip(files).filter(|(_, file)| file.is_some()) {
-        if let Some(content) = contents.get(file).filter(|_| entry.mode & TYPE == REGULAR) {
-            entry.content = content.clone();
-        }
-    }
 }
 
 /// An archive of `members` (path, mode, content) with its trailer, in this order; all belong to root and to 1970.
@@ -157,6 +192,7 @@ fn padded(length: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Cursor;
 
     fn sample() -> Vec<u8> {
         let members: [(&[u8], u32, &[u8]); 3] = [
@@ -167,32 +203,46 @@ mod tests {
         write(members)
     }
 
-    #[test]
-    fn what_is_written_is_read_back() {
-        let archive = sample();
-        let (entries, end) = read(&archive, 0).expect("it was just written");
-        let read: Vec<_> = entries
-            .iter()
-            .map(|entry| (entry.path.as_slice(), entry.mode, &archive[entry.content.clone()]))
-            .collect();
-        assert_eq!(write(read), archive);
-        assert_eq!((entries.len(), end), (3, archive.len()));
-        assert_eq!(&archive[entries[1].content.clone()], b"vda5_crypt");
+    /// All members with their contents, and where the archive ends.
+    fn read(bytes: &[u8]) -> Result<(Vec<(Entry, Vec<u8>)>, u64), Damage> {
+        let (mut source, mut all) = (Cursor::new(bytes), Vec::new());
+        let mut archive = Archive::begin(&mut source);
+        while let Some(entry) = archive.next_entry()? {
+            let mut content = Vec::new();
+            archive.read_to_end(&mut content)?;
+            all.push((entry, content));
+        }
+        Ok((all, source.position()))
     }
 
     #[test]
-    fn padding_counts_from_the_archives_own_start() {
+    fn what_is_written_is_read_back() {
         let archive = sample();
-        let shifted = [b"abc", archive.as_slice()].concat();
-        let (entries, end) = read(&shifted, 3).expect("it is the same archive");
-        assert_eq!((&shifted[entries[1].content.clone()], end), (b"vda5_crypt".as_slice(), shifted.len()));
+        let behind = [archive.as_slice(), b"what follows"].concat();
+        let (entries, end) = read(&behind).expect("it was just written");
+        let read = entries.iter().map(|(entry, content)| (&*entry.path, entry.mode, &**content));
+        assert_eq!(write(read), archive);
+        assert_eq!((entries.len(), end), (3, archive.len() as u64));
+        assert_eq!(entries[1].1, b"vda5_crypt");
+    }
+
+    #[test]
+    fn contents_that_nobody_reads_are_passed_over() {
+        let archive = sample();
+        let mut source = Cursor::new(&archive);
+        let mut archive = Archive::begin(&mut source);
+        let mut names = Vec::new();
+        while let Some(entry) = archive.next_entry().expect("it is an archive") {
+            names.push((entry.path, entry.size));
+        }
+        assert_eq!(names, [(b"etc".to_vec(), 0), (b"etc/crypttab".to_vec(), 10), (b"b\xff".to_vec(), 0)]);
     }
 
     #[test]
     fn an_archive_that_ends_anywhere_too_early_is_named_so() {
         let archive = sample();
         for length in 0..archive.len() - 3 {
-            assert_eq!(read(&archive[..length], 0), Err(Damage::Truncated), "{length}");
+            assert!(matches!(read(&archive[..length]), Err(Damage::Truncated)), "{length}");
         }
     }
 
@@ -200,31 +250,24 @@ mod tests {
     fn what_is_no_header_and_what_is_no_name_is_named() {
         let archive = sample();
         let other = String::from_utf8_lossy(&archive).replace("070701", "070707");
-        assert_eq!(read(other.as_bytes(), 0), Err(Damage::NoHeader(0)));
+        assert!(matches!(read(other.as_bytes()), Err(Damage::NoHeader(0))));
         let mut nameless = archive.clone();
         nameless[94..102].copy_from_slice(b"00000000");
-        assert_eq!(read(&nameless, 0), Err(Damage::Name(0)));
+        assert!(matches!(read(&nameless), Err(Damage::Name(0))));
         nameless[94..102].copy_from_slice(b"FFFFFFFF");
-        assert_eq!(read(&nameless, 0), Err(Damage::Name(0xffff_ffff)));
+        assert!(matches!(read(&nameless), Err(Damage::Name(0xffff_ffff))));
         nameless[94..102].copy_from_slice(b"+0000004");
-        assert_eq!(read(&nameless, 0), Err(Damage::NoHeader(0)));
+        assert!(matches!(read(&nameless), Err(Damage::NoHeader(0))));
     }
 
     #[test]
-    fn hard_links_share_the_content_that_one_of_them_carries() {
-        let members: [(&[u8], u32, &[u8]); 3] =
-            [(b"a", 0o100_755, b""), (b"b", 0o100_755, b"program"), (b"c", 0o100_755, b"")];
-        let mut archive = write(members);
-        let headers = archive.windows(6).enumerate().filter(|(_, at)| at == b"070701").map(|(at, _)| at);
-        for header in headers.take(2).collect::<Vec<_>>() {
-            archive[header + 6..header + 14].copy_from_slice(b"0000000A");
-            archive[header + 38..header + 46].copy_from_slice(b"00000002");
-        }
-        let (entries, _) = read(&archive, 0).expect("it is an archive");
-        let content = |n: usize| &archive[entries[n].content.clone()];
-        assert_eq!(
-            (content(0), content(1), content(2)),
-            (b"program".as_slice(), b"program".as_slice(), &b""[..])
-        );
+    fn hard_links_are_told_apart_from_files_of_one_name() {
+        let mut archive =
+            write([(b"a".as_slice(), 0o100_755, b"".as_slice()), (b"b", 0o100_755, b"program")]);
+        archive[6..14].copy_from_slice(b"0000000A");
+        archive[38..46].copy_from_slice(b"00000002");
+        let (entries, _) = read(&archive).expect("it is an archive");
+        let files: Vec<_> = entries.iter().map(|(entry, _)| entry.file).collect();
+        assert_eq!(files, [Some((10, 0, 0)), None]);
     }
 }

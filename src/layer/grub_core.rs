@@ -33,7 +33,14 @@ const REDUNDANCY: usize = SECTOR + 0x10;
 const LZMA: (u32, u32, u32, u32) = (3, 0, 2, 1 << 16);
 
 /// More than any core: it must fit below 640 KiB compressed, and unpacks to a few times that.
-const LARGEST: usize = 16 << 20;
+const LARGEST: usize = 4 << 20;
+
+/// What is unpacked in vain, all in all, before a core image is given up: a true one begins at one of the first places, and
+/// at any other its stream breaks off soon.
+const MOST_TRIED: usize = 32 << 20;
+
+/// Bytes of a disk from the core's first sector on that can belong to it.
+pub const MOST_BYTES: u64 = 4 << 20;
 
 /// Sectors that lie one behind the other on the disk, numbered from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,23 +117,39 @@ pub fn unpack(core: &[u8]) -> Result<Core, NoCore> {
     if packed == 0 || unpacked == 0 || unpacked > LARGEST {
         return Err(NoCore::Foreign);
     }
-    let starts = (last_start.saturating_sub(SECTOR)..=last_start).rev();
-    let mut whole = starts.filter_map(|start| lzma(&core[start..start + packed], unpacked));
-    whole.next().map(|bytes| Core { bytes }).ok_or(NoCore::Damaged)
+    let places =
+        (last_start.saturating_sub(SECTOR)..=last_start).rev().map(|start| &core[start..start + packed]);
+    first_whole(places, unpacked, &mut 0).map(|bytes| Core { bytes }).ok_or(NoCore::Damaged)
 }
 
-/// These bytes unpacked, if they are all that a stream of exactly `size` unpacked bytes takes.
-fn lzma(packed: &[u8], size: usize) -> Option<Vec<u8>> {
+/// What the first of these places holds that is a stream of so many bytes. Counts what was unpacked, up to a limit.
+fn first_whole<'a>(
+    places: impl Iterator<Item = &'a [u8]>,
+    unpacked: usize,
+    tried: &mut usize,
+) -> Option<Vec<u8>> {
+    for packed in places {
+        let whole = lzma(packed, unpacked, tried);
+        if whole.is_some() || *tried > MOST_TRIED {
+            return whole;
+        }
+    }
+    None
+}
+
+/// These bytes unpacked, if they are all that a stream of exactly `size` unpacked bytes takes. Counts what was unpacked.
+fn lzma(packed: &[u8], size: usize, tried: &mut usize) -> Option<Vec<u8>> {
     // A range coder's first byte is always zero.
     if packed[0] != 0 {
         return None;
     }
     let (lc, lp, pb, dictionary) = LZMA;
     let mut reader = LzmaReader::new(packed, size as u64, lc, lp, pb, dictionary, None).ok()?;
-    let mut unpacked = vec![0; size];
-    reader.read_exact(&mut unpacked).ok()?;
+    let mut unpacked = Vec::new();
+    let is_sound = reader.by_ref().take(size as u64).read_to_end(&mut unpacked).is_ok();
+    *tried += unpacked.len();
     let (behind, unused) = reader.into_parts();
-    (behind.is_empty() && unused.is_empty()).then_some(unpacked)
+    (is_sound && unpacked.len() == size && behind.is_empty() && unused.is_empty()).then_some(unpacked)
 }
 
 impl Core {
@@ -226,6 +249,19 @@ pub(crate) mod tests {
         boot[KERNEL_SECTOR..KERNEL_SECTOR + 8].copy_from_slice(&34_u64.to_le_bytes());
         assert_eq!(core_sector(&boot), Some(34));
         assert_eq!((is_boot_code(&boot[..400]), core_sector(&[0; 512])), (false, None));
+    }
+
+    #[test]
+    fn a_core_that_unpacks_at_every_place_to_nothing_of_use_is_given_up_soon() {
+        // Zeros are a stream of zeros, wherever it begins.
+        let (zeros, mut once, mut all) = (vec![0; 20_000], 0, 0);
+        assert_eq!(lzma(&zeros, LARGEST, &mut once), None);
+        assert!(
+            once * (SECTOR + 1) > 4 * MOST_TRIED,
+            "{once} bytes at each place are not as costly as they were meant to be"
+        );
+        assert_eq!(first_whole((0..=SECTOR).map(|_| &zeros[..]), LARGEST, &mut all), None);
+        assert!(all > MOST_TRIED && all <= MOST_TRIED + once, "{all}");
     }
 
     #[test]

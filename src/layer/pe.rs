@@ -3,6 +3,7 @@
 //! A unified kernel image carries its command line in a section, and a signature covers everything: such files are
 //! never rewritten. GRUB's unsigned images may be, where a text takes another's place byte for byte.
 
+use std::ops::Range;
 use thiserror::Error;
 
 /// Where the PE header's offset stands in the old header.
@@ -17,6 +18,15 @@ const SECTION: usize = 40;
 /// The certificate table's index among the data directories, and the size of each.
 const CERTIFICATES: usize = 4;
 const DIRECTORY: usize = 8;
+
+/// Sections that are looked at: Windows' own loader takes no more.
+const MOST_SECTIONS: usize = 96;
+
+/// Bytes of a section's name in the string table that are looked at.
+const LONGEST_NAME: usize = 256;
+
+/// Bytes at a file's beginning in which its headers lie.
+pub const HEADER_BYTES: u64 = 64 << 10;
 
 /// Whose program it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +49,7 @@ pub enum Program {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image<'a> {
     bytes: &'a [u8],
-    sections: Vec<(String, &'a [u8])>,
+    sections: Vec<(String, Range<u64>)>,
     signed: bool,
 }
 
@@ -54,17 +64,17 @@ pub enum Unchangeable {
     Length,
 }
 
-/// The executable in `bytes`; none if they are none.
+/// The executable in `bytes`, or that begins with them; none if they are none.
 pub fn parse(bytes: &[u8]) -> Option<Image<'_>> {
     let header = le32(bytes, PE_OFFSET).filter(|_| bytes.starts_with(b"MZ"))? as usize;
     let header = bytes.get(header..).filter(|header| header.starts_with(b"PE\0\0"))?;
-    let count = usize::from(le16(header, 6)?);
+    let count = Some(usize::from(le16(header, 6)?)).filter(|count| *count <= MOST_SECTIONS)?;
     let optional_bytes = usize::from(le16(header, 20)?);
     let optional = header.get(COFF..COFF + optional_bytes)?;
     let strings = strings(bytes, header);
     let table = header.get(COFF + optional_bytes..)?.chunks_exact(SECTION);
     let sections: Vec<_> =
-        table.take(count).map(|section| (name(section, strings), content(bytes, section))).collect();
+        table.take(count).map(|section| (name(section, strings), place(section))).collect();
     (sections.len() == count).then(|| Image { bytes, sections, signed: signed(optional) })
 }
 
@@ -83,7 +93,7 @@ fn signed(optional: &[u8]) -> bool {
 /// A section's name; one of more than eight bytes stands in the string table: `/37`.
 fn name(section: &[u8], strings: &[u8]) -> String {
     let until_nul = |bytes: &[u8]| {
-        let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        let name = bytes[..bytes.len().min(LONGEST_NAME)].split(|byte| *byte == 0).next().unwrap_or_default();
         String::from_utf8_lossy(name).into_owned()
     };
     let short = until_nul(&section[..8]);
@@ -98,12 +108,17 @@ fn strings<'a>(bytes: &'a [u8], header: &[u8]) -> &'a [u8] {
     bytes.get(behind..).filter(|_| symbols != 0).unwrap_or_default()
 }
 
-/// What a section holds in the file, without its padding; empty if it lies outside.
-fn content<'a>(bytes: &'a [u8], section: &[u8]) -> &'a [u8] {
-    let number = |at| le32(section, at).unwrap_or_default() as usize;
+/// Where a section's content lies in the file, without its padding.
+fn place(section: &[u8]) -> Range<u64> {
+    let number = |at| u64::from(le32(section, at).unwrap_or_default());
     let (virtual_bytes, raw_bytes, start) = (number(8), number(16), number(20));
     let length = if virtual_bytes == 0 { raw_bytes } else { raw_bytes.min(virtual_bytes) };
-    start.checked_add(length).and_then(|end| bytes.get(start..end)).unwrap_or_default()
+    start..start + length
+}
+
+/// What a section holds; empty if it lies outside of what there is.
+fn content<'a>(bytes: &'a [u8], place: &Range<u64>) -> &'a [u8] {
+    bytes.get(place.start as usize..place.end as usize).unwrap_or_default()
 }
 
 impl<'a> Image<'a> {
@@ -119,7 +134,12 @@ impl<'a> Image<'a> {
 
     /// What a section holds, e.g. `.cmdline`.
     pub fn section(&self, name: &str) -> Option<&'a [u8]> {
-        self.sections.iter().find(|(other, _)| other == name).map(|(_, content)| *content)
+        self.section_place(name).map(|place| content(self.bytes, &place))
+    }
+
+    /// Where in the file a section's content lies.
+    pub fn section_place(&self, name: &str) -> Option<Range<u64>> {
+        self.sections.iter().find(|(other, _)| other == name).map(|(_, place)| place.clone())
     }
 
     /// Whether it is a unified kernel image: <https://uapi-group.org/specifications/specs/unified_kernel_image/>.
@@ -280,6 +300,29 @@ pub(crate) mod tests {
         let bytes = image(&[("mods", b"x")], 0);
         assert!(parse(&bytes[..0x180]).is_none() && parse(b"MZ").is_none() && parse(b"").is_none());
         assert!(parse(&[b"XX", &bytes[2..]].concat()).is_none());
+    }
+
+    #[test]
+    fn a_header_with_sections_and_names_without_end_costs_nothing() {
+        let mut bytes = image(&[("mods", b"x"), (".vendor_cert", b"x")], 0);
+        bytes[0x86..0x88].copy_from_slice(&(MOST_SECTIONS as u16 + 1).to_le_bytes());
+        bytes.resize(1 << 20, b'/');
+        assert!(parse(&bytes).is_none());
+        let mut bytes = image(&[("mods", b"x"), (".vendor_cert", b"x")], 0);
+        let end = bytes.len();
+        bytes[end - 1] = b'x';
+        bytes.resize(1 << 20, b'x');
+        let names: Vec<usize> = parse(&bytes).expect("an image").section_names().map(str::len).collect();
+        assert_eq!(names, [4, LONGEST_NAME]);
+    }
+
+    #[test]
+    fn where_a_section_lies_is_told_by_the_header_alone() {
+        let bytes = image(&[(".cmdline", b"root=UUID=1"), (".linux", b"MZ")], 0);
+        let header = parse(&bytes[..0x1000]).expect("a header");
+        let place = header.section_place(".cmdline").expect("it has one");
+        assert_eq!(&bytes[place.start as usize..place.end as usize], b"root=UUID=1");
+        assert!(header.is_unified_kernel() && header.section(".cmdline") == Some(b"".as_slice()));
     }
 
     proptest! {

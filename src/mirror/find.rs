@@ -108,7 +108,7 @@ pub fn whereabouts(mirror: &Mirror) -> Result<String> {
 
 /// The one disk that agrees.
 fn the_disk<'a>(mirror: &Mirror, all: &'a [BlockDevice]) -> Result<&'a BlockDevice, Refusal> {
-    let (mut agree, mut near) = (Vec::new(), Vec::new());
+    let (mut agree, mut near, mut unread) = (Vec::new(), Vec::new(), Vec::new());
     for disk in all.iter().filter(|disk| disk.is_whole_disk() && disk.size.0 > 0) {
         let hardware = hardware(&mirror.disk, disk);
         let table_as_listed = disk.pt_uuid.as_deref();
@@ -117,8 +117,15 @@ fn the_disk<'a>(mirror: &Mirror, all: &'a [BlockDevice]) -> Result<&'a BlockDevi
         {
             continue;
         }
-        // A disk that cannot be read is not the one: a card reader without a card, a dead path.
-        let Ok(signature) = probe_node(Path::new(&disk.path)) else { continue };
+        let signature = match probe_node(Path::new(&disk.path)) {
+            Ok(signature) => signature,
+            Err(error) if hardware == Hardware::Agrees => {
+                unread.push(format!("{} is that device, and cannot be read: {error}", disk.path));
+                continue;
+            }
+            // Any other that cannot be read is not the one: a card reader without a card, a dead path.
+            Err(_) => continue,
+        };
         let same_table = signature.table_id.as_deref() == Some(&mirror.disk.table_id);
         match (hardware, same_table) {
             (Hardware::Agrees | Hardware::Unnamed, true) => agree.push(disk),
@@ -139,6 +146,11 @@ fn the_disk<'a>(mirror: &Mirror, all: &'a [BlockDevice]) -> Result<&'a BlockDevi
     let refuse = |what: &str| Refusal::new(format!("refusing to refresh {title}: {what}"), UNTOUCHED);
     match (&agree[..], near.is_empty()) {
         ([disk], true) => Ok(disk),
+        ([], _) if !unread.is_empty() => Err(unread
+            .into_iter()
+            .fold(refuse("it cannot be read"), Refusal::why)
+            .remedy("look at the disk and its cable: dmesg, smartctl -a DISK")
+            .remedy("if it is broken, put a new one in, and: diskmirror init --mirror DISK")),
         ([], true) => Err(Refusal::new(format!("the mirror was not found: {title}"), UNTOUCHED)
             .why(format!("no disk of this machine has {}", identities(&mirror.disk)))
             .remedy("plug it in, and run again")),

@@ -1,16 +1,15 @@
 //! Files of our own in /.diskmirror on a mirror file system: replaced whole and flushed, so that a power cut leaves the
 //! old or the new one. The engine neither copies nor deletes them.
 
+use crate::sys::read;
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, fsync, mkdirat, openat, openat2, renameat, unlinkat};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 const DIRECTORY: &str = ".diskmirror";
-/// The largest is the list of identifiers, some kilobytes; whatever is longer than this is none of ours.
-const MAX_BYTES: u64 = 1 << 20;
 
 /// The text kept under `name` below `root`, the mirror file system's root directory; none if there is none, or it is no
 /// text.
@@ -26,10 +25,10 @@ pub fn read(root: impl AsFd, name: &str) -> Result<Option<String>> {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("cannot open the mirror's {path}")),
     };
-    let mut text = String::new();
-    match file.take(MAX_BYTES).read_to_string(&mut text) {
-        Ok(_) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Ok(None),
+    match read::whole(&file, read::STATE_BYTES) {
+        Ok(bytes) => Ok(String::from_utf8(bytes).ok()),
+        // The largest is the list of identifiers, some kilobytes; whatever is longer is none of ours, and so is a fifo.
+        Err(error) if matches!(error.kind(), ErrorKind::FileTooLarge | ErrorKind::InvalidInput) => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read the mirror's {path}")),
     }
 }

@@ -196,5 +196,13 @@ mod tests {
         std::fs::remove_file(&path).expect("it is there");
         std::os::unix::fs::symlink("/etc/hostname", &path).expect("writable");
         assert_eq!(read(&root).expect("readable"), None, "a link is not followed");
+        std::fs::remove_file(&path).expect("it is there");
+        let padded = serde_json::to_string(&clean(7, 1000)).expect("JSON") + &" ".repeat(2 << 20);
+        std::fs::write(&path, padded).expect("writable");
+        assert_eq!(read(&root).expect("readable"), None, "no mark is that long");
+        std::fs::remove_file(&path).expect("it is there");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+            .expect("a fifo");
+        assert_eq!(read(&root).expect("readable"), None, "nobody is waited for");
     }
 }

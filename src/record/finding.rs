@@ -1,5 +1,6 @@
 //! What an audit finds.
 
+use crate::escape;
 use serde::Serialize;
 use std::fmt;
 
@@ -18,11 +19,11 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file)?;
-        self.inside.iter().try_for_each(|inside| write!(f, " ({inside})"))?;
+        f.write_str(&escape::line(&self.file))?;
+        self.inside.iter().try_for_each(|inside| write!(f, " ({})", escape::line(inside)))?;
         if self.line > 0 {
             write!(f, ", line {}", self.line)?;
         }
-        write!(f, ": {}", self.what)
+        write!(f, ": {}", escape::line(&self.what))
     }
 }

@@ -1,5 +1,6 @@
 //! How a boot test tells what came out: a line, four things, an object.
 
+use crate::escape;
 use crate::record::{BootTestRecord, Verdict};
 use crate::refusal::Failure;
 use crate::units::duration;
@@ -35,7 +36,7 @@ fn took(record: &BootTestRecord) -> String {
 }
 
 fn quoted(sign: &str) -> String {
-    format!("\"{}\"", sign.trim())
+    format!("\"{}\"", escape::line(sign.trim()))
 }
 
 /// What is wrong, as four things; none if it boots.

@@ -1,6 +1,7 @@
 //! How `history` lists what was done: a line each, or a JSON list.
 
 use super::run;
+use crate::escape;
 use crate::record::{BootTestRecord, RunRecord};
 use crate::units::duration;
 use std::fmt::Write;
@@ -41,7 +42,7 @@ pub fn text(entries: &[Entry], local: &dyn Fn(i64) -> String) -> String {
             Entry::Run(record) => (format!("run {}", record.id), record.state.name(), of_run(record)),
             Entry::BootTest(record) => ("boot-test".into(), record.verdict.name(), of_test(record)),
         };
-        let _ = writeln!(out, "{name:<10} {}  {state:<10} {said}", local(entry.started()));
+        let _ = writeln!(out, "{name:<10} {}  {state:<10} {}", local(entry.started()), escape::line(&said));
     }
     out
 }

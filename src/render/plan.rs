@@ -1,5 +1,6 @@
 //! A plan, as people read it. Its JSON twin is the plan itself.
 
+use crate::escape;
 use crate::layer::fill::estimate;
 use crate::plan::{Piece, Plan};
 use crate::step::{Action, FileText, Filling, Step};
@@ -11,6 +12,12 @@ use std::io::{self, Write};
 /// # Errors
 /// Those of `out`.
 pub fn plan(plan: &Plan, rotational: bool, out: &mut impl Write) -> io::Result<()> {
+    let mut text = Vec::new();
+    write_plan(plan, rotational, &mut text)?;
+    out.write_all(escape::lines(&String::from_utf8_lossy(&text)).as_bytes())
+}
+
+fn write_plan(plan: &Plan, rotational: bool, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{} becomes the mirror of {}", plan.mirror, plan.primary)?;
     section(out, "Erased")?;
     if plan.erased.is_empty() {

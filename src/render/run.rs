@@ -1,5 +1,6 @@
 //! How a run tells what it did: a line, a log entry, an object.
 
+use crate::escape;
 use crate::layer::schedule::INTERVAL_SECS;
 use crate::record::{RunRecord, VolumeRecord};
 use crate::units::{Bytes, duration, thousands};
@@ -78,8 +79,9 @@ pub fn json(record: &RunRecord) -> String {
 /// Why the mirror may not boot alone, a line each.
 pub fn boot_lines(record: &RunRecord) -> Vec<String> {
     let boot = record.boot.iter();
-    let lines =
-        |what, lines: &[String]| lines.iter().map(|line| format!("{what}: {line}")).collect::<Vec<_>>();
+    let lines = |what, lines: &[String]| {
+        lines.iter().map(|line| escape::line(&format!("{what}: {line}")).into_owned()).collect::<Vec<_>>()
+    };
     boot.flat_map(|boot| [lines("boot", &boot.problems), lines("audit", &boot.findings)].concat()).collect()
 }
 
@@ -99,13 +101,23 @@ pub fn log_lines(record: &RunRecord, now: &str) -> String {
         lines.push(format!("  … and {} more errors", thousands(left_out)));
     }
     lines.extend(boot_lines(record).iter().map(|error| format!("  {error}")));
-    lines.iter().map(|line| format!("{now} {line}\n")).collect()
+    lines.iter().map(|line| format!("{now} {}\n", escape::line(line))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{State, Waited};
+    use crate::record::{BootRecord, State, Waited};
+
+    #[test]
+    fn a_log_has_a_line_for_each_thing_whatever_it_is_called() {
+        let boot =
+            BootRecord { problems: vec!["/efi/\x1b[2J\nerror: x".into()], findings: vec!["a\rb".into()] };
+        let record = RunRecord { boot: Some(boot), ..RunRecord::begun("mirror", 0) };
+        let log = log_lines(&record, "NOW");
+        assert!(log.lines().all(|line| line.starts_with("NOW ")), "{log}");
+        assert!(!log.contains(|c: char| c.is_control() && c != '\n'), "{log}");
+    }
 
     fn record() -> RunRecord {
         let volume = VolumeRecord {

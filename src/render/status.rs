@@ -1,5 +1,6 @@
 //! How `status` tells its answer: to people, to programs, to Nagios, to Prometheus.
 
+use crate::escape;
 use crate::record::Verdict;
 use crate::status::{Answer, Attached, Facts, limit};
 use serde_json::json;
@@ -15,7 +16,7 @@ pub fn text(facts: &Facts, answer: &Answer) -> String {
         Attached::As(node) if !facts.title.contains(node.as_str()) => format!("{} ({node})", facts.title),
         _ => facts.title.clone(),
     };
-    let head = format!("{}  {title}", facts.name);
+    let head = escape::line(&format!("{}  {title}", facts.name)).into_owned();
     let mut out = format!("{head:<VERDICT_COLUMN$} {verdict}\n");
     let mut lines: Vec<(&str, &str)> =
         answer.lines.iter().map(|(name, text)| (*name, text.as_str())).collect();
@@ -25,7 +26,7 @@ pub fn text(facts: &Facts, answer: &Answer) -> String {
     }
     lines.extend(answer.next.as_deref().map(|command| ("do", command)));
     for (name, text) in lines {
-        let _ = writeln!(out, "  {name:<8} {text}");
+        let _ = writeln!(out, "  {name:<8} {}", escape::line(text));
     }
     out
 }
@@ -108,7 +109,7 @@ pub fn nagios_line(state: Nagios, text: &str) -> String {
         Nagios::Critical => "CRITICAL",
         Nagios::Unknown => "UNKNOWN",
     };
-    format!("DISKMIRROR {name} - {}", text.replace('|', "/").replace(['\n', '\r'], " "))
+    format!("DISKMIRROR {name} - {}", escape::line(&text.replace('|', "/").replace(['\n', '\r'], " ")))
 }
 
 /// Metrics in Prometheus' text format.

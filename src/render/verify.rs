@@ -1,5 +1,6 @@
 //! What a verification found, for people and as JSON.
 
+use crate::escape;
 use crate::record::{DifferenceRecord, VerifyRecord};
 use crate::units::{Bytes, duration, thousands};
 use std::time::Duration;
@@ -7,7 +8,8 @@ use std::time::Duration;
 /// A line for each difference, one with the figures, and what follows from them.
 pub fn text(record: &VerifyRecord) -> String {
     let total = record.total();
-    let mut lines: Vec<String> = record.differences.iter().map(line).collect();
+    let mut lines: Vec<String> =
+        record.differences.iter().map(|difference| escape::line(&line(difference)).into_owned()).collect();
     let untold = total.differences().saturating_sub(record.differences.len() as u64);
     if untold > 0 {
         lines.push(format!("… and {} more", thousands(untold)));

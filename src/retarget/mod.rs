@@ -14,6 +14,7 @@ mod places;
 mod rows;
 mod search;
 mod spelling;
+mod stream;
 mod text;
 mod words;
 
@@ -21,10 +22,8 @@ pub use places::{PLACES, candidates};
 pub use text::{Devices, Found, Spellings};
 
 use crate::identity::IdentityMap;
+use crate::layer::initramfs::SETTINGS_BYTES;
 use places::Form;
-
-/// The largest file of an initramfs that is taken for settings: LVM's own lvm.conf has 110 KiB.
-const SETTINGS_BYTES: usize = 256 << 10;
 
 /// What the mirror should hold in place of the primary's file `path` (absolute) with this `text`; none if it should
 /// hold the same.
@@ -84,8 +83,9 @@ impl Spellings<'_> {
                 answers.flat_map(|(at, (line, _))| self.find_in_line(line.as_bytes(), at + 1)).collect()
             }
             Some(Form::Fstab | Form::Crypttab) => {
+                let lines: Vec<&str> = lines.lines().collect();
                 let harmless = |found: &Found| {
-                    let line = lines.lines().nth(found.line - 1).unwrap_or_default();
+                    let line = lines.get(found.line - 1).copied().unwrap_or_default();
                     self.is_lost(&found.primary, found.kind) && fstab::gives_way(&rows::fields(line))
                 };
                 self.find(text).into_iter().filter(|found| !harmless(found)).collect()
@@ -116,5 +116,5 @@ impl Spellings<'_> {
 
 /// Whether a file of an initramfs can be one of settings.
 fn is_setting(text: &[u8]) -> bool {
-    text.len() <= SETTINGS_BYTES && !text.contains(&0) && std::str::from_utf8(text).is_ok()
+    text.len() as u64 <= SETTINGS_BYTES && !text.contains(&0) && std::str::from_utf8(text).is_ok()
 }

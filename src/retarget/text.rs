@@ -90,11 +90,15 @@ impl<'a> Spellings<'a> {
 
     /// Every identifier of the primary in a binary: those that are too long for chance, and devices' paths.
     pub fn find_bytes(&self, bytes: &[u8]) -> Vec<Found> {
-        let matches = self.matcher.matches(bytes, true);
-        matches.iter().filter_map(|m| self.found(m.pattern.pair, 0)).collect()
+        self.binary_matches(bytes).filter_map(|(_, pair)| self.found(pair, 0)).collect()
     }
 
-    fn found(&self, pair: usize, line: usize) -> Option<Found> {
+    /// Where in a binary which pair is named.
+    pub(super) fn binary_matches(&self, bytes: &[u8]) -> impl Iterator<Item = (Range<usize>, usize)> {
+        self.matcher.matches(bytes, true).into_iter().map(|m| (m.start..m.end, m.pattern.pair))
+    }
+
+    pub(super) fn found(&self, pair: usize, line: usize) -> Option<Found> {
         let pair = self.map.pairs.get(pair)?;
         Some(Found { kind: pair.kind, primary: pair.primary.clone(), line })
     }

@@ -1,10 +1,13 @@
 //! Runs the system's own tools: an argv, never a shell; a clean environment; its output and its stderr kept.
 
+use crate::units::Bytes;
 use std::ffi::OsStr;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 /// Where tools are looked for, whatever the caller's environment says.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -48,7 +51,30 @@ pub fn run<S: AsRef<OsStr>>(program: &str, args: &[S], input: &[u8]) -> io::Resu
             return Err(error);
         }
     }
-    child.wait_with_output().map(said)
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (stdout, stderr) = std::thread::scope(|scope| {
+        let stderr = scope.spawn(|| kept(stderr));
+        (kept(stdout), stderr.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into())))
+    });
+    let status = child.wait()?;
+    let status = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    Ok(Said { status, stdout: stdout?, stderr: stderr? })
+}
+
+/// What a tool says is kept up to here: one that has been given a disk of somebody else's may say more than fits in memory.
+const MOST_SAID: u64 = 16 << 20;
+
+/// What a stream says, with anything that is not UTF-8 replaced; read to its end, however long that is.
+fn kept(stream: Option<impl Read>) -> io::Result<String> {
+    let Some(mut stream) = stream else { return Ok(String::new()) };
+    let mut bytes = Vec::new();
+    stream.by_ref().take(MOST_SAID).read_to_end(&mut bytes)?;
+    let left_out = io::copy(&mut stream, &mut io::sink())?;
+    let mut said = String::from_utf8_lossy(&bytes).into_owned();
+    if left_out > 0 {
+        said += &format!("\n(cut off here: {} more were said)", Bytes(left_out));
+    }
+    Ok(said)
 }
 
 /// A command with the clean environment, for callers that need more than `run` gives.
@@ -63,6 +89,24 @@ pub fn prepared<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Command {
     command
 }
 
+/// The command, which will have these descriptors open under the numbers that are given back. They must stay open until it
+/// is started; nothing else that is started inherits them.
+pub fn inheriting(mut command: Command, descriptors: &[BorrowedFd<'_>]) -> (Command, Vec<RawFd>) {
+    let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let kept = numbers.clone();
+    let keep = move || {
+        for number in &kept {
+            // SAFETY: used for one fcntl in the child, which says itself whether the descriptor is open.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(*number) };
+            rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec only fcntl(2) is called, which is safe there (signal-safety(7)); nothing is allocated.
+    unsafe { command.pre_exec(keep) };
+    (command, numbers)
+}
+
 /// Whether `run` would find `program`.
 pub fn is_installed(program: &str) -> bool {
     let is_program = |path: &Path| {
@@ -71,24 +115,33 @@ pub fn is_installed(program: &str) -> bool {
     PATH.split(':').any(|dir| is_program(&Path::new(dir).join(program)))
 }
 
-fn said(output: Output) -> Said {
-    use std::os::unix::process::ExitStatusExt;
-    let status = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0));
-    Said {
-        status,
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{is_installed, run};
+    use super::{inheriting, is_installed, prepared, run};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_descriptor_is_given_to_one_command_and_to_no_other() {
+        let file = std::fs::File::open("/dev/null").expect("it is there");
+        let (mut command, numbers) =
+            inheriting(prepared("sh", &["-c", "ls /proc/self/fd/$0"]), &[file.as_fd()]);
+        let number = numbers[0].to_string();
+        assert!(command.arg(&number).output().expect("it runs").status.success());
+        assert!(!run("sh", &["-c", "ls /proc/self/fd/$0", &number], b"").expect("it runs").ok());
+    }
 
     #[test]
     fn a_tool_is_given_its_input_and_an_environment_it_can_be_parsed_in() {
         let said = run("sh", &["-c", "cat; echo $LC_ALL$HOME >&2; exit 3"], b"in").expect("sh is everywhere");
         assert_eq!((said.status, said.stdout.as_str(), said.stderr.as_str()), (3, "in", "C.UTF-8\n"));
+    }
+
+    #[test]
+    fn a_tool_that_speaks_without_end_does_not_fill_the_memory() {
+        let said =
+            run("sh", &["-c", "head -c 40000000 /dev/zero >&2; echo out"], b"").expect("sh is everywhere");
+        assert!(said.ok() && said.stdout == "out\n");
+        assert!(said.stderr.len() < 17 << 20 && said.stderr.ends_with("more were said)"));
     }
 
     #[test]

@@ -104,6 +104,18 @@ fn resolve(base: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> io::Result<Owned
     }
 }
 
+/// Whether whoever follows the link at `path` below `root` by path stays beneath it. A link to nothing does.
+///
+/// # Errors
+/// `EXDEV` where it leads out; the system's.
+pub fn link_stays_inside(root: impl AsFd, path: &[u8]) -> io::Result<()> {
+    let how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    match openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), how) {
+        Ok(_) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Splits a path at the last slash that leaves the head short enough for the kernel.
 fn chunk(path: &[u8]) -> (&[u8], &[u8]) {
     if path.len() <= PATH_CHUNK {
@@ -204,6 +216,31 @@ pub fn read_names(dir: impl AsFd) -> (Vec<Named>, Option<io::Error>) {
     let mut names = Names::default();
     let error = names.read(dir);
     (names.iter().map(|(ino, name)| Named { name: name.into(), ino }).collect(), error)
+}
+
+/// The names in an open directory, in the directory's own order, if there are no more than `most`.
+///
+/// # Errors
+/// The system's; `FileTooLarge` if there are more.
+pub fn read_names_up_to(dir: impl AsFd, most: usize) -> io::Result<Vec<Named>> {
+    let (mut names, mut room) = (Vec::new(), Vec::with_capacity(LISTING_BYTES));
+    let mut entries = RawDir::new(dir, room.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if names.len() == most {
+            return Err(too_many_names("the directory", most));
+        }
+        if name != b"." && name != b".." {
+            names.push(Named { name: name.into(), ino: entry.ino() });
+        }
+    }
+    Ok(names)
+}
+
+/// What is said of a directory that is not read because of all that is in it.
+pub fn too_many_names(dir: &str, most: usize) -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, format!("{dir} holds more than {most} entries"))
 }
 
 /// The names of one directory after another, in room that is used again.
@@ -420,6 +457,26 @@ mod tests {
         assert!(head.len() <= PATH_CHUNK && !tail.is_empty());
         assert_eq!([head, tail].join(&b'/'), long);
         assert_eq!(chunk(b"a/b"), (&b"a/b"[..], &b""[..]));
+    }
+
+    #[test]
+    fn a_link_that_leads_out_is_told_from_one_that_stays() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        std::fs::create_dir_all(dir.path().join("root/boot/grub")).expect("make");
+        let root = open_root(&dir.path().join("root")).expect("open");
+        let links = [
+            ("../efi", true),
+            ("grubenv", true),
+            ("/etc", false),
+            ("../../../root", false),
+            ("../../../../new", false),
+            ("/proc/self/exe", false),
+        ];
+        for (number, (target, stays)) in links.into_iter().enumerate() {
+            let path = format!("boot/grub/{number}");
+            std::os::unix::fs::symlink(target, dir.path().join("root").join(&path)).expect("link");
+            assert_eq!(link_stays_inside(&root, path.as_bytes()).is_ok(), stays, "{target}");
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! A lock that the kernel holds: gone with the process that took it, however that ended. The file's content only
 //! says who; it decides nothing, and the file stays.
 
+use super::read;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -42,10 +43,8 @@ pub fn acquire(path: &Path, holder: &Holder) -> io::Result<Result<Lock, Option<H
             Ok(Ok(Lock { _file: file }))
         }
         Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut text = String::new();
             file.rewind()?;
-            file.read_to_string(&mut text)?;
-            Ok(Err(serde_json::from_str(&text).ok()))
+            Ok(Err(serde_json::from_slice(&read::whole(&file, read::STATE_BYTES)?).ok()))
         }
         Err(error) => Err(error.into()),
     }
@@ -55,7 +54,7 @@ pub fn acquire(path: &Path, holder: &Holder) -> io::Result<Result<Lock, Option<H
 /// who takes it in that moment. proc(5), /proc/locks: `1: FLOCK  ADVISORY  WRITE 708 00:18:1131 0 EOF`.
 pub fn held_by(path: &Path) -> Option<Holder> {
     let inode = std::fs::metadata(path).ok()?.ino().to_string();
-    let holder: Holder = serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
+    let holder: Holder = serde_json::from_slice(&read::file(path, read::STATE_BYTES).ok()?).ok()?;
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     let is_it = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -14,6 +14,7 @@ pub mod mount;
 pub mod node;
 pub mod page_cache;
 pub mod pressure;
+pub mod read;
 pub mod secret;
 pub mod signal;
 pub mod stat;

@@ -3,7 +3,7 @@
 use super::command;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, fstat, major, minor, open, statx};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -78,17 +78,34 @@ pub fn is_held(node: &Path) -> io::Result<bool> {
 /// What lies on an open device.
 ///
 /// # Errors
-/// Those of running blkid, and what it says if it fails; a device without any signature is no error.
+/// Those of running blkid, and of reading the device where it has failed; a device without any signature is no error.
 pub fn probe(device: &OwnedFd) -> io::Result<Signature> {
     let output = command::prepared("blkid", &["-p", "-o", "export", "/proc/self/fd/0"])
         .stdin(Stdio::from(File::from(device.try_clone()?)))
         .output()?;
-    // blkid(8): 2 is "nothing found".
     match output.status.code() {
         Some(0) => Ok(parse_export(&String::from_utf8_lossy(&output.stdout))),
-        Some(2) => Ok(Signature::default()),
-        _ => Err(io::Error::other(format!("blkid: {}", String::from_utf8_lossy(&output.stderr).trim()))),
+        // blkid(8): "nothing found", and also, without a word, what it cannot read.
+        Some(2) => read_start(device).map(|()| Signature::default()),
+        status => {
+            read_start(device)?;
+            let (said, status) = (String::from_utf8_lossy(&output.stderr), status.unwrap_or_default());
+            Err(io::Error::other(format!("blkid ended with {status}: {}", said.trim())))
+        }
     }
+}
+
+/// Where signatures lie on a device.
+const START_BYTES: u64 = 1 << 20;
+
+/// Reads a device's start, as the kernel gives it.
+///
+/// # Errors
+/// The system's: `EIO` for a disk that is dying.
+pub fn read_start(device: &OwnedFd) -> io::Result<()> {
+    let mut file = File::from(device.try_clone()?);
+    file.rewind()?;
+    io::copy(&mut file.take(START_BYTES), &mut io::sink()).map(drop)
 }
 
 /// What lies on the device of this node.

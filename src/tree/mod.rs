@@ -66,7 +66,7 @@ pub use listing::OWN;
 pub use pace::{Pace, Waited};
 pub use pass::Options;
 pub use rehearsal::rehearse;
-pub use relpath::{RelPath, escaped};
+pub use relpath::RelPath;
 pub use remember::{Remembered, begin_writing, commit_doubts, commit_memory, is_believed, remember};
 pub use room::shortage;
 pub use scan::{Changes, scan};

@@ -4,6 +4,7 @@
 //! neither a long path nor a deep tree costs anything again for each entry: a user can make thousands of directories
 //! below each other, of which the last has a path of a megabyte.
 
+use crate::escape;
 use crate::units::thousands;
 use std::cmp::Ordering;
 use std::fmt;
@@ -74,7 +75,7 @@ impl RelPath {
     pub(super) fn depth(&self) -> u32 {
         self.0.as_ref().map_or(0, |node| node.depth)
     }
-    /// From the form that `escaped` gives; none if it is not one.
+    /// From the form that `escape::bytes` gives; none if it is not one.
     pub fn from_escaped(text: &str) -> Option<Self> {
         let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
         while let Some((&first, after)) = rest.split_first() {
@@ -216,7 +217,7 @@ impl fmt::Display for RelPath {
             return f.write_str(".");
         }
         if self.len() <= SHOWN_BYTES {
-            return f.write_str(&escaped(&self.to_bytes()));
+            return f.write_str(&escape::bytes(&self.to_bytes()));
         }
         let names = self.names_below(0);
         let mut room = SHOWN_BYTES / 2;
@@ -230,28 +231,8 @@ impl fmt::Display for RelPath {
         last.reverse();
         let (first, last) = (first.join(&b'/'), last.join(&b'/'));
         let left_out = thousands((self.len() - first.len() - last.len()) as u64);
-        write!(f, "{}/… {left_out} bytes …/{}", escaped(&first), escaped(&last))
+        write!(f, "{}/… {left_out} bytes …/{}", escape::bytes(&first), escape::bytes(&last))
     }
-}
-
-/// Bytes as one printable line.
-pub fn escaped(bytes: &[u8]) -> String {
-    let mut line = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '\\' => line.push_str("\\\\"),
-                c if c.is_control() => c.to_string().bytes().for_each(|byte| push_octal(&mut line, byte)),
-                c => line.push(c),
-            }
-        }
-        chunk.invalid().iter().for_each(|byte| push_octal(&mut line, *byte));
-    }
-    line
-}
-
-fn push_octal(line: &mut String, byte: u8) {
-    line.push_str(&format!("\\{byte:03o}"));
 }
 
 #[cfg(test)]
@@ -275,7 +256,7 @@ mod tests {
         assert_eq!(RelPath::from_bytes(*b"x\xff").to_string(), "x\\377");
         for path in ["a\nb\\\u{1b}[1mé\u{85}".as_bytes(), b"x\xff", b"", b"a/b\\012"] {
             let path = RelPath::from_bytes(path);
-            assert_eq!(RelPath::from_escaped(&escaped(&path.to_bytes())), Some(path));
+            assert_eq!(RelPath::from_escaped(&escape::bytes(&path.to_bytes())), Some(path));
         }
         assert_eq!(RelPath::from_escaped("a\\9"), None);
         assert_eq!(RelPath::root().to_string(), ".");

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
+use std::io::{Cursor, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -44,12 +44,12 @@ fn the_kernel_takes_an_override_behind_an_archive_of_every_compression() {
         image.resize(image.len().next_multiple_of(4), 0);
         image.extend(compressed(tool, &primarys));
         let content = format!("the mirror's, in {name}").into_bytes();
-        let suffix = initramfs::read(&image)
+        let suffix = initramfs::read(&mut Cursor::new(&image), &All)
             .unwrap_or_else(|error| panic!("{name}: {error}"))
             .suffix(&[Override { path, permissions: 0o600, content }]);
         image.extend(suffix);
     }
-    let read = initramfs::read(&image).expect("it is what the kernel reads");
+    let read = initramfs::read(&mut Cursor::new(&image), &All).expect("it is what the kernel reads");
     let read: BTreeSet<String> = COMPRESSIONS
         .iter()
         .map(|(name, _)| (name, read.file(&format!("cryptroot/{name}")).expect("it is there")))
@@ -112,4 +112,17 @@ fn boot(server: &lab::image::Image, folder: &Path, image: &[u8]) -> String {
     let console = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(console.contains("that is all"), "{console}{}", String::from_utf8_lossy(&output.stderr));
     console
+}
+
+/// Keeps every file that is no larger than settings are.
+struct All;
+
+impl initramfs::Look for All {
+    fn is_setting(&self, _: &[u8]) -> bool {
+        true
+    }
+
+    fn marks(&self, _: &mut dyn Read) -> std::io::Result<BTreeSet<usize>> {
+        Ok(BTreeSet::new())
+    }
 }

@@ -1,11 +1,19 @@
 //! What happens before the root is there: every initramfs, its crypttab, and what opens containers from a command line.
 
-use super::Search;
 use super::entries::{Entry, Says};
+use super::needs::MOST_PLACES;
+use super::{Content, Search};
 use crate::layer::crypttab;
-use crate::layer::initramfs;
+use crate::layer::initramfs::{self, Unreadable, Why};
+use crate::units::Bytes;
 use std::collections::BTreeSet;
 use std::io;
+
+/// Images that are looked into: a system has one or two for each of its kernels.
+const MOST_IMAGES: usize = 100;
+
+/// How much of them is unpacked, all in all.
+pub(super) const MOST_UNPACKED: u64 = 8 << 30;
 
 /// What the early user space is told.
 #[derive(Debug, Default)]
@@ -45,17 +53,17 @@ impl Search<'_> {
             _ => None,
         });
         let mut paths = BTreeSet::new();
-        for path in named.collect::<BTreeSet<_>>() {
+        for path in named.collect::<BTreeSet<_>>().into_iter().take(MOST_PLACES) {
             paths.extend(self.place(path)?);
         }
         if paths.is_empty() {
-            let names = self.files.list("/boot")?.into_iter();
+            let names = self.list("/boot")?.into_iter();
             let images = names.filter(|name| name.starts_with("initrd") || name.starts_with("initramfs"));
             paths.extend(images.map(|name| format!("/boot/{name}")));
         }
         for path in paths {
-            if let Some(image) = self.files.read(&path)? {
-                self.image(&path, &image, early);
+            if let Some(mut image) = self.files.open(&path)? {
+                self.image(&path, &mut &mut *image, early)?;
             }
         }
         Ok(())
@@ -69,7 +77,7 @@ impl Search<'_> {
         let mut found = None;
         for mount in ["/boot", "", "/boot/efi", "/efi"] {
             let place = format!("{mount}{path}");
-            if found.is_none() && self.files.read(&place)?.is_some() {
+            if found.is_none() && self.files.open(&place)?.is_some() {
                 found = Some(place);
             }
         }
@@ -86,20 +94,59 @@ impl Search<'_> {
     }
 
     /// One image: what stands in it when all its archives are unpacked, and what its files are called.
-    pub(super) fn image(&mut self, file: &str, image: &[u8], early: &mut Early) {
-        let image = match initramfs::read(image) {
+    pub(super) fn image<S: Content>(
+        &mut self,
+        file: &str,
+        image: &mut S,
+        early: &mut Early,
+    ) -> io::Result<()> {
+        self.images += 1;
+        if self.images > MOST_IMAGES || self.unpacked > MOST_UNPACKED {
+            let (images, bytes) = (MOST_IMAGES, Bytes(MOST_UNPACKED));
+            self.not_looked_into(
+                file,
+                None,
+                &format!("{images} images, or {bytes} of what is in them, were"),
+            );
+            return Ok(());
+        }
+        let image = match initramfs::read(image, &self.spellings) {
             Ok(image) => image,
-            Err(error) => return self.find(file, None, 0, error.to_string()),
+            Err(Unreadable { why: Why::Read(error), .. }) => return Err(error),
+            Err(error) => {
+                self.unpacked += initramfs::MOST_BYTES;
+                if !(error.is_too_large() && self.facts.too_large.contains(file)) {
+                    self.find(file, None, 0, error.to_string());
+                }
+                return Ok(());
+            }
         };
-        for (path, content) in image.files() {
-            let path = String::from_utf8_lossy(path).into_owned();
+        self.unpacked += image.unpacked_bytes();
+        for (path, member) in image.files() {
+            let path = String::from_utf8_lossy(path);
             let in_name = self.spellings.find_bytes(path.as_bytes());
             self.stale(file, Some(&format!("the name {path}")), in_name);
-            self.stale(file, Some(&path), self.spellings.remains_in_initramfs(&path, content.content));
-            if content.is_regular() && matches!(path.as_str(), "cryptroot/crypttab" | "etc/crypttab") {
-                let text = String::from_utf8_lossy(content.content).into_owned();
-                early.crypttabs.push((file.to_owned(), path, text));
+            self.member(file, &path, member, early);
+        }
+        Ok(())
+    }
+
+    fn member(&mut self, file: &str, path: &str, member: &initramfs::File, early: &mut Early) {
+        let is_crypttab = member.is_regular() && matches!(path, "cryptroot/crypttab" | "etc/crypttab");
+        let Some(content) = &member.content else {
+            if is_crypttab {
+                self.not_looked_into(
+                    file,
+                    Some(path),
+                    &format!("larger than {}", Bytes(initramfs::SETTINGS_BYTES)),
+                );
             }
+            return self.stale(file, Some(path), self.spellings.found_marks(&member.marks));
+        };
+        self.stale(file, Some(path), self.spellings.remains_in_initramfs(path, content));
+        if is_crypttab {
+            let text = String::from_utf8_lossy(content).into_owned();
+            early.crypttabs.push((file.to_owned(), path.to_owned(), text));
         }
     }
 }

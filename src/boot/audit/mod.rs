@@ -3,46 +3,75 @@
 //!
 //! Two questions: which identifiers of the primary are still there, and what is named that nobody has. Pure over `Files`
 //! and `Facts`; what is found is found once. It believes nothing that the rewriting side says.
+//!
+//! Nor does it believe that whoever wrote these files meant well: all that it reads has a limit, and what is beyond one is a
+//! finding of its own.
 
 mod early;
 mod entries;
 mod needs;
+mod programs;
 
 #[cfg(test)]
 mod tests;
 
 use super::files::Tree;
+use super::initramfs::BUFFER;
 use crate::identity::{IdentityMap, Kind};
-use crate::layer::{grub_core, pe};
+use crate::layer::grub_core;
 use crate::record::Finding;
 use crate::retarget::{Found, Spellings, candidates};
+use crate::units::Bytes;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, BufRead, BufReader, ErrorKind, Seek};
 
 /// The mirror's files by the absolute paths that its own booted system uses, links followed inside of it.
 pub trait Files {
-    /// The content of a regular file; none if there is none.
+    /// The content of a text; none if there is no such regular file.
+    ///
+    /// # Errors
+    /// The system's; `FileTooLarge` for what is no text any more.
+    fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>>;
+
+    /// A regular file, to be read piece by piece; none if there is none.
     ///
     /// # Errors
     /// The system's.
-    fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>>;
+    fn open(&self, path: &str) -> io::Result<Option<Box<dyn Content>>>;
 
     /// The names in a directory; nothing if there is none.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's; `FileTooLarge` for too many.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
 }
+
+/// An open file.
+pub trait Content: BufRead + Seek {}
+
+impl<T: BufRead + Seek> Content for T {}
 
 impl Files for Tree {
     fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
         Tree::read(self, path)
     }
 
+    fn open(&self, path: &str) -> io::Result<Option<Box<dyn Content>>> {
+        let file = Tree::open(self, path)?;
+        Ok(file.map(|file| Box::new(BufReader::with_capacity(BUFFER, file)) as Box<dyn Content>))
+    }
+
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
         Tree::list(self, dir)
     }
 }
+
+/// What all texts together may have.
+const MOST_TEXT: usize = 64 << 20;
+
+/// Findings that are told one by one.
+const MOST_FINDINGS: usize = 500;
 
 /// What there is when the mirror boots alone: its own identifiers, and those of disks that are not the primary.
 #[derive(Debug, Clone, Default)]
@@ -65,6 +94,8 @@ pub struct Facts {
     pub containers: BTreeSet<String>,
     /// The mirror's table: an MBR's signature or a GPT's GUID, as `Kind::Table` has it.
     pub table: String,
+    /// Images that the primary has as large: that they are not looked into was said of them there.
+    pub too_large: BTreeSet<String>,
     /// GRUB's core images as they lie on the mirror's disk, each with the words for where.
     pub cores: Vec<(String, Vec<u8>)>,
 }
@@ -75,7 +106,8 @@ pub struct Facts {
 /// Those of reading the mirror.
 pub fn audit(files: &dyn Files, facts: &Facts) -> io::Result<Vec<Finding>> {
     let spellings = Spellings::of(&facts.map);
-    let mut search = Search { files, facts, spellings, found: BTreeSet::new(), placed: BTreeMap::new() };
+    let (found, placed) = (BTreeSet::new(), BTreeMap::new());
+    let mut search = Search { files, facts, spellings, found, placed, unpacked: 0, images: 0 };
     search.table();
     search.cores();
     let texts = search.texts()?;
@@ -101,12 +133,41 @@ struct Search<'a> {
     found: BTreeSet<Finding>,
     /// Where the paths in boot loaders' files lie.
     placed: BTreeMap<String, Option<String>>,
+    /// Bytes that were unpacked so far.
+    unpacked: u64,
+    /// Images that were read so far.
+    images: usize,
 }
 
 impl Search<'_> {
     fn find(&mut self, file: &str, inside: Option<&str>, line: usize, what: impl Into<String>) {
-        let (file, inside) = (file.to_owned(), inside.map(str::to_owned));
-        self.found.insert(Finding { file, inside, line, what: what.into() });
+        if self.found.len() < MOST_FINDINGS {
+            let (file, inside) = (file.to_owned(), inside.map(str::to_owned));
+            self.found.insert(Finding { file, inside, line, what: what.into() });
+        } else if self.found.len() == MOST_FINDINGS {
+            let what = format!("more than {MOST_FINDINGS} things were found; the others are not listed");
+            self.found.insert(Finding { file: "the mirror".into(), inside: None, line: 0, what });
+        }
+    }
+
+    /// What was read; a limit that was met is a finding, and there is nothing then.
+    fn within_limits<T>(&mut self, path: &str, read: io::Result<Option<T>>) -> io::Result<Option<T>> {
+        match read {
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+                self.not_looked_into(path, None, &error.to_string());
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+
+    fn not_looked_into(&mut self, path: &str, inside: Option<&str>, why: &str) {
+        self.find(path, inside, 0, format!("not looked into: {why}"));
+    }
+
+    fn list(&mut self, dir: &str) -> io::Result<Vec<String>> {
+        let names = self.files.list(dir).map(Some);
+        Ok(self.within_limits(dir, names)?.unwrap_or_default())
     }
 
     /// The primary's identifiers, as they were found in a file.
@@ -135,46 +196,34 @@ impl Search<'_> {
     /// Every text that a boot reads, or what is made for the next boot.
     fn texts(&mut self) -> io::Result<Vec<Text>> {
         let files = self.files;
-        let mut texts = Vec::new();
-        for path in candidates(&|dir| files.list(dir).unwrap_or_default()) {
-            let Some(bytes) = files.read(&path)? else { continue };
+        let unread = RefCell::new(BTreeMap::new());
+        let list = |dir: &str| {
+            files.list(dir).unwrap_or_else(|error| {
+                unread.borrow_mut().insert(dir.to_owned(), error);
+                Vec::new()
+            })
+        };
+        let paths = candidates(&list);
+        for (dir, error) in unread.into_inner() {
+            self.within_limits::<()>(&dir, Err(error))?;
+        }
+        let (mut texts, mut room) = (Vec::new(), MOST_TEXT);
+        for path in paths {
+            let text = files.read(&path);
+            let Some(bytes) = self.within_limits(&path, text)? else { continue };
+            if bytes.len() > room {
+                self.not_looked_into(
+                    &path,
+                    None,
+                    &format!("all texts together are larger than {}", Bytes(MOST_TEXT as u64)),
+                );
+                continue;
+            }
+            room -= bytes.len();
             self.stale(&path, None, self.spellings.remains(&path, &bytes));
             texts.push(Text { path, bytes });
         }
         Ok(texts)
-    }
-
-    /// Every EFI program. Of a unified kernel image, its command line and its initramfs.
-    fn programs(&mut self, early: &mut early::Early) -> io::Result<()> {
-        for path in self.program_paths()? {
-            let Some(bytes) = self.files.read(&path)? else { continue };
-            let Some(unified) = pe::parse(&bytes).filter(|program| program.is_unified_kernel()) else {
-                self.stale(&path, None, self.spellings.find_bytes(&bytes));
-                continue;
-            };
-            let line = unified.section(".cmdline").unwrap_or_default();
-            self.stale(&path, Some(".cmdline"), self.spellings.find(line));
-            early.command_line(&path, line);
-            if let Some(image) = unified.section(".initrd") {
-                self.image(&path, image, early);
-            }
-        }
-        Ok(())
-    }
-
-    fn program_paths(&self) -> io::Result<Vec<String>> {
-        let mut paths = Vec::new();
-        for mount in ["/boot/efi", "/efi", "/boot"] {
-            let names = self.files.list(mount)?;
-            let Some(efi) = names.iter().find(|name| name.eq_ignore_ascii_case("efi")) else { continue };
-            for vendor in self.files.list(&format!("{mount}/{efi}"))? {
-                let dir = format!("{mount}/{efi}/{vendor}");
-                let programs = self.files.list(&dir)?.into_iter();
-                let programs = programs.filter(|name| name.to_lowercase().ends_with(".efi"));
-                paths.extend(programs.map(|name| format!("{dir}/{name}")));
-            }
-        }
-        Ok(paths)
     }
 }
 

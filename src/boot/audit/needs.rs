@@ -12,6 +12,9 @@ use std::io;
 const OF_NO_DISK: [&str; 7] =
     ["/dev/zram", "/dev/ram", "/dev/nfs", "/dev/loop", "/dev/fuse", "/dev/sr", "/dev/cdrom"];
 
+/// Kernels and images that are looked for.
+pub(super) const MOST_PLACES: usize = 2000;
+
 impl Search<'_> {
     pub(super) fn needs(&mut self, texts: &[Text], entries: &[Entry], early: &Early) -> io::Result<()> {
         let words = entries.iter().flat_map(|entry| match &entry.says {
@@ -114,6 +117,11 @@ impl Search<'_> {
     fn started(&mut self, entries: &[Entry]) -> io::Result<()> {
         for entry in entries {
             let (Says::Kernel(path) | Says::Image(path)) = &entry.says else { continue };
+            if self.placed.len() >= MOST_PLACES {
+                let why = format!("more than {MOST_PLACES} kernels and images are named");
+                self.not_looked_into(&entry.file, None, &why);
+                break;
+            }
             if !self.is_elsewhere(entry) && self.place(path)?.is_none() {
                 self.find(&entry.file, None, entry.line, format!("{path} does not exist"));
             }

@@ -20,6 +20,10 @@ impl Files for System {
         Ok(self.0.get(path).cloned())
     }
 
+    fn open(&self, path: &str) -> io::Result<Option<Box<dyn Content>>> {
+        Ok(self.0.get(path).map(|bytes| Box::new(io::Cursor::new(bytes.clone())) as Box<dyn Content>))
+    }
+
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
         let below = format!("{}/", dir.trim_end_matches('/'));
         let names = self.0.keys().filter_map(|path| path.strip_prefix(&below)?.split('/').next());
@@ -313,4 +317,68 @@ fn a_root_that_only_the_initramfs_opens_needs_its_name_there() {
     assert_eq!(found(&plain(&dracut), &facts()), [""; 0]);
     let dracut = format!("rd.luks.uuid=luks-{NEW_LUKS} root=/dev/mapper/luks-{NEW_LUKS}");
     assert_eq!(found(&plain(&dracut), &facts()), [""; 0]);
+}
+
+/// A mirror's files on a real file system, with sparse ones of any size among them.
+fn on_disk(files: &[(&str, u64)]) -> (tempfile::TempDir, Tree) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for (path, bytes) in &system().0 {
+        let to = dir.path().join(path.trim_start_matches('/'));
+        std::fs::create_dir_all(to.parent().expect("it has one")).expect("made");
+        std::fs::write(to, bytes).expect("written");
+    }
+    for (path, size) in files {
+        let to = dir.path().join(path.trim_start_matches('/'));
+        std::fs::create_dir_all(to.parent().expect("it has one")).expect("made");
+        std::fs::File::create(to).and_then(|file| file.set_len(*size)).expect("a sparse file");
+    }
+    let root = std::fs::File::open(dir.path()).expect("it is there").into();
+    (dir, Tree::new(vec![("/".into(), root)]))
+}
+
+#[test]
+fn what_is_larger_than_anything_a_boot_reads_is_named_and_costs_nothing() {
+    let (_dir, tree) = on_disk(&[
+        ("/boot/grub/custom.cfg", 6 << 30),
+        ("/boot/efi/EFI/BOOT/BOOTX64.EFI", 1 << 40),
+        (INITRD, 2 << 40),
+    ]);
+    let found: Vec<String> =
+        audit(&tree, &facts()).expect("it is readable").iter().map(ToString::to_string).collect();
+    let expected = [
+        "/boot/efi/EFI/BOOT/BOOTX64.EFI: not looked into: larger than 512 MiB, or all are larger than 8.00 GiB".to_owned(),
+        "/boot/grub/custom.cfg: not looked into: larger than 16.0 MiB".to_owned(),
+        format!("{INITRD}: the initramfs cannot be read at byte 0: not looked into: it is larger than 512 MiB"),
+    ];
+    assert_eq!(found, expected);
+    let known = Facts { too_large: BTreeSet::from([INITRD.to_owned()]), ..facts() };
+    let found = audit(&tree, &known).expect("it is readable");
+    assert_eq!(found.len(), 2, "the primary has the same, and that is said of it there: {found:?}");
+}
+
+#[test]
+fn a_mirror_with_things_without_end_is_looked_into_up_to_a_limit() {
+    let grub: String = (0..3000).map(|n| format!("linux /vmlinuz-{n} root=UUID={NOBODY}{n}\n")).collect();
+    let found = found(&system().with("/boot/grub/custom.cfg", grub), &facts());
+    assert!(found.len() <= 502, "{}", found.len());
+    assert!(found.iter().any(|line| line.starts_with("the mirror: more than 500 things")), "{found:?}");
+    let (_dir, tree) = on_disk(&[]);
+    let entries = _dir.path().join("boot/loader/entries");
+    std::fs::create_dir_all(&entries).expect("made");
+    for n in 0..50_001 {
+        std::fs::File::create(entries.join(n.to_string())).expect("made");
+    }
+    let found = audit(&tree, &facts()).expect("it is readable");
+    let said: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(said, ["/boot/loader/entries: not looked into: the directory holds more than 50000 entries"]);
+}
+
+#[test]
+fn a_finding_is_a_line_whatever_a_file_is_called() {
+    let (path, text) =
+        ("/boot/loader/entries/\x1b[2J\nerror: b\u{202e}.conf", format!("options root=UUID={OLD}\n"));
+    let finding = one(&system().with(path, text));
+    let shown =
+        "/boot/loader/entries/\\033[2J\\012error: b\\342\\200\\256.conf, line 1: names the primary's UUID";
+    assert!(finding.starts_with(shown), "{finding}");
 }

@@ -8,6 +8,7 @@ use crate::plan::Plan;
 use crate::refusal::{Failure, Refusal};
 use crate::step::Invocation;
 use crate::sys::command;
+use crate::sys::read::{STATE_BYTES, file};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -69,7 +70,7 @@ pub fn end(state_dir: &Path) -> Result<()> {
 /// If the file is there and cannot be read.
 pub fn read(state_dir: &Path) -> Result<Unfinished> {
     let path = state_dir.join(FILE);
-    match fs::read(&path) {
+    match file(&path, STATE_BYTES) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Unfinished::default()),
         read => {
             let text = read.map_err(|error| {

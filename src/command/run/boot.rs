@@ -4,9 +4,11 @@ use super::Job;
 use super::work::Work;
 use crate::boot::{Preparation, Tree};
 use crate::command::trees::{self, Place};
-use crate::mirror::{Mounted, Opened, mount_point};
+use crate::mirror::{Mounted, Opened, mount_point, open_source};
 use crate::record::BootRecord;
+use crate::sys::dir::open_root;
 use anyhow::Result;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What this run does for the boot, or why it does nothing.
@@ -56,8 +58,11 @@ impl Boot {
     pub fn rebuild(&mut self, job: &Job, mounted: &[Mounted]) {
         let Some(preparation) = &self.preparation else { return };
         let place = job.runtime_dir.join(&job.mirror.name).join("rebuild");
-        match Tree::of_mirror(job.mirror, mounted) {
-            Ok(mirror) => self.record.problems.extend(preparation.rebuild(&mirror, &place)),
+        let trees = running(job).and_then(|primary| Ok((primary, Tree::of_mirror(job.mirror, mounted)?)));
+        match trees {
+            Ok((primary, mirror)) => {
+                self.record.problems.extend(preparation.rebuild(&primary, &mirror, &place));
+            }
             Err(error) => self.record.problems.push(format!("nothing could be rebuilt: {error}")),
         }
     }
@@ -81,6 +86,15 @@ fn prepared(job: &Job, works: &[Work<'_>], opened: &Opened<'_>) -> Result<Prepar
     let sources = works.iter().map(|work| (work.volume, work.root()));
     let place = Place { root: job.root, config: job.config, mirror: job.mirror, state_dir: &job.state_dir };
     trees::preparation(&place, sources, &opened.disk, !job.args.dry_run)
+}
+
+/// The running system, of its file systems that are mounted as the configuration has them.
+fn running(job: &Job) -> io::Result<Tree> {
+    let there = job.mirror.volumes.iter().filter_map(|volume| {
+        let source = open_source(job.root, volume).ok()?;
+        Some(open_root(&source.path).map(|root| (volume.mount.clone(), root)))
+    });
+    Ok(Tree::new(there.collect::<io::Result<_>>()?))
 }
 
 /// Where the mirror's /boot is while it is mounted: a file system of its own, or in the root.

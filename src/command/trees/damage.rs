@@ -2,8 +2,10 @@
 //! state directory, replaced whole.
 
 use crate::config::Mirror;
+use crate::escape;
+use crate::sys::read;
 use crate::sys::stat::Timestamp;
-use crate::tree::{Damage, Held, Hold, RelPath, Sample, escaped};
+use crate::tree::{Damage, Held, Hold, RelPath, Sample};
 use crate::units::Share;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -100,7 +102,7 @@ impl HeldFile {
     fn new(mount: &str, path: &RelPath, hold: &Hold, found_at: i64) -> Self {
         HeldFile {
             mount: mount.to_owned(),
-            path: escaped(&path.to_bytes()),
+            path: escape::bytes(&path.to_bytes()),
             ino: hold.ino,
             ctime: (hold.ctime.secs, hold.ctime.nanos),
             bad: blake3::Hash::from(hold.bad).to_hex().to_string(),
@@ -130,7 +132,7 @@ impl DamageFile {
             path: path.clone(),
             is_changed: false,
         };
-        let text = match std::fs::read(&path) {
+        let text = match read::file(&path, read::TEXT_BYTES) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(empty),
             read => read.with_context(|| format!("cannot read {}", path.display()))?,
         };
@@ -179,7 +181,7 @@ impl DamageFile {
 
     /// Notes an entry that the next run is to mend.
     pub fn to_repair(&mut self, mount: &str, path: &RelPath) {
-        let repair = Repair { mount: mount.to_owned(), path: escaped(&path.to_bytes()) };
+        let repair = Repair { mount: mount.to_owned(), path: escape::bytes(&path.to_bytes()) };
         if !self.repairs.contains(&repair) {
             self.repairs.push(repair);
             self.is_changed = true;
@@ -195,7 +197,7 @@ impl DamageFile {
     /// Takes out what was `to_mend` on one file system, but for what is among `failed`. Gives back how many there were.
     pub fn repaired(&mut self, mount: &str, to_mend: &BTreeSet<RelPath>, failed: &[&RelPath]) -> u64 {
         let mended = to_mend.iter().filter(|path| !failed.contains(path));
-        let mended: BTreeSet<String> = mended.map(|path| escaped(&path.to_bytes())).collect();
+        let mended: BTreeSet<String> = mended.map(|path| escape::bytes(&path.to_bytes())).collect();
         let before = self.repairs.len();
         self.repairs.retain(|repair| repair.mount != mount || !mended.contains(&repair.path));
         let repaired = before - self.repairs.len();
