@@ -217,11 +217,14 @@ fn a_further_name_that_is_anothers_by_now_is_not_linked() {
     pair.write("a/first", "of the inode with two names");
     pair.write("z/second", "what stood there");
     let pair = pair.synced();
+    // Sizes and times tell what is there at last from what was there at first, and not from what was there meanwhile.
+    set_mtime(&pair.at("a/first"), WHEN + 60, 7);
     remove(&pair.at("z/second"));
     fs::hard_link(pair.at("a/first"), pair.at("z/second")).unwrap();
     pair.look_then(|| {
         remove(&pair.at("z/second"));
         pair.write("z/second", "of another inode");
+        set_mtime(&pair.at("z/second"), WHEN + 60, 7);
     });
     let found = pair.read("z/second");
     assert_ne!(found.as_deref(), Some("of the inode with two names"), "linked to what it is no name of");
@@ -269,6 +272,9 @@ fn files_of_a_directory_that_another_one_took_the_place_of_stay_what_they_were()
         for name in ["a", "b"] {
             pair.write(&format!("{directory}/{name}"), &format!("{name} of {directory}"));
         }
+    }
+    for name in ["a", "b"] {
+        set_mtime(&pair.at(&format!("two/{name}")), WHEN + 60, 7);
     }
     let pair = pair.synced();
     let old = Snapshot::of(&pair.copy);
@@ -333,6 +339,7 @@ fn a_name_that_comes_back_before_deletions_is_spared() {
     remove(&pair.at("tree"));
     pair.look_then(|| {
         pair.write("d/gone", "what is there again");
+        set_mtime(&pair.at("d/gone"), WHEN + 60, 7);
         fs::create_dir(pair.at("tree")).unwrap();
     });
     assert!(pair.copy.join("d/gone").exists() && pair.copy.join("tree").exists(), "deleted all the same");

@@ -6,6 +6,7 @@
 
 mod common;
 
+use common::comparer::{Entry, Snapshot, compare};
 use common::generate::{entries, remove};
 use common::loopfs::{Kind, LoopFs};
 use common::rng::Rng;
@@ -106,6 +107,15 @@ impl Tree {
             let report = self.sync();
             let when = format!("round {round}; {report:#?}; while they wrote: {live:#?}");
             assert_eq!((report.exit, report.count("errors")), (0, 0), "{when}");
+            let [source, copy] = [&self.source, &self.copy].map(|tree| Snapshot::of(tree));
+            let told: Vec<String> = compare(&source, &copy)
+                .iter()
+                .map(|one| {
+                    let both = [&source, &copy].map(|tree| tree.entries.get(&one.path).map(brief));
+                    format!("{one} ({both:?})")
+                })
+                .collect();
+            assert!(told.is_empty(), "{when}\n  {}", told.join("\n  "));
             common::assert_equal(&self.source, &self.copy, &when);
         }
     }
@@ -157,4 +167,10 @@ impl Tree {
             remove(&path);
         }
     }
+}
+
+/// What helps to find out how two entries came to differ.
+fn brief(entry: &Entry) -> String {
+    let Entry { mode, inode, ctime, mtime, .. } = entry;
+    format!("mode {mode:o}, inode and names {inode:?}, ctime {ctime:?}, mtime {mtime:?}")
 }
