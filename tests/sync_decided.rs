@@ -10,7 +10,7 @@ use common::cataloged::TICKS;
 use common::comparer::{Entry, Snapshot};
 use common::generate::{remove, set_mtime};
 use common::loopfs::{Kind, LoopFs};
-use common::sync_command as sync;
+use common::sync_command::{self as sync, Report};
 use diskmirror::monitor::Silent;
 use diskmirror::tree::{self, Counts, Options, Remembered, View};
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, XattrFlags};
@@ -80,22 +80,29 @@ impl Split {
     fn look_with_catalog_then(&self, meanwhile: impl FnOnce()) -> Counts {
         let [source, copy] = [&self.source, &self.copy].map(|path| View::private(path).unwrap());
         let catalog = self.scratch.path().join("catalog");
-        let root = fs::metadata(&self.copy).unwrap();
-        let state = format!("{}.{:09}", root.ctime(), root.ctime_nsec());
+        let state = || {
+            let root = fs::metadata(&self.copy).unwrap();
+            format!("{}.{:09}", root.ctime(), root.ctime_nsec())
+        };
+        let before = state();
         let mut options = Options::default();
         let remembered =
-            Remembered { path: &catalog, state: &state, settled: true, record: true, whole_every_secs: None };
+            Remembered { path: &catalog, state: &before, settled: true, record: true, whole_every_secs: None };
         let note = tree::remember(&mut options, &source, &copy, &remembered).unwrap();
         assert_eq!(note, None, "the catalog is not used");
         tree::begin_writing(&options).unwrap();
-        self.with_options(&options, meanwhile)
+        let counts = self.with_options(&options, meanwhile);
+        tree::commit_memory(&options, &source, &state()).unwrap();
+        counts
+    }
+    fn sync_with_catalog(&self) -> Report {
+        let catalog = self.scratch.path().join("catalog");
+        sync::finish(&mut sync::with_catalog(&self.source, &self.copy, &catalog, &[])).expect_done()
     }
     fn catalog_is_made(self) -> Self {
-        let catalog = self.scratch.path().join("catalog");
-        let command = || sync::with_catalog(&self.source, &self.copy, &catalog, &[]);
-        sync::finish(&mut command()).expect_done();
+        self.sync_with_catalog();
         std::thread::sleep(TICKS);
-        sync::finish(&mut command()).expect_done();
+        self.sync_with_catalog();
         self
     }
 
