@@ -5,74 +5,15 @@ mod common;
 
 use common::comparer::{Snapshot, touched};
 use common::loopfs::{Kind, LoopFs, private_mounts, tool};
-use common::sync_command::{self as sync, Report, sync};
+use common::sync_command::{self as sync, sync};
+use common::unprivileged::{Unprivileged, give_away};
 use common::{assert_equal, generate, rsync_judge};
 use rustix::fs::{CWD, FileType, Mode, RenameFlags};
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::os::unix::fs::{FileExt, PermissionsExt, lchown, symlink};
-use std::os::unix::process::CommandExt;
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
-/// The user `nobody` of most systems: any user that is not root will do.
-const NOBODY: u32 = 65_534;
-
-/// Source and copy of a user who is not root, whoever runs the test.
-struct Unprivileged {
-    source: PathBuf,
-    copy: PathBuf,
-    program: OsString,
-    _filesystem: Option<LoopFs>,
-    _scratch: tempfile::TempDir,
-}
-
-impl Unprivileged {
-    fn new() -> Self {
-        let scratch = common::scratch();
-        let filesystem = common::is_root().then(|| LoopFs::new(Kind::Ext4, 128));
-        let at = filesystem.as_ref().map_or(scratch.path(), LoopFs::path).to_owned();
-        let (source, copy) = (at.join("source"), at.join("copy"));
-        let mut program = sync::program();
-        if common::is_root() {
-            // Where the build lies, that user may not be let in. Copied by another process: a program that is open for
-            // writing here, and so for a moment in whatever another test's thread starts, cannot be run.
-            tool(Command::new("cp").arg(&program).arg(at.join("program")));
-            fs::set_permissions(at.join("program"), Permissions::from_mode(0o755)).unwrap();
-            program = at.join("program").into();
-        }
-        for directory in [&source, &copy] {
-            fs::create_dir(directory).unwrap();
-            give_away(directory);
-        }
-        Unprivileged { source, copy, program, _filesystem: filesystem, _scratch: scratch }
-    }
-    fn run(&self) -> Report {
-        let mut command = Command::new(&self.program);
-        command.args(["sync", "--json", "--"]).arg(&self.source).arg(&self.copy);
-        if common::is_root() {
-            command.uid(NOBODY).gid(NOBODY).current_dir("/");
-        }
-        sync::finish(&mut command)
-    }
-    fn write(&self, name: &str, content: &str) {
-        let path = self.source.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        path.ancestors().skip(1).take_while(|above| *above != self.source).for_each(give_away);
-        fs::write(&path, content).unwrap();
-        give_away(&path);
-    }
-    fn chmod(&self, name: &str, mode: u32) {
-        fs::set_permissions(self.source.join(name), Permissions::from_mode(mode)).unwrap();
-    }
-}
-
-fn give_away(path: &Path) {
-    if common::is_root() {
-        lchown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-    }
-}
 
 // -- what cannot be read
 

@@ -16,6 +16,8 @@ pub mod raw;
 pub mod rng;
 pub mod rsync_judge;
 pub mod sync_command;
+pub mod unprivileged;
+pub mod writer;
 
 use std::io::Write;
 use std::path::Path;

@@ -134,3 +134,102 @@ pub fn wait_with_peak(child: Child) -> (i32, u64) {
     let exit = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -1 };
     (exit, usage.ru_maxrss.cast_unsigned() * 1024)
 }
+
+/// FS_IOC_ADD_ENCRYPTION_KEY = _IOWR('f', 23, struct fscrypt_add_key_arg), 80 bytes.
+const ADD_ENCRYPTION_KEY: libc::Ioctl = 0xc050_6617_u32 as libc::Ioctl;
+/// FS_IOC_REMOVE_ENCRYPTION_KEY = _IOWR('f', 24, struct fscrypt_remove_key_arg), 64 bytes.
+const REMOVE_ENCRYPTION_KEY: libc::Ioctl = 0xc040_6618_u32 as libc::Ioctl;
+/// FS_IOC_SET_ENCRYPTION_POLICY = _IOR('f', 19, struct fscrypt_policy_v1), 12 bytes; of version 2 it takes 24.
+const SET_ENCRYPTION_POLICY: libc::Ioctl = 0x800c_6613_u32 as libc::Ioctl;
+/// FSCRYPT_KEY_SPEC_TYPE_IDENTIFIER.
+const BY_IDENTIFIER: u32 = 2;
+
+/// What the kernel calls a key by (struct fscrypt_key_specifier).
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct EncryptionKey {
+    by: u32,
+    reserved: u32,
+    identifier: [u8; 16],
+    pad: [u8; 16],
+}
+
+/// struct fscrypt_add_key_arg of linux/fscrypt.h, with a raw key behind it.
+#[repr(C)]
+struct AddKey {
+    key: EncryptionKey,
+    raw_size: u32,
+    key_id: u32,
+    reserved: [u32; 8],
+    raw: [u8; 64],
+}
+
+/// struct fscrypt_remove_key_arg.
+#[repr(C)]
+struct RemoveKey {
+    key: EncryptionKey,
+    status: u32,
+    reserved: [u32; 5],
+}
+
+/// struct fscrypt_policy_v2.
+#[repr(C)]
+struct Policy {
+    version: u8,
+    contents_mode: u8,
+    names_mode: u8,
+    flags: u8,
+    reserved: [u8; 4],
+    identifier: [u8; 16],
+}
+
+/// Gives a key to the file system that `fd` lies on.
+pub fn add_encryption_key(fd: BorrowedFd<'_>, raw: [u8; 64]) -> io::Result<EncryptionKey> {
+    let key = EncryptionKey { by: BY_IDENTIFIER, reserved: 0, identifier: [0; 16], pad: [0; 16] };
+    let mut add = AddKey { key, raw_size: 64, key_id: 0, reserved: [0; 8], raw };
+    // SAFETY: the request transfers one struct with `raw_size` bytes behind it, which lives through the call.
+    checked(unsafe { libc::ioctl(fd.as_raw_fd(), ADD_ENCRYPTION_KEY, &raw mut add) })?;
+    Ok(add.key)
+}
+
+/// Has an empty directory encrypted, with all that will be in it.
+pub fn encrypt_directory(fd: BorrowedFd<'_>, key: EncryptionKey) -> io::Result<()> {
+    // FSCRYPT_MODE_AES_256_XTS and _CTS, names padded to 32 bytes.
+    let (contents_mode, names_mode, flags) = (1, 4, 3);
+    let identifier = key.identifier;
+    let policy = Policy { version: 2, contents_mode, names_mode, flags, reserved: [0; 4], identifier };
+    // SAFETY: the request reads one struct of its version's size, which lives through the call.
+    checked(unsafe { libc::ioctl(fd.as_raw_fd(), SET_ENCRYPTION_POLICY, &raw const policy) })
+}
+
+/// Takes the key away: what is encrypted with it is locked, if nobody has it open.
+pub fn remove_encryption_key(fd: BorrowedFd<'_>, key: EncryptionKey) -> io::Result<()> {
+    let mut remove = RemoveKey { key, status: 0, reserved: [0; 5] };
+    // SAFETY: the request transfers one struct, which lives through the call.
+    checked(unsafe { libc::ioctl(fd.as_raw_fd(), REMOVE_ENCRYPTION_KEY, &raw mut remove) })
+}
+
+/// F_SETSIG of fcntl(2).
+const SETSIG: libc::c_int = 10;
+
+/// Takes a write lease. Who asks for it back sends a signal that is ignored by default.
+pub fn lease(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: both commands take a number.
+    unsafe {
+        checked(libc::fcntl(fd.as_raw_fd(), SETSIG, libc::SIGURG))?;
+        checked(libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK))
+    }
+}
+
+/// Whether somebody waits for the lease.
+pub fn is_asked_back(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: the command takes nothing.
+    let is = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETLEASE) };
+    if is < 0 { Err(io::Error::last_os_error()) } else { Ok(is != libc::F_WRLCK) }
+}
+
+/// Gives the lease back.
+pub fn give_back(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the command takes a number.
+    checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) })
+}
