@@ -174,3 +174,24 @@ fn names_of_several_directories_stay_apart_when_they_are_put_together() {
     assert_eq!(links.len(), 1);
     assert_eq!((links[0].0.to_bytes(), links[0].1.to_bytes()), (b"x".to_vec(), b"y".to_vec()));
 }
+
+#[test]
+fn what_a_name_needs_is_kept_beside_it_whatever_its_size() {
+    let dir = at(RelPath::from_bytes("x"), 3);
+    let mut names = LinkNames::default();
+    let all: Vec<Needs> = [0, 127, 128, 1 << 40, u64::MAX]
+        .map(|size| Needs { kind: Kind::Symlink, size, over: Some(Kind::File), aspects: NEW, slot: 0 })
+        .to_vec();
+    for (needs, ino) in all.iter().zip(1..) {
+        names.add(&dir, b"with", ino, Absent, Some(*needs));
+        names.add(&dir, &[b'n'; 255], ino, Unseen, None);
+    }
+    let mut whole = LinkNames::default();
+    names.add(&dir, b"last", 9, Absent, None);
+    whole.add(&dir, b"first", 8, Absent, None);
+    whole.append(names);
+    let kept: Vec<Option<Needs>> = whole.seen.iter().map(|seen| whole.needs(seen)).collect();
+    let expected = [None].into_iter().chain(all.iter().flat_map(|needs| [Some(*needs), None])).chain([None]);
+    assert_eq!(kept, expected.collect::<Vec<_>>());
+    assert!(whole.text.len() < 8 + 5 * (256 + 24) + 8, "{} bytes", whole.text.len());
+}
