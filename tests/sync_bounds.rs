@@ -123,11 +123,11 @@ fn assert_linear(small: u64, large: u64, what: &str) {
 }
 
 #[test]
-fn a_chain_of_thousands_of_directories_costs_what_its_directories_do() {
+fn a_chain_of_directories_costs_what_its_directories_do() {
     if !can_measure("what a deep tree costs") {
         return;
     }
-    for ((what, small), (_, large)) in fate_of_chain(500).into_iter().zip(fate_of_chain(2000)) {
+    for ((what, small), (_, large)) in fate_of_chain(100).into_iter().zip(fate_of_chain(400)) {
         assert_linear(small, large, what);
     }
 }
@@ -163,7 +163,7 @@ fn a_list_of_changes_that_finds_no_room_is_said_so_and_one_beside_the_catalog_ne
         return;
     }
     let pair = Pair::new();
-    let name = "n".repeat(200);
+    let name = "n".repeat(240);
     for n in 0..70_000 {
         fs::File::create(pair.source.join(format!("{name}{n}"))).unwrap();
     }

@@ -214,11 +214,13 @@ const ACTIONS: [Action; 5] = [Action::Make, Action::Adjust, Action::Delete, Acti
 const KINDS: [Kind; 7] =
     [Kind::File, Kind::Dir, Kind::Symlink, Kind::Fifo, Kind::Socket, Kind::Block, Kind::Char];
 
-fn kind_code(kind: Option<Kind>) -> u8 {
+/// A type, or none, in a byte.
+pub(super) fn kind_code(kind: Option<Kind>) -> u8 {
     KINDS.iter().position(|known| Some(*known) == kind).map_or(u8::MAX, |at| at as u8)
 }
 
-fn kind_of(code: u8) -> Option<Kind> {
+/// Which one that stands for.
+pub(super) fn kind_of(code: u8) -> Option<Kind> {
     KINDS.get(usize::from(code)).copied()
 }
 

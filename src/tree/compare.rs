@@ -444,7 +444,7 @@ impl<'a> Comparing<'a> {
     fn give_slots(&mut self, slots: Slots) {
         let slot_of = |place: u64| slots.of(place.checked_sub(1));
         self.found.changes.iter_mut().for_each(|change| change.slot = slot_of(change.slot));
-        self.found.links.set_slots(slot_of);
+        self.found.links.set_slots(slots);
         self.hashes.drain(..).for_each(|(place, hash)| self.pass.put_hash(slot_of(place), Some(hash)));
     }
     fn close(mut self, own: Aspects) -> (DirChange, Found) {

@@ -1,10 +1,12 @@
 //! Hard links: names that share an inode on the source share one on the mirror, and no others do. Pure.
 //!
-//! Every name of an inode with several names, on either side, is kept while the trees are compared, in 24 bytes and its
-//! name; when all are known, each inode of the source is given one inode of the mirror. Names that the catalog proves are
-//! kept without a look at the mirror: it is asked for them only if another name of their inode has changed.
+//! Every name of an inode with several names, on either side, is kept while the trees are compared, in 24 bytes, its name,
+//! and a few bytes for what it needs; when all are known, each inode of the source is given one inode of the mirror. Names
+//! that the catalog proves are kept without a look at the mirror: it is asked for them only if another name of their inode
+//! has changed.
 
-use super::change::{Action, Aspects, Change, DirChange};
+use super::catalog::Slots;
+use super::change::{Action, Aspects, Change, DirChange, kind_code, kind_of};
 use super::fault::Error;
 use super::relpath::RelPath;
 use crate::sys::stat::{Kind, Timestamp};
@@ -28,7 +30,7 @@ impl DirAt {
 }
 
 /// What a name of the mirror needs that is not what the source's is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Needs {
     /// The source's type.
     pub kind: Kind,
@@ -40,8 +42,46 @@ pub(super) struct Needs {
     pub over: Option<Kind>,
     /// In what the mirror's differs.
     pub aspects: Aspects,
-    /// Where the hash of its content belongs.
+    /// Where the hash of its content belongs, counted from 1 within its directory's block; 0 is nowhere.
     pub slot: u64,
+}
+
+impl Needs {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend([kind_code(Some(self.kind)), kind_code(self.over)]);
+        out.extend(self.aspects.0.to_le_bytes());
+        out.extend(self.ctime.secs.to_le_bytes());
+        out.extend(self.ctime.nanos.to_le_bytes());
+        // Most are small: seven bits a byte, the low ones first.
+        for mut number in [self.size, self.slot] {
+            while number >= 0x80 {
+                out.push(number as u8 | 0x80);
+                number >>= 7;
+            }
+            out.push(number as u8);
+        }
+    }
+    fn decode(bytes: &[u8]) -> Option<Needs> {
+        let ([kind, over, low, high], rest) = bytes.split_first_chunk()?;
+        let (secs, rest) = rest.split_first_chunk()?;
+        let (nanos, rest) = rest.split_first_chunk()?;
+        let ctime = Timestamp { secs: i64::from_le_bytes(*secs), nanos: u32::from_le_bytes(*nanos) };
+        let mut rest = rest.iter();
+        let mut number = || {
+            let (mut number, mut shift) = (0, 0);
+            loop {
+                let byte = rest.next()?;
+                number |= u64::from(byte & 0x7f) << shift;
+                if byte & 0x80 == 0 {
+                    return Some(number);
+                }
+                shift += 7;
+            }
+        };
+        let (size, slot) = (number()?, number()?);
+        let aspects = Aspects(u16::from_le_bytes([*low, *high]));
+        Some(Needs { kind: kind_of(*kind)?, ctime, size, over: kind_of(*over), aspects, slot })
+    }
 }
 
 /// The mirror's inode under a name.
@@ -62,9 +102,12 @@ struct Seen {
     /// 0: absent; all ones: unseen.
     mirror_ino: u64,
     dir: u32,
-    /// Where its name stands, in fours of bytes.
+    /// Where its name stands, in fours of bytes; and whether behind it stands what it needs.
     name: u32,
 }
+
+/// Set in the place of a name that has needs.
+const HAS_NEEDS: u32 = 1 << 31;
 
 const ABSENT: u64 = 0;
 const UNSEEN: u64 = u64::MAX;
@@ -72,62 +115,42 @@ const UNSEEN: u64 = u64::MAX;
 /// Names of inodes that have several.
 #[derive(Debug, Default)]
 pub(super) struct LinkNames {
-    dirs: Vec<DirAt>,
+    /// Each with the place in the next catalog to which those of its files' hashes are relative.
+    dirs: Vec<(DirAt, Slots)>,
     seen: Vec<Seen>,
+    /// Names, each behind its length and before its needs.
     text: Vec<u8>,
-    /// In the order of the places of the names.
-    needs: Vec<Needed>,
-}
-
-/// What a name needs, as it is kept.
-#[derive(Debug, Clone, Copy)]
-struct Needed {
-    size: u64,
-    slot: u64,
-    ctime: Timestamp,
-    /// The place of the name.
-    name: u32,
-    aspects: Aspects,
-    kind: Kind,
-    over: Option<Kind>,
-}
-
-impl Needed {
-    fn new(name: u32, needs: Needs) -> Self {
-        let Needs { kind, ctime, size, over, aspects, slot } = needs;
-        Needed { size, slot, ctime, name, aspects, kind, over }
-    }
 }
 
 impl LinkNames {
     /// Adds one. `needs` is none if the mirror's is what it should be.
     pub fn add(&mut self, dir: &DirAt, name: &[u8], ino: u64, on_mirror: MirrorInode, needs: Option<Needs>) {
-        if self.dirs.last().is_none_or(|last| !Arc::ptr_eq(&last.path, &dir.path)) {
-            self.dirs.push(dir.clone());
+        if self.dirs.last().is_none_or(|(last, _)| !Arc::ptr_eq(&last.path, &dir.path)) {
+            self.dirs.push((dir.clone(), Slots::NONE));
         }
         let mirror_ino = match on_mirror {
             MirrorInode::Absent => ABSENT,
             MirrorInode::Unseen => UNSEEN,
             MirrorInode::Is(ino) => ino,
         };
-        let place = self.keep_name(name);
-        self.seen.push(Seen { ino, mirror_ino, dir: self.dirs.len() as u32 - 1, name: place });
-        self.needs.extend(needs.map(|needs| Needed::new(place, needs)));
+        let name = self.keep_name(name, needs);
+        self.seen.push(Seen { ino, mirror_ino, dir: self.dirs.len() as u32 - 1, name });
     }
-    fn keep_name(&mut self, name: &[u8]) -> u32 {
+    fn keep_name(&mut self, name: &[u8], needs: Option<Needs>) -> u32 {
         let place = (self.text.len() / 4) as u32;
         self.text.push(name.len() as u8);
         self.text.extend(name);
+        needs.inspect(|needs| needs.encode(&mut self.text));
         self.text.resize(self.text.len().next_multiple_of(4), 0);
-        place
+        place | if needs.is_some() { HAS_NEEDS } else { 0 }
     }
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.seen.is_empty()
     }
     /// Says where the hashes of one directory's files belong, now that its block has a place.
-    pub fn set_slots(&mut self, slot_of: impl Fn(u64) -> u64) {
-        self.needs.iter_mut().for_each(|needs| needs.slot = slot_of(needs.slot));
+    pub fn set_slots(&mut self, slots: Slots) {
+        self.dirs.iter_mut().for_each(|(_, of_dir)| *of_dir = slots);
     }
     /// Adds what was found in other directories.
     pub fn append(&mut self, other: LinkNames) {
@@ -140,21 +163,28 @@ impl LinkNames {
         self.text.extend(other.text);
         let moved = |seen: Seen| Seen { dir: seen.dir + dirs, name: seen.name + text, ..seen };
         self.seen.extend(other.seen.into_iter().map(moved));
-        let moved = |needed: Needed| Needed { name: needed.name + text, ..needed };
-        self.needs.extend(other.needs.into_iter().map(moved));
     }
     fn at(&self, seen: &Seen) -> &DirAt {
-        &self.dirs[seen.dir as usize]
+        &self.dirs[seen.dir as usize].0
     }
     fn dir(&self, seen: &Seen) -> &Arc<RelPath> {
         &self.at(seen).path
     }
     fn name(&self, seen: &Seen) -> &[u8] {
-        let at = seen.name as usize * 4;
-        &self.text[at + 1..][..usize::from(self.text[at])]
+        self.kept(seen).0
     }
-    fn needs(&self, seen: &Seen) -> Option<&Needed> {
-        self.needs.binary_search_by_key(&seen.name, |needed| needed.name).ok().map(|at| &self.needs[at])
+    /// A name, and what stands behind it.
+    fn kept(&self, seen: &Seen) -> (&[u8], &[u8]) {
+        let at = (seen.name & !HAS_NEEDS) as usize * 4;
+        self.text[at + 1..].split_at(usize::from(self.text[at]))
+    }
+    fn needs(&self, seen: &Seen) -> Option<Needs> {
+        if seen.name & HAS_NEEDS == 0 {
+            return None;
+        }
+        let needs = Needs::decode(self.kept(seen).1)?;
+        let (_, slots) = &self.dirs[seen.dir as usize];
+        Some(Needs { slot: slots.of(needs.slot.checked_sub(1)), ..needs })
     }
     fn aspects(&self, seen: &Seen) -> Aspects {
         self.needs(seen).map_or(Aspects::NONE, |needs| needs.aspects)
@@ -174,8 +204,7 @@ impl LinkNames {
             aspects,
             slot: 0,
         };
-        let Needed { kind, size, over, slot, .. } =
-            self.needs(seen).copied().unwrap_or(Needed::new(seen.name, unknown));
+        let Needs { kind, size, over, slot, .. } = self.needs(seen).unwrap_or(unknown);
         let change = Change {
             action,
             kind,

@@ -64,7 +64,10 @@ pub(super) fn finish_all(pass: &Pass<'_>, moves: &[DirMove]) -> Result<(), Error
             touched.insert((*parent.path).clone(), parent.ino);
         }
     }
-    touched.iter().rev().try_for_each(|(path, ino)| finish_dir(pass, path, *ino).map(drop))
+    touched.iter().rev().try_for_each(|(path, ino)| {
+        pass.go_on()?;
+        finish_dir(pass, path, *ino).map(drop)
+    })
 }
 
 struct Moving<'a> {

@@ -104,7 +104,7 @@ impl<'a> Search<'a> {
     }
     /// Ends the search; files that `stay` are found nowhere else. What was in directories that are gone is asked for only if something has come that might be it.
     pub fn end(mut self, has_new: bool, stay: &HashSet<RelPath>) -> Found {
-        while has_new && self.open_gone() {}
+        while has_new && !self.pass.stopped() && self.open_gone() {}
         self.recognise();
         let mut files = std::mem::take(&mut self.files);
         files.settle(
@@ -341,6 +341,7 @@ impl<'a> Search<'a> {
         for siblings in arrived.chunk_by(|a, b| a.parent.path == b.parent.path) {
             let mut changes = Vec::new();
             for one in siblings {
+                self.pass.go_on()?;
                 let (known, change) = self.new_or_taken(one);
                 tasks.push(Task {
                     path: one.path(),

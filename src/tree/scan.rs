@@ -308,9 +308,17 @@ pub(super) fn walk(
 /// Has `work` done for each directory, on several threads; it gives back the directories below.
 pub(super) fn each_dir(
     pass: &Pass<'_>,
-    tasks: Vec<Task>,
+    mut tasks: Vec<Task>,
     work: impl Fn(&Task, &mut Room) -> Result<Vec<Task>, Error> + Sync,
 ) -> Result<(), Error> {
+    // As long as there is one at a time, others would have nothing to do: a chain may bring thousands of rounds.
+    let mut room = Room::default();
+    while let [task] = &tasks[..] {
+        tasks = work(task, &mut room)?;
+    }
+    if tasks.is_empty() {
+        return Ok(());
+    }
     let state = QueueState { waiting: tasks, at_work: 0, asleep: 0, ended: None };
     let queue = Queue { state: Mutex::new(state), more: Condvar::new() };
     let worker = || {

@@ -135,16 +135,10 @@ impl Recorder {
         if let Some(error) = self.failed.lock().expect("no thread panics while failing").take() {
             return Err(error);
         }
-        let mut index = self.sealed(verdicts)?;
+        let mut entries = self.sealed(verdicts)?;
         for one in carried {
-            self.take_over(one, &mut index)?;
+            self.take_over(one, &mut entries)?;
         }
-        let entries: Vec<IndexEntry> = {
-            let mut entries: Vec<_> =
-                index.into_iter().map(|(ino, offset)| IndexEntry { ino, offset }).collect();
-            entries.sort_unstable();
-            entries
-        };
         let bytes = encode_index(&entries);
         let offset = self.append(&bytes)?;
         page.index = (offset, entries.len() as u64, checksum(&bytes));
@@ -153,25 +147,34 @@ impl Recorder {
         file.write_all_at(&page.encode()?, 0)?;
         file.sync_all()
     }
-    /// The blocks of this run, sealed; by inode, with those that are not to be believed as nowhere.
-    fn sealed(&self, verdicts: &Verdicts) -> io::Result<HashMap<u64, u64>> {
-        let recorded = std::mem::take(&mut *self.index.lock().expect("no thread panics while recording"));
-        let mut index: HashMap<u64, u64> = HashMap::with_capacity(recorded.len());
+    /// The blocks of this run, sealed; sorted by inode, with those that are not to be believed as nowhere.
+    fn sealed(&self, verdicts: &Verdicts) -> io::Result<Vec<IndexEntry>> {
+        let mut index = std::mem::take(&mut *self.index.lock().expect("no thread panics while recording"));
         let mut room = Vec::new();
-        for entry in recorded {
+        for entry in &mut index {
             let head = self.read_whole(entry.offset, &mut room)?;
             if let Some(names) = verdicts.unsettled.get(&head.path_hash) {
                 unsettle(&mut room, &head, names);
             }
             seal(&mut room, head.length as usize);
             self.file()?.write_all_at(&room[..head.length as usize], entry.offset)?;
-            let forgotten = verdicts.forgotten.contains(&head.path_hash);
-            index.insert(entry.ino, if forgotten { 0 } else { entry.offset });
+            if verdicts.forgotten.contains(&head.path_hash) {
+                entry.offset = 0;
+            }
         }
-        index.extend(verdicts.astray.iter().map(|ino| (*ino, 0)));
-        for ino in &verdicts.forgotten_inodes {
-            index.entry(*ino).or_insert(0);
-        }
+        let nowhere = |ino: &u64| IndexEntry { ino: *ino, offset: 0 };
+        index.extend(verdicts.astray.iter().map(nowhere));
+        // Of several of one inode the last counts.
+        index.sort_by_key(|entry| entry.ino);
+        index.dedup_by(|later, kept| {
+            let is_same = later.ino == kept.ino;
+            *kept = if is_same { *later } else { *kept };
+            is_same
+        });
+        let unknown = |ino: &&u64| index.binary_search_by_key(*ino, |entry| entry.ino).is_err();
+        let forgotten: BTreeSet<u64> = verdicts.forgotten_inodes.iter().filter(unknown).copied().collect();
+        index.extend(forgotten.iter().map(nowhere));
+        index.sort_unstable();
         Ok(index)
     }
     fn read_whole(&self, offset: u64, room: &mut Vec<u8>) -> io::Result<Head> {
@@ -183,10 +186,10 @@ impl Recorder {
         self.file()?.read_exact_at(room, offset)?;
         Ok(head)
     }
-    fn take_over(&self, carried: &Carried<'_>, index: &mut HashMap<u64, u64>) -> io::Result<()> {
-        let mut room = Vec::new();
+    fn take_over(&self, carried: &Carried<'_>, index: &mut Vec<IndexEntry>) -> io::Result<()> {
+        let (mut room, mut taken) = (Vec::new(), Vec::new());
         for entry in carried.store.entries(carried.only_kept) {
-            if index.contains_key(&entry.ino) {
+            if index.binary_search_by_key(&entry.ino, |known| known.ino).is_ok() {
                 continue;
             }
             let offset = match entry.offset {
@@ -194,8 +197,10 @@ impl Recorder {
                 at if carried.store.whole(at, &mut room)? => self.append(&room)?,
                 _ => 0,
             };
-            index.insert(entry.ino, offset);
+            taken.push(IndexEntry { ino: entry.ino, offset });
         }
+        index.extend(taken);
+        index.sort_unstable();
         Ok(())
     }
     fn put_in_place(&self, target: &Path) -> io::Result<()> {

@@ -214,3 +214,31 @@ fn names_wait_for_an_inode_that_is_still_to_be_made() {
     let there = resolved(&[("a", 1, Is(10), SAME), ("b", 1, Absent, NEW)]);
     assert!(!there.links.awaits(first(&there)));
 }
+
+#[test]
+fn what_a_name_needs_is_kept_beside_it_whatever_its_size() {
+    let dir = at(RelPath::from_bytes("x"), 3);
+    let mut names = LinkNames::default();
+    let all: Vec<Needs> = [0, 127, 128, 1 << 40, u64::MAX]
+        .map(|size| Needs {
+            kind: Kind::Symlink,
+            ctime: Timestamp { secs: -3, nanos: 9 },
+            size,
+            over: Some(Kind::File),
+            aspects: NEW,
+            slot: 0,
+        })
+        .to_vec();
+    for (needs, ino) in all.iter().zip(1..) {
+        names.add(&dir, b"with", ino, Absent, Some(*needs));
+        names.add(&dir, &[b'n'; 255], ino, Unseen, None);
+    }
+    let mut whole = LinkNames::default();
+    names.add(&dir, b"last", 9, Absent, None);
+    whole.add(&dir, b"first", 8, Absent, None);
+    whole.append(names);
+    let kept: Vec<Option<Needs>> = whole.seen.iter().map(|seen| whole.needs(seen)).collect();
+    let expected = [None].into_iter().chain(all.iter().flat_map(|needs| [Some(*needs), None])).chain([None]);
+    assert_eq!(kept, expected.collect::<Vec<_>>());
+    assert!(whole.text.len() < 8 + 5 * (256 + 36) + 8, "{} bytes", whole.text.len());
+}
