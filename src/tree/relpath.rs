@@ -9,7 +9,7 @@ use crate::units::thousands;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// A path of more bytes is shown with its beginning and its end only.
 const SHOWN_BYTES: usize = 1024;
@@ -27,8 +27,8 @@ struct Node {
     depth: u32,
     /// Bytes of the whole path.
     length: usize,
-    /// What stands for the whole path, once it was asked for.
-    digest: OnceLock<[u8; 32]>,
+    /// BLAKE3 of that of the path above and the name: it stands for the whole path.
+    digest: [u8; 32],
 }
 
 impl RelPath {
@@ -45,8 +45,9 @@ impl RelPath {
     pub fn join(&self, name: &[u8]) -> Self {
         debug_assert!(!name.is_empty() && !name.contains(&b'/'));
         let length = self.len() + usize::from(!self.is_root()) + name.len();
+        let digest = *blake3::Hasher::new().update(&self.digest()).update(name).finalize().as_bytes();
         let (parent, name, depth) = (self.clone(), name.into(), self.depth() + 1);
-        RelPath(Some(Arc::new(Node { parent, name, depth, length, digest: OnceLock::new() })))
+        RelPath(Some(Arc::new(Node { parent, name, depth, length, digest })))
     }
     /// The directory an entry is in, and its name there; `None` for the root.
     pub fn split(&self) -> Option<(RelPath, &[u8])> {
@@ -143,15 +144,7 @@ impl RelPath {
     }
     /// 32 bytes that stand for the path: no other has the same.
     pub(super) fn digest(&self) -> [u8; 32] {
-        let mut open: Vec<&Node> = self.nodes().take_while(|node| node.digest.get().is_none()).collect();
-        let above = open.last().map_or(self, |node| &node.parent);
-        let mut digest = above.0.as_ref().and_then(|node| node.digest.get().copied()).unwrap_or_default();
-        while let Some(node) = open.pop() {
-            let mut hasher = blake3::Hasher::new();
-            hasher.update(&digest).update(&node.name);
-            digest = *node.digest.get_or_init(|| *hasher.finalize().as_bytes());
-        }
-        digest
+        self.0.as_ref().map_or([0; 32], |node| node.digest)
     }
 }
 
@@ -167,8 +160,7 @@ impl Drop for Node {
 
 impl PartialEq for RelPath {
     fn eq(&self, other: &Self) -> bool {
-        let same_size = (self.len(), self.depth()) == (other.len(), other.depth());
-        same_size && self.shared_depth(other) == self.depth()
+        self.depth() == other.depth() && self.digest() == other.digest()
     }
 }
 
@@ -226,7 +218,7 @@ impl fmt::Display for RelPath {
             room = room.saturating_sub(name.len() + 1);
             taken
         };
-        let first: Vec<&[u8]> = names.iter().take_while(fits.clone()).copied().collect();
+        let first: Vec<&[u8]> = names.iter().take_while(fits).copied().collect();
         let mut last: Vec<&[u8]> = names[first.len()..].iter().rev().take_while(fits).copied().collect();
         last.reverse();
         let (first, last) = (first.join(&b'/'), last.join(&b'/'));
