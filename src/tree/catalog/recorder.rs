@@ -164,11 +164,11 @@ impl Recorder {
         }
         let nowhere = |ino: &u64| IndexEntry { ino: *ino, offset: 0 };
         index.extend(verdicts.astray.iter().map(nowhere));
-        // Of several of one inode the last counts.
+        // One that was found at two places was renamed meanwhile: which of the mirror's two it is equal to, nothing tells.
         index.sort_by_key(|entry| entry.ino);
-        index.dedup_by(|later, kept| {
-            let is_same = later.ino == kept.ino;
-            *kept = if is_same { *later } else { *kept };
+        index.dedup_by(|other, kept| {
+            let is_same = other.ino == kept.ino;
+            kept.offset = if is_same { 0 } else { kept.offset };
             is_same
         });
         let unknown = |ino: &&u64| index.binary_search_by_key(*ino, |entry| entry.ino).is_err();
@@ -188,8 +188,10 @@ impl Recorder {
     }
     fn take_over(&self, carried: &Carried<'_>, index: &mut Vec<IndexEntry>) -> io::Result<()> {
         let (mut room, mut taken) = (Vec::new(), Vec::new());
-        for entry in carried.store.entries(carried.only_kept) {
-            if index.binary_search_by_key(&entry.ino, |known| known.ino).is_ok() {
+        for (entry, is_kept) in carried.store.entries(carried.only_kept) {
+            if let Ok(at) = index.binary_search_by_key(&entry.ino, |known| known.ino) {
+                // Found as it was at one place, and recorded at another.
+                index[at].offset = if is_kept { 0 } else { index[at].offset };
                 continue;
             }
             let offset = match entry.offset {

@@ -157,11 +157,11 @@ impl Store {
     fn is_kept(&self, entry: usize) -> bool {
         self.kept[entry / 64].load(Relaxed) & (1 << (entry % 64)) != 0
     }
-    /// The entries of the index in the order of the file, those that were kept or all.
-    pub fn entries(&self, only_kept: bool) -> Vec<IndexEntry> {
-        let chosen = self.index.iter().enumerate().filter(|(at, _)| !only_kept || self.is_kept(*at));
-        let mut entries: Vec<IndexEntry> = chosen.map(|(_, entry)| *entry).collect();
-        entries.sort_unstable_by_key(|entry| entry.offset);
+    /// The entries of the index in the order of the file, those that were kept or all; and whether each was.
+    pub fn entries(&self, only_kept: bool) -> Vec<(IndexEntry, bool)> {
+        let all = self.index.iter().enumerate().map(|(at, entry)| (*entry, self.is_kept(at)));
+        let mut entries: Vec<_> = all.filter(|(_, is_kept)| !only_kept || *is_kept).collect();
+        entries.sort_unstable_by_key(|(entry, _)| entry.offset);
         entries
     }
     /// A whole block as it lies there; none if it is damaged.
