@@ -40,6 +40,11 @@ impl RelPath {
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
+    /// Whether it is `dir` or something below it.
+    pub fn is_in(&self, dir: &RelPath) -> bool {
+        let rest = self.0.strip_prefix(&*dir.0);
+        rest.is_some_and(|rest| dir.is_root() || rest.is_empty() || rest[0] == b'/')
+    }
     /// From the form that `escaped` gives; none if it is not one.
     pub fn from_escaped(text: &str) -> Option<Self> {
         let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
@@ -104,6 +109,13 @@ mod tests {
         assert_eq!(path.split(), Some((RelPath::from_bytes("a"), &b"b\xff"[..])));
         assert_eq!(RelPath::root().join(b"a").split(), Some((RelPath::root(), &b"a"[..])));
         assert_eq!(RelPath::root().split(), None);
+    }
+
+    #[test]
+    fn a_directory_holds_itself_and_what_is_below_but_not_what_only_begins_like_it() {
+        let is_in = |path: &str, dir: &str| RelPath::from_bytes(path).is_in(&RelPath::from_bytes(dir));
+        assert!(is_in("a/b", "a/b") && is_in("a/b/c", "a/b") && is_in("a", ""));
+        assert!(!is_in("a/bc", "a/b") && !is_in("a", "a/b"));
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub(super) fn survey(
             if stays(&child) {
                 continue;
             }
-            tally.delete(&child);
+            tally.delete(&child, entry.stat.map(|stat| stat.uid));
             below.entries += 1;
             if entry.stat.is_some_and(|stat| stat.kind == Kind::Dir && pass.mirror.holds(&stat)) {
                 dirs.push(Place { path: child, mirror: mirror.join(&entry.name) });
@@ -79,26 +79,26 @@ pub(super) fn survey(
     Ok(below)
 }
 
-/// The deletion of an entry of the mirror, and whether all of it goes; none if nothing does. Enters it into the tally.
-/// `stays` says what of it does not count, because it is moved elsewhere before.
+/// The deletion of an entry of the mirror that belongs to `owner`, if that is known; none if nothing of it goes. Enters it
+/// into the tally. `stays` says what of it does not count, because it is moved elsewhere before.
 pub(super) fn deletion(
     pass: &Pass<'_>,
     place: Place,
     kind: Kind,
+    owner: Option<u32>,
     tally: &mut Tally,
     stays: &dyn Fn(&RelPath) -> bool,
-) -> Result<Option<(Change, bool)>, Error> {
+) -> Result<Option<Change>, Error> {
     let Some((_, name)) = place.path.split() else { return Ok(None) };
     let (name, path) = (name.into(), place.path.clone());
     let (mut entries, mut goes) = (0, true);
     if kind == Kind::Dir {
         let below = survey(pass, place, tally, stays)?;
         (entries, goes) = (below.entries, !below.left_out);
-        tally.loses(path.clone(), entries);
     }
     if goes {
         entries += 1;
-        tally.delete(&path);
+        tally.delete(&path, owner);
     }
     let change = Change {
         action: Action::Delete,
@@ -111,7 +111,7 @@ pub(super) fn deletion(
         name,
         from: None,
     };
-    Ok((entries > 0).then_some((change, goes)))
+    Ok((entries > 0).then_some(change))
 }
 
 /// Enters a directory and those above it, up to `root` and without it.
