@@ -162,9 +162,11 @@ impl Bars {
         self.bar.lock().expect("a monitor does not panic while drawing")
     }
     fn put(&self, text: &str) {
+        // A terminal that is gone must not stop the work it reports on.
+        let write = || drop(writeln!(std::io::stderr(), "{text}"));
         match self.bar().as_ref() {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(write),
+            None => write(),
         }
     }
 }
