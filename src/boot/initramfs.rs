@@ -7,12 +7,13 @@ use super::files::{At, Tree};
 use crate::identity::IdentityMap;
 use crate::layer::initramfs::{self, Initramfs, Override};
 use crate::retarget;
+use crate::sys::private;
 use crate::sys::stat::{Kind as FileKind, Stat};
 use crate::tree::Want;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Where images lie, in the system's own words, and how deep below.
 const PLACES: [(&str, u32); 3] = [("/boot", 2), ("/efi", 2), ("/boot/efi", 2)];
@@ -95,7 +96,8 @@ impl Images<'_> {
             now.known.insert(path, known);
         }
         if keep && now != before {
-            write_whole(self.memory, &serde_json::to_string(&now)?)?;
+            // What cannot be kept (the primary's disk is full or read-only) is found again the next time.
+            let _ = private::replace(self.memory, &serde_json::to_vec(&now)?);
         }
         Ok(images)
     }
@@ -108,8 +110,8 @@ impl Images<'_> {
 
     /// What is kept; nothing where it was found for other identifiers, or cannot be read.
     fn remembered(&self) -> Memory {
-        let text = std::fs::read_to_string(self.memory).unwrap_or_default();
-        let memory: Memory = serde_json::from_str(&text).unwrap_or_default();
+        let text = private::read(self.memory).unwrap_or_default();
+        let memory: Memory = serde_json::from_slice(&text).unwrap_or_default();
         if memory.wanted_for == self.wanted_for() { memory } else { Memory::default() }
     }
 
@@ -170,10 +172,4 @@ fn is_image(path: &str, stat: &Stat) -> bool {
 pub(super) fn stamp(stat: &Stat) -> String {
     let Stat { ino, size, mtime, ctime, .. } = stat;
     format!("{ino} {size} {}.{} {}.{}", mtime.secs, mtime.nanos, ctime.secs, ctime.nanos)
-}
-
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    let new = PathBuf::from(format!("{}.new", path.display()));
-    std::fs::write(&new, text)?;
-    std::fs::rename(new, path)
 }

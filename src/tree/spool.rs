@@ -30,7 +30,7 @@ impl Spool {
     fn write_out(&mut self) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(crate::sys::dir::nameless_file(&std::env::temp_dir())?),
+            none => none.insert(somewhere()?),
         };
         file.write_all(&self.held)?;
         self.held.clear();
@@ -50,6 +50,14 @@ impl Spool {
         };
         Ok(Replay { from })
     }
+}
+
+/// A file without a name where one can be made: with a root that has become read-only, that is in memory.
+fn somewhere() -> io::Result<File> {
+    let dirs = [std::env::temp_dir(), "/var/tmp".into(), "/dev/shm".into(), "/run".into()];
+    let mut made = dirs.iter().map(|dir| crate::sys::dir::nameless_file(dir));
+    let first = made.next().unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()));
+    first.or_else(|error| made.find_map(Result::ok).ok_or(error))
 }
 
 /// The changes of a spool, one after another.
