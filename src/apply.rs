@@ -10,9 +10,9 @@ use crate::refusal::Failure;
 use crate::step::{Action, FileText, Input, Invocation, Step};
 use crate::sys::secret::Passphrase;
 use crate::sys::{command, signal};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -173,7 +173,12 @@ fn write(path: &Path, mode: u32, text: &FileText) -> io::Result<()> {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+            // Whose it is comes first: chown(2) takes bits from the mode.
+            if let Ok(old) = fs::symlink_metadata(path) {
+                fchown(&file, Some(old.uid()), Some(old.gid()))?;
+            }
+            file.set_permissions(Permissions::from_mode(mode))?;
             store(&mut file, text.as_bytes())?;
             fs::rename(&new, path)
         }
@@ -189,7 +194,22 @@ fn store(file: &mut File, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_text_that_replaces_another_has_its_owner_and_its_mode_whatever_the_umask() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("fstab");
+        fs::write(&path, "old").expect("written");
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(4242), Some(4343)).expect("root may");
+        }
+        let before = path.metadata().expect("it is there");
+        // Wider than any usual umask lets through.
+        write(&path, 0o666, &FileText::Text("new".into())).expect("it can be written");
+        let after = path.metadata().expect("it is there");
+        assert_eq!((after.uid(), after.gid(), after.mode() & 0o7777), (before.uid(), before.gid(), 0o666));
+        assert_eq!(fs::read_to_string(&path).expect("readable"), "new");
+    }
 
     #[test]
     fn a_text_replaces_the_old_one_and_a_key_replaces_nothing() {

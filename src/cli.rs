@@ -147,9 +147,10 @@ pub struct RunArgs {
     /// Compare everything, whatever the last run knew.
     #[arg(long)]
     pub full: bool,
-    /// Let this one list of deletions, or this one damaged file, through, by the digest that the message named.
-    #[arg(long, value_name = "DIGEST")]
-    pub accept: Option<String>,
+    /// Let deletions, or a damaged file, through, by the code that the message named; or, with the absolute path of a
+    /// directory, whatever is deleted below it, in this run. May be given several times.
+    #[arg(long, alias = "accept-dir", value_name = "CODE|DIR")]
+    pub accept: Vec<Accept>,
     /// Read at most so many bytes of content a second from the primary: 50M. The configuration may set it, too.
     #[arg(long, value_name = "RATE")]
     pub bwlimit: Option<Rate>,
@@ -160,6 +161,56 @@ pub struct RunArgs {
     /// End with one JSON object on stdout.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What a run is told to let through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accept {
+    /// Codes, as messages name them; several are joined by `_` or `,`.
+    Codes(String),
+    /// A directory: whatever is deleted below it.
+    Dir(PathBuf),
+}
+
+impl std::str::FromStr for Accept {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_code = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ',';
+        match text {
+            dir if dir.starts_with('/') => Ok(Accept::Dir(dir.into())),
+            codes if !codes.is_empty() && codes.chars().all(is_code) => Ok(Accept::Codes(codes.into())),
+            _ => Err("neither a code that a message named nor the absolute path of a directory".into()),
+        }
+    }
+}
+
+impl std::fmt::Display for Accept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Accept::Codes(codes) => f.write_str(codes),
+            Accept::Dir(dir) => dir.display().fmt(f),
+        }
+    }
+}
+
+impl Accept {
+    /// The directory, if it is one.
+    pub fn dir(&self) -> Option<&std::path::Path> {
+        match self {
+            Accept::Dir(dir) => Some(dir),
+            Accept::Codes(_) => None,
+        }
+    }
+
+    /// The codes, one by one.
+    pub fn codes(&self) -> impl Iterator<Item = &str> {
+        let codes = match self {
+            Accept::Codes(codes) => codes.as_str(),
+            Accept::Dir(_) => "",
+        };
+        codes.split(['_', ',']).filter(|code| !code.is_empty())
+    }
 }
 
 /// `status`
@@ -336,8 +387,22 @@ pub enum BootBlockAction {
 
 #[cfg(test)]
 mod tests {
-    use super::Cli;
-    use clap::CommandFactory;
+    use super::{Accept, Cli, Command};
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn what_is_let_through_is_given_in_any_number_as_codes_or_as_directories() {
+        let line =
+            "diskmirror run --accept a1n20_b2n30 --accept /home/alice --accept-dir /srv --accept c3,d4";
+        let Command::Run(args) = Cli::parse_from(line.split(' ')).command else { panic!("it is a run") };
+        let codes: Vec<&str> = args.accept.iter().flat_map(Accept::codes).collect();
+        assert_eq!(codes, ["a1n20", "b2n30", "c3", "d4"]);
+        let dirs: Vec<_> = args.accept.iter().filter_map(Accept::dir).collect();
+        assert_eq!(dirs, ["/home/alice", "/srv"].map(std::path::Path::new));
+        for wrong in ["", "home/alice", "a b"] {
+            assert!(wrong.parse::<Accept>().is_err(), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -1,14 +1,16 @@
 //! Run records in SQLite: committed before the mirror is touched, finished whatever happens, never lost by a kill.
 
 mod boot_tests;
+mod broken;
 mod verifications;
 
+pub use broken::{is_broken, set_aside};
+
 use crate::record::{RunRecord, State, Waited};
+use crate::sys::private;
 use anyhow::{Context, Result};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use std::path::Path;
 use std::time::Duration;
 
@@ -34,6 +36,9 @@ const SCHEMA: &str = "
 const UPGRADES: [(i32, &str); 2] =
     [(1, "ALTER TABLE run ADD COLUMN boot TEXT"), (3, "ALTER TABLE run ADD COLUMN waited TEXT")];
 
+/// How long somebody is waited for who has the history locked.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The version of the form. Tables that an older version lacks are made as they are.
 const VERSION: i32 = 4;
 
@@ -54,9 +59,11 @@ impl History {
     pub fn open(state_dir: &Path) -> Result<Self> {
         let path = state_dir.join(FILE_NAME);
         let open = || -> Result<Connection> {
-            DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
+            broken::must_be_files(&path)?;
+            private::make_dir(state_dir)?;
+            private::make_file(&path)?;
             let database = Connection::open(&path)?;
-            database.busy_timeout(Duration::from_secs(10))?;
+            database.busy_timeout(PATIENCE)?;
             database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             database.pragma_update(None, "journal_mode", "WAL")?;
             database.pragma_update(None, "synchronous", "FULL")?;
@@ -67,12 +74,29 @@ impl History {
         Ok(History { database })
     }
 
-    /// Opens the history in `state_dir` if there is one, for those who only look.
+    /// Opens the history in `state_dir` if there is one, for those who only look; where nothing can be written, as it is.
     ///
     /// # Errors
     /// As `open`.
     pub fn open_existing(state_dir: &Path) -> Result<Option<Self>> {
-        state_dir.join(FILE_NAME).exists().then(|| Self::open(state_dir)).transpose()
+        let path = state_dir.join(FILE_NAME);
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            found => found.with_context(|| format!("cannot look for the run history {}", path.display()))?,
+        };
+        match Self::open(state_dir) {
+            Err(error) if !is_broken(&error) => Self::open_as_it_is(&path).map(Some).map_err(|_| error),
+            opened => opened.map(Some),
+        }
+    }
+
+    /// Opens a history on a file system that cannot be written, without its write-ahead log: a run's end has folded that in.
+    fn open_as_it_is(path: &Path) -> rusqlite::Result<Self> {
+        let name: String = path.to_string_lossy().bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let database = Connection::open_with_flags(format!("file:{name}?immutable=1"), flags)?;
+        database.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0))?;
+        Ok(History { database })
     }
 
     /// Commits a record that says a run has begun, and gives it its number.
@@ -90,6 +114,18 @@ impl History {
         Ok(())
     }
 
+    /// Gives a run that has begun another number: the mirror knows of later ones than this history.
+    ///
+    /// # Errors
+    /// SQLite's; the record keeps its number then.
+    pub fn renumber(&self, record: &mut RunRecord, id: i64) -> Result<()> {
+        self.database
+            .execute("UPDATE run SET id = ?2 WHERE id = ?1", params![record.id, id])
+            .context("cannot write the run history")?;
+        record.id = id;
+        Ok(())
+    }
+
     /// Commits how the run ended, and folds the write-ahead log into the history.
     ///
     /// # Errors
@@ -98,7 +134,8 @@ impl History {
         let (volumes, errors) =
             (serde_json::to_string(&record.volumes)?, serde_json::to_string(&record.errors)?);
         let boot = record.boot.as_ref().map(serde_json::to_string).transpose()?;
-        self.database
+        let written = self
+            .database
             .execute(
                 "UPDATE run SET ended = ?2, state = ?3, exit = ?4, volumes = ?5, errors = ?6, message = ?7,
                  boot = ?8, waited = ?9 WHERE id = ?1",
@@ -115,6 +152,7 @@ impl History {
                 ],
             )
             .context("cannot write the run history")?;
+        anyhow::ensure!(written == 1, "the run history has lost run {}", record.id);
         // A reader may be in the way of this; the record is committed either way.
         let _ = self.database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         Ok(())

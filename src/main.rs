@@ -13,7 +13,7 @@ use diskmirror::command::schedule::schedule;
 use diskmirror::command::status::status;
 use diskmirror::command::undo::undo;
 use diskmirror::command::verify::verify;
-use diskmirror::command::{monitor_for_stderr, quiet_monitor_for_stderr, run, sync};
+use diskmirror::command::{monitor_for_stderr, output, quiet_monitor_for_stderr, run, sync};
 use diskmirror::exit_code::Exit;
 use diskmirror::refusal::{Refusal, stated};
 use diskmirror::sys::signal;
@@ -52,6 +52,6 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
 fn report(error: anyhow::Error) -> Exit {
     let exit = if error.is::<Refusal>() { Exit::Refused } else { Exit::Failed };
     let unknown = "what was said above is done; nothing else is known to have been written";
-    eprintln!("error: {}", stated(error, "diskmirror failed", unknown));
+    output::error(&stated(error, "diskmirror failed", unknown));
     exit
 }

@@ -167,9 +167,11 @@ impl Bars {
         self.bar.lock().expect("a monitor does not panic while drawing")
     }
     fn put(&self, text: &str) {
+        // A terminal that is gone must not stop the work it reports on.
+        let write = || drop(writeln!(std::io::stderr(), "{}", escape::lines(text)));
         match self.bar().as_ref() {
-            Some(bar) => bar.suspend(|| eprintln!("{}", escape::lines(text))),
-            None => eprintln!("{}", escape::lines(text)),
+            Some(bar) => bar.suspend(write),
+            None => write(),
         }
     }
 }

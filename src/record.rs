@@ -164,10 +164,32 @@ impl RunRecord {
         self.state.exit()
     }
 
+    /// How a run ended that came to its end, with so many `errors` on all file systems.
+    pub fn finished(&self, errors: u64) -> State {
+        let boot = self.boot.clone().unwrap_or_default();
+        let differs = self.verified.as_ref().is_some_and(|total| total.differences() > 0);
+        match errors > 0 || !boot.problems.is_empty() || !self.errors.is_empty() {
+            _ if !boot.findings.is_empty() => State::NotAlone,
+            _ if differs => State::Differs,
+            true => State::Incomplete,
+            false => State::Done,
+        }
+    }
+
     /// Keeps an error, unless there are too many already.
     pub fn error(&mut self, line: impl Into<String>) {
         if self.errors.len() < MAX_ERRORS {
             self.errors.push(escape::line(&line.into()).into_owned());
+        }
+    }
+
+    /// Keeps, before all other errors, what went wrong beside the file systems (with the history, a catalog, what is
+    /// kept): with that no run is complete.
+    pub fn trouble(&mut self, line: impl Into<String>) {
+        self.errors.insert(0, line.into());
+        self.errors.truncate(MAX_ERRORS);
+        if self.state == State::Done {
+            self.state = State::Incomplete;
         }
     }
 
@@ -225,6 +247,18 @@ mod tests {
             [None, Some(1000), Some(4599), Some(4600), Some(10_000)].map(of),
             [None, None, None, Some(4), Some(10)]
         );
+    }
+
+    #[test]
+    fn with_trouble_beside_the_file_systems_no_run_is_complete_and_none_is_better_than_it_was() {
+        let mut record = RunRecord { state: State::Done, ..RunRecord::begun("mirror", 0) };
+        (0..1000).for_each(|n| record.error(format!("error {n}")));
+        record.trouble("no history");
+        assert_eq!((record.exit(), record.errors[0].as_str()), (Exit::Incomplete, "no history"));
+        assert_eq!(record.errors.len(), MAX_ERRORS);
+        record.state = State::Failed;
+        record.trouble("no catalog");
+        assert_eq!(record.exit(), Exit::Failed);
     }
 
     #[test]

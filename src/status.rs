@@ -35,6 +35,8 @@ pub struct Facts {
     pub opens: Opens,
     /// Whether an `init` was begun and not finished.
     pub init_unfinished: bool,
+    /// What could not be found out, and why, a line each.
+    pub unknown: Vec<String>,
     /// The system runs from the mirror: which disk is which, and what to do.
     pub reversed: Option<Reversed>,
 }
@@ -111,6 +113,9 @@ impl Answer {
     }
 }
 
+/// So far a clock is set back that is only kept right.
+const CLOCK_SLACK_SECS: i64 = 60;
+
 /// How old the data may be, in seconds: two runs.
 pub fn limit(facts: &Facts) -> i64 {
     2 * facts.interval
@@ -126,6 +131,7 @@ pub fn answer(facts: &Facts) -> Answer {
     answer.good = facts.runs.iter().find(|run| run.state == State::Done).cloned();
     answer.boot = facts.runs.iter().find_map(|run| run.boot.clone());
     attachment(&mut answer, facts);
+    answer.reasons.extend(facts.unknown.iter().cloned());
     data(&mut answer, facts);
     boots(&mut answer, facts);
     opens(&mut answer, facts);
@@ -171,17 +177,34 @@ fn data(answer: &mut Answer, facts: &Facts) {
         trouble(answer, facts, 0);
         return;
     };
-    let age = (facts.now - good.ended.unwrap_or(good.started)).max(0);
-    let mut text = format!("{} old (limit {}), run {}, complete", span(age), span(limit), good.id);
+    let age = age(facts, &good);
+    let old = age.map_or_else(|| "of unknown age".to_owned(), |age| format!("{} old", span(age)));
+    let mut text = format!("{old} (limit {}), run {}, complete", span(limit), good.id);
     if let Some(since) = facts.locked_since {
         text += &format!("; another at work for {}", span(facts.now - since));
     }
     answer.line("data", text);
-    if age > limit {
-        answer.reason(format!("the data is {} old, and the limit is {}", span(age), span(limit)));
-        answer.propose("diskmirror run");
+    match age {
+        Some(age) if age > limit => {
+            answer.reason(format!("the data is {} old, and the limit is {}", span(age), span(limit)));
+            answer.propose("diskmirror run");
+        }
+        Some(_) => {}
+        None => {
+            answer.reason(format!(
+                "the age of the data is unknown: by the clock run {} ends in the future; set the clock, then run again",
+                good.id
+            ));
+            answer.propose("diskmirror run");
+        }
     }
     trouble(answer, facts, good.id);
+}
+
+/// How old the data of a complete run is, in seconds; unknown if it ends in the future: the clock was wrong then, or is now.
+pub fn age(facts: &Facts, good: &RunRecord) -> Option<i64> {
+    let age = facts.now - good.ended.unwrap_or(good.started);
+    (age >= -CLOCK_SLACK_SECS).then_some(age.max(0))
 }
 
 /// What has gone wrong since run `since`: the latest says it.
@@ -258,7 +281,7 @@ fn boots(answer: &mut Answer, facts: &Facts) {
 }
 
 fn opens(answer: &mut Answer, facts: &Facts) {
-    let used = answer.good.as_ref().map(|good| span(facts.now - good.ended.unwrap_or(good.started)));
+    let used = answer.good.as_ref().and_then(|good| age(facts, good)).map(span);
     let text = match (facts.opens, used) {
         (Opens::Plain, _) => "not encrypted".into(),
         (Opens::KeyFile, Some(ago)) => format!("key file used {ago} ago"),
@@ -284,9 +307,8 @@ fn deferred(answer: &mut Answer, facts: &Facts) {
     let is_over = |run: &&RunRecord| !matches!(run.state, State::Locked | State::Running | State::Refused);
     let latest = facts.runs.iter().find(is_over).filter(|run| run.state != State::Done);
     let text = match latest {
-        Some(run) if run.total().errors > 0 || !run.errors.is_empty() => {
-            let count = run.total().errors.max(run.errors.len() as u64);
-            format!("{} not copied by run {}", thousands(count), run.id)
+        Some(run) if run.total().errors > 0 => {
+            format!("{} not copied by run {}", thousands(run.total().errors), run.id)
         }
         _ => "nothing".into(),
     };

@@ -138,6 +138,15 @@ pub fn thousands(n: u64) -> String {
     out
 }
 
+/// `a`, `a and b`, `a, b and c`.
+pub fn join_words(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
 /// `0.8s`, `42s`, `1m42s`, `3h05m`: how times are written for people.
 pub fn duration(time: Duration) -> String {
     let secs = time.as_secs();

@@ -70,7 +70,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("schedule", &["layer", "step", "sys", "refusal"]),
     ("apply", APPLY),
     ("fill", &["plan", "step", "sys", "monitor", "refusal", "units"]),
-    ("history", &["record"]),
+    ("history", &["record", "sys"]),
     ("config", &["layout", "units", "refusal"]),
     ("cli", &["units"]),
     ("command", EVERYTHING),

@@ -239,6 +239,99 @@ fn too_many_deletions_are_refused_as_a_whole_and_one_list_can_be_let_through() {
     assert_eq!(pair.differences(), "");
 }
 
+/// The code of the command that lets through what was refused.
+fn code_of(said: &disks::Said) -> String {
+    let after = said.stderr.split("--accept ").nth(1).expect("a code");
+    after.split_whitespace().next().expect("a word").to_owned()
+}
+
+/// `files` files of a user's in a directory.
+fn crowd(dir: &std::path::Path, files: usize) {
+    fs::create_dir_all(dir).expect("a directory");
+    std::os::unix::fs::chown(dir, Some(4242), Some(4242)).expect("root may");
+    for n in 0..files {
+        let path = dir.join(format!("u{n}"));
+        fs::write(&path, "x").expect("written");
+        std::os::unix::fs::chown(&path, Some(4242), Some(4242)).expect("root may");
+    }
+}
+
+#[test]
+fn what_was_accepted_passes_although_the_server_goes_on_living_and_twice_as_much_does_not() {
+    let pair = Pair::new(EXT4);
+    populate(&pair.root(), 300);
+    crowd(&pair.root().join("home/alice/t"), 3500);
+    crowd(&pair.root().join("spool"), 20);
+    crowd(&pair.root().join("other"), 500);
+    pair.run_done();
+    let remove = |dir: &str, range: std::ops::Range<usize>| {
+        range
+            .for_each(|n| fs::remove_file(pair.root().join(dir).join(format!("u{n}"))).expect("it is there"));
+    };
+    remove("home/alice/t", 0..1700);
+    refused_with_record(
+        &pair,
+        &["home/alice/t would lose 1,700 entries, all of them of user 4242", "--accept "],
+    );
+    let code = code_of(&pair.run(&[]));
+
+    remove("home/alice/t", 1700..3500);
+    let before = pair.hashes();
+    assert_eq!(pair.run(&["--accept", &code]).code, 4, "twice as much");
+    (1700..3500)
+        .for_each(|n| fs::write(pair.root().join(format!("home/alice/t/u{n}")), "x").expect("written"));
+    remove("other", 0..500);
+    assert_eq!(pair.run(&["--accept", &code]).code, 4, "another directory");
+    assert_eq!(pair.hashes()[1], before[1], "nothing was written to the mirror");
+    crowd(&pair.root().join("other"), 500);
+
+    remove("spool", 0..7);
+    fs::write(pair.root().join("spool/new"), "new").expect("written");
+    let accepted = pair.run(&["--accept", &code]);
+    assert_eq!(accepted.code, 0, "{accepted:?}");
+    assert_eq!(pair.differences(), "");
+}
+
+#[test]
+fn one_refusal_names_all_file_systems_and_its_command_lets_all_through() {
+    let pair = Pair::new(&[("/", FsKind::Ext4), ("/srv", FsKind::Ext4)]);
+    populate(&pair.root(), 100);
+    populate(&pair.root().join("srv"), 100);
+    crowd(&pair.root().join("home/alice"), 1500);
+    crowd(&pair.root().join("srv/data"), 1500);
+    pair.run_done();
+    for dir in ["home/alice", "srv/data"] {
+        fs::remove_dir_all(pair.root().join(dir)).expect("it is there");
+    }
+    let losses = ["/home/alice would lose 1,500", "/srv/data would lose 1,500"];
+    refused_with_record(&pair, &["the mirror of / and /srv", losses[0], losses[1]]);
+    let code = code_of(&pair.run(&[]));
+    let parts: Vec<&str> = code.split('_').collect();
+    assert_eq!(pair.run(&["--accept", parts[0]]).code, 4, "only one of them");
+    let accepted = pair.run(&["--accept", parts[1], "--accept", parts[0]]);
+    assert_eq!(accepted.code, 0, "{accepted:?}");
+    assert_eq!(pair.differences(), "");
+}
+
+#[test]
+fn a_user_who_moves_a_quarter_of_the_entries_to_and_fro_cannot_hold_the_mirror_for_ever() {
+    let pair = Pair::new(EXT4);
+    populate(&pair.root(), 300);
+    crowd(&pair.root().join("home/alice/m"), 2500);
+    pair.run_done();
+    (0..1500).for_each(|n| fs::remove_file(pair.root().join(format!("home/alice/m/u{n}"))).expect("there"));
+    let said = pair.run(&[]);
+    assert!(said.code == 4 && said.stderr.contains("--accept /home/alice/m"), "{said:?}");
+    let code = code_of(&said);
+    (1500..2400)
+        .for_each(|n| fs::remove_file(pair.root().join(format!("home/alice/m/u{n}"))).expect("there"));
+    assert_eq!(pair.run(&["--accept", &code]).code, 4, "he defeats the code");
+    assert_eq!(pair.run(&["--accept", "/home/bob"]).code, 4, "another's directory");
+    let accepted = pair.run(&["--accept", "/home/alice"]);
+    assert_eq!(accepted.code, 0, "{accepted:?}");
+    assert_eq!(pair.differences(), "");
+}
+
 #[test]
 fn a_system_that_runs_from_the_mirror_is_refused() {
     let pair = settled(EXT4);

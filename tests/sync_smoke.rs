@@ -122,3 +122,33 @@ fn trees_that_contain_each_other_are_refused() {
     assert_eq!(sync(&source.join("absent"), &mirror, &[]).status.code(), Some(4));
     assert_eq!(fs::read_dir(&mirror).expect("list").count(), 0);
 }
+
+#[test]
+fn a_link_of_another_user_on_the_way_to_either_side_is_refused_and_nothing_is_written() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can give a link away");
+        return;
+    }
+    let (dir, source, mirror) = tree();
+    let (led, given) = (dir.path().join("led"), dir.path().join("given"));
+    for (link, target) in [(&led, "."), (&given, "mirror")] {
+        symlink(target, link).expect("symlink");
+        let done = sync(&source, &given, &["--dry-run"]).status.code();
+        assert!(link != &given || done == Some(0), "root's own link leads on");
+        std::os::unix::fs::lchown(link, Some(4242), Some(4242)).expect("root may");
+    }
+    for (from, to) in [
+        (source.clone(), given.clone()),
+        (source.clone(), led.join("mirror")),
+        (given.clone(), mirror.clone()),
+        (led.join("source"), mirror.clone()),
+    ] {
+        let said = sync(&from, &to, &[]);
+        let stderr = String::from_utf8_lossy(&said.stderr);
+        assert_eq!(said.status.code(), Some(4), "{stderr}");
+        for words in ["a symbolic link of user 4242", "state: nothing was written", "do: "] {
+            assert!(stderr.contains(words), "{words:?} in {stderr}");
+        }
+        assert_eq!(fs::read_dir(&mirror).expect("readable").count(), 0);
+    }
+}

@@ -7,14 +7,14 @@ use super::files::{At, Tree};
 use crate::identity::IdentityMap;
 use crate::layer::initramfs::{self, Initramfs, Override};
 use crate::retarget;
-use crate::sys::read;
 use crate::sys::stat::{Kind as FileKind, Stat};
+use crate::sys::{private, read};
 use crate::tree::Want;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Where images lie, in the system's own words, and how deep below.
 const PLACES: [(&str, u32); 3] = [("/boot", 2), ("/efi", 2), ("/boot/efi", 2)];
@@ -105,7 +105,8 @@ impl Images<'_> {
             now.known.insert(path, known);
         }
         if keep && now != before {
-            write_whole(self.memory, &serde_json::to_string(&now)?)?;
+            // What cannot be kept (the primary's disk is full or read-only) is found again the next time.
+            let _ = private::replace(self.memory, &serde_json::to_vec(&now)?);
         }
         Ok(images)
     }
@@ -189,10 +190,4 @@ fn is_image(path: &str, stat: &Stat) -> bool {
 pub(super) fn stamp(stat: &Stat) -> String {
     let Stat { ino, size, mtime, ctime, .. } = stat;
     format!("{ino} {size} {}.{} {}.{}", mtime.secs, mtime.nanos, ctime.secs, ctime.nanos)
-}
-
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    let new = PathBuf::from(format!("{}.new", path.display()));
-    std::fs::write(&new, text)?;
-    std::fs::rename(new, path)
 }

@@ -3,6 +3,7 @@
 use crate::boot::audit::{self, Facts};
 use crate::boot::{self, Tree};
 use crate::cli::AuditArgs;
+use crate::command::output;
 use crate::config::{Config, Mirror, below};
 use crate::exit_code::Exit;
 use crate::mirror::{self, Access, Opened, open_source};
@@ -31,19 +32,21 @@ pub fn audit(root: &Path, config_file: Option<&Path>, args: &AuditArgs) -> Resul
     let _held = match mirror::lock(&runtime_dir, mirror, &holder)? {
         Ok(held) => held,
         Err(holder) => {
-            eprintln!("error: {}", mirror::busy(holder, now));
+            output::error(&mirror::busy(holder, now));
             return Ok(Exit::Locked);
         }
     };
     let findings = look(root, mirror, &runtime_dir)
         .map_err(|error| stated(error, "the mirror cannot be audited", UNTOUCHED))?;
-    if !findings.is_empty() {
-        compare_all_next(&config.catalogs(root, mirror))?;
-    }
+    let forgotten = match findings.is_empty() {
+        true => Ok(()),
+        false => compare_all_next(&config.catalogs(root, mirror)),
+    };
     match args.json {
-        true => println!("{}", render::audit::json(&findings)),
-        false => print!("{}", render::audit::text(&mirror.disk.title(), &findings)),
+        true => output::line(&render::audit::json(&findings))?,
+        false => output::print(&render::audit::text(&mirror.disk.title(), &findings))?,
     }
+    forgotten?;
     Ok(if findings.is_empty() { Exit::Done } else { Exit::Differences })
 }
 

@@ -4,6 +4,7 @@
 use super::confirm::Intent;
 use crate::boot_block::{Extent, copy, read_boot_block};
 use crate::cli::{BootBlockAction, BootBlockArgs};
+use crate::command::output;
 use crate::exit_code::Exit;
 use crate::layer::boot_block::{BootBlock, has_code, is_protective, is_signed};
 use crate::monitor::Monitor;
@@ -129,7 +130,8 @@ fn is_blank(target: &Node) -> anyhow::Result<bool> {
 }
 
 fn tell_code(monitor: &dyn Monitor, from: &Path, to: &Path) -> anyhow::Result<()> {
-    println!("{}: boot code (bytes 0-439) copied from {} and read back", to.display(), from.display());
+    let (to_path, from_path) = (to.display(), from.display());
+    output::line(&format!("{to_path}: boot code (bytes 0-439) copied from {from_path} and read back"))?;
     if !is_signed(&read_boot_block(to)?) {
         monitor.warn(&format!(
             "{} has no boot signature (bytes 510-511): firmware will not boot it",
@@ -144,7 +146,9 @@ fn tell_code(monitor: &dyn Monitor, from: &Path, to: &Path) -> anyhow::Result<()
 }
 
 fn tell_whole(monitor: &dyn Monitor, target: &Node, from: &Path, to: &Path) {
-    println!("{}: boot block (512 bytes) copied from {} and read back", to.display(), from.display());
+    let (to_path, from_path) = (to.display(), from.display());
+    // It is copied, whether anybody hears of it or not.
+    let _ = output::line(&format!("{to_path}: boot block (512 bytes) copied from {from_path} and read back"));
     monitor.warn(&format!(
         "{} and {} now have the same disk signature, so every PARTUUID of one is a twin of the other's; give it \
          its own before both are attached at the next boot: sfdisk --disk-id {} 0x$(openssl rand -hex 4)",

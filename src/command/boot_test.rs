@@ -2,6 +2,7 @@
 
 use crate::boot_test::{self, Key, Order, Outcome};
 use crate::cli::BootTestArgs;
+use crate::command::{not_kept, output};
 use crate::config::{Config, Mirror, Unlock, below};
 use crate::exit_code::Exit;
 use crate::history::History;
@@ -43,7 +44,7 @@ pub fn boot_test(
     let _held = match mirror::lock(&runtime_dir, mirror, &holder)? {
         Ok(held) => held,
         Err(holder) => {
-            eprintln!("error: {}", mirror::busy(holder, started));
+            output::error(&mirror::busy(holder, started));
             return Ok(Exit::Locked);
         }
     };
@@ -56,9 +57,11 @@ pub fn boot_test(
         monitor,
     };
     let outcome = boot_test::boot_test(&order, keys)?;
-    let record = remember(&state_dir, mirror, started, &outcome)?;
-    tell(mirror, &order.found.disk, &record, &outcome, args.json);
-    Ok(record.verdict.exit())
+    let mut record = record(mirror, started, &outcome);
+    let kept = remember(&state_dir, &mut record);
+    tell(mirror, &order.found.disk, &record, &outcome, args.json)?;
+    let exit = record.verdict.exit();
+    Ok(kept.map_or_else(|error| not_kept(monitor, &error, exit), |()| exit))
 }
 
 fn now() -> i64 {
@@ -105,14 +108,18 @@ fn key_file(path: PathBuf) -> Result<Key> {
 }
 
 /// Enters the outcome into the history, with the run that the mirror is of.
-fn remember(state_dir: &Path, mirror: &Mirror, started: i64, outcome: &Outcome) -> Result<BootTestRecord> {
+fn remember(state_dir: &Path, record: &mut BootTestRecord) -> Result<()> {
     let history = History::open(state_dir)?;
-    let run = history.latest_that_wrote(&mirror.name)?.map(|run| run.id);
-    let mut record = BootTestRecord {
+    record.run = history.latest_that_wrote(&record.mirror)?.map(|run| run.id);
+    history.add_boot_test(record)
+}
+
+fn record(mirror: &Mirror, started: i64, outcome: &Outcome) -> BootTestRecord {
+    BootTestRecord {
         id: 0,
         mirror: mirror.name.clone(),
         table_id: mirror.disk.table_id.clone(),
-        run,
+        run: None,
         started,
         seconds: outcome.took.as_secs_f64(),
         verdict: outcome.verdict,
@@ -120,20 +127,22 @@ fn remember(state_dir: &Path, mirror: &Mirror, started: i64, outcome: &Outcome) 
         accelerator: outcome.accelerator.into(),
         firmware: outcome.firmware.into(),
         console: outcome.console.clone(),
-    };
-    history.add_boot_test(&mut record)?;
-    Ok(record)
+    }
 }
 
-fn tell(mirror: &Mirror, node: &str, record: &BootTestRecord, outcome: &Outcome, json: bool) {
+fn tell(
+    mirror: &Mirror,
+    node: &str,
+    record: &BootTestRecord,
+    outcome: &Outcome,
+    json: bool,
+) -> std::io::Result<()> {
     let title = format!("{} ({node})", mirror.disk.title());
     let kept = render::boot_test::Kept { log: &outcome.serial_log, picture: outcome.picture.as_deref() };
     if let Some(failure) = render::boot_test::failure(&title, record, &kept) {
-        eprintln!("error: {failure}");
+        output::error(&failure);
     } else if !json {
-        println!("{}", render::boot_test::summary(&title, record));
+        output::line(&render::boot_test::summary(&title, record))?;
     }
-    if json {
-        println!("{}", render::boot_test::json(record, Some(&kept)));
-    }
+    if json { output::line(&render::boot_test::json(record, Some(&kept))) } else { Ok(()) }
 }

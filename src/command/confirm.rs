@@ -122,9 +122,10 @@ impl Intent<'_> {
 
 fn ask(title: &str, expected: &str) -> io::Result<String> {
     let what = if expected.starts_with('/') { "path" } else { "serial number" };
-    eprintln!("What is on {} will be lost.", escape::line(title));
-    eprint!("Type the {what} of the disk to go on: ");
-    io::stderr().flush()?;
+    let mut err = io::stderr().lock();
+    write!(err, "What is on {} will be lost.\nType the {what} of the disk to go on: ", escape::line(title))?;
+    err.flush()?;
+    drop(err);
     let mut line = String::new();
     io::stdin().read_line(&mut line)?;
     Ok(line.trim_end_matches('\n').to_owned())

@@ -2,6 +2,7 @@
 
 use super::confirm::Intent;
 use crate::cli::{FillArgs, FillKind};
+use crate::command::output;
 use crate::exit_code::Exit;
 use crate::fill::{Filled, Job, fill};
 use crate::monitor::Monitor;
@@ -52,7 +53,9 @@ fn report(args: &FillArgs, confirmation: &str, filled: &Filled) -> Result<(), Fa
     let written = Bytes(filled.reached - filled.from);
     let (time, speed) = (duration(filled.elapsed), rate(written, filled.elapsed));
     if !filled.stopped() {
-        println!("{device} is filled: {written} in {time}, {speed}/s");
+        let line = format!("{device} is filled: {written} in {time}, {speed}/s");
+        // It is filled, whether anybody hears of it or not.
+        let _ = output::line(&line);
         return Ok(());
     }
     let (reached, total) = (Bytes(filled.reached), Bytes(filled.total));

@@ -1,6 +1,7 @@
 //! `schedule`: install, remove or show what calls the runs.
 
 use crate::cli::{ScheduleAction, ScheduleArgs};
+use crate::command::output;
 use crate::exit_code::Exit;
 use crate::layer::schedule::{Called, Caller, Origin};
 use crate::schedule;
@@ -31,7 +32,7 @@ pub fn install(root: &Path, config: Option<&Path>, cron: bool) -> anyhow::Result
     let caller = if cron { Caller::Cron } else { Caller::Timer };
     let called = Called { program: &program, config: config.as_deref() };
     for path in schedule::install(root, caller, called)? {
-        println!("{}", path.display());
+        output::line(&path.display().to_string())?;
     }
     Ok(())
 }
@@ -39,16 +40,15 @@ pub fn install(root: &Path, config: Option<&Path>, cron: bool) -> anyhow::Result
 fn remove(root: &Path) -> anyhow::Result<()> {
     let removed = schedule::remove(root)?;
     if removed.is_empty() {
-        eprintln!("no schedule is installed");
+        output::note("no schedule is installed");
     }
-    removed.iter().for_each(|path| println!("removed {}", path.display()));
-    Ok(())
+    Ok(removed.iter().try_for_each(|path| output::line(&format!("removed {}", path.display())))?)
 }
 
 fn show(root: &Path) -> anyhow::Result<()> {
     let files = schedule::installed(root)?;
     if files.is_empty() {
-        eprintln!("no schedule is installed");
+        output::note("no schedule is installed");
     }
     for file in files {
         let remark = match file.origin {
@@ -56,7 +56,7 @@ fn show(root: &Path) -> anyhow::Result<()> {
             Origin::Changed => " (changed after it was installed)",
             Origin::Foreign => " (not written by diskmirror)",
         };
-        println!("==> {}{remark}\n{}", file.path.display(), file.text);
+        output::line(&format!("==> {}{remark}\n{}", file.path.display(), file.text))?;
     }
     Ok(())
 }

@@ -1,13 +1,14 @@
 //! `status`: would this spare save the server now? Nothing is opened, and nothing is written.
 
 use crate::cli::StatusArgs;
+use crate::command::output;
 use crate::command::trees::damage::{DamageFile, HeldFile};
 use crate::config::{Config, Mirror, UNFINISHED_INIT, Unlock, below};
 use crate::exit_code::Exit;
-use crate::history::History;
+use crate::history::{History, is_broken};
 use crate::layer::schedule::INTERVAL_SECS;
 use crate::mirror;
-use crate::record::{BootTestRecord, RunRecord};
+use crate::record::{BootTestRecord, RunRecord, VerifyRecord};
 use crate::refusal::Refusal;
 use crate::render::status as render;
 use crate::schedule;
@@ -28,7 +29,7 @@ pub fn status(root: &Path, config_file: Option<&Path>, args: &StatusArgs) -> Res
     let facts = match facts(root, config_file, args) {
         Err(error) if args.nagios => {
             let line = error.to_string().lines().next().unwrap_or_default().to_owned();
-            println!("{}", render::nagios_line(render::Nagios::Unknown, &line));
+            output::line(&render::nagios_line(render::Nagios::Unknown, &line))?;
             return Ok(nagios_exit(render::Nagios::Unknown));
         }
         facts => facts?,
@@ -36,13 +37,13 @@ pub fn status(root: &Path, config_file: Option<&Path>, args: &StatusArgs) -> Res
     let answer = answer(&facts);
     if args.nagios {
         let (state, line) = render::nagios(&facts, &answer);
-        println!("{line}");
+        output::line(&line)?;
         return Ok(nagios_exit(state));
     }
     match (args.json, args.prometheus) {
-        (true, _) => println!("{}", render::json(&facts, &answer)),
-        (_, true) => print!("{}", render::prometheus(&facts, &answer)),
-        _ => print!("{}", render::text(&facts, &answer)),
+        (true, _) => output::line(&render::json(&facts, &answer))?,
+        (_, true) => output::print(&render::prometheus(&facts, &answer))?,
+        _ => output::print(&render::text(&facts, &answer))?,
     }
     Ok(if answer.is_ready() { Exit::Done } else { Exit::Failed })
 }
@@ -64,10 +65,18 @@ fn facts(root: &Path, config_file: Option<&Path>, args: &StatusArgs) -> Result<F
     let (state_dir, runtime_dir) = (below(root, &config.state_dir), below(root, &config.runtime_dir));
     let reversed = reversed(root, mirror)?;
     let attached = if reversed.is_some() { Attached::Unknown } else { attached(mirror)? };
-    let (runs, boot_test) = remembered(&state_dir, mirror)?;
-    let history = History::open_existing(&state_dir)?;
-    let of_disk = |history: History| history.latest_verification(&mirror.name, &mirror.disk.table_id);
-    let damage = DamageFile::read(&state_dir, mirror)?;
+    let mut unknown = Vec::new();
+    let told = |error: &anyhow::Error| format!("{error:#}");
+    let Remembered { runs, boot_test, verified } =
+        Remembered::of(&state_dir, mirror).unwrap_or_else(|error| {
+            let helps = if is_broken(&error) { ": the next run keeps it and begins a new one" } else { "" };
+            unknown.push(format!("what the runs did is not known: {}{helps}", told(&error)));
+            Remembered::default()
+        });
+    let damage = DamageFile::read(&state_dir, mirror).unwrap_or_else(|error| {
+        unknown.push(format!("what of the primary is damaged is not known: {}", told(&error)));
+        DamageFile::unknown(&state_dir, mirror)
+    });
     Ok(Facts {
         name: mirror.name.clone(),
         title: mirror.disk.title(),
@@ -75,23 +84,36 @@ fn facts(root: &Path, config_file: Option<&Path>, args: &StatusArgs) -> Result<F
         interval: INTERVAL_SECS,
         runs,
         boot_test,
-        verified: history.map(of_disk).transpose()?.flatten(),
+        verified,
         held: damage.held.iter().map(HeldFile::title).collect(),
         attached,
         locked_since: mirror::locked_by(&runtime_dir, mirror).map(|holder| holder.since),
         is_scheduled: !schedule::installed(root)?.is_empty(),
         opens: opens(mirror),
         init_unfinished: state_dir.join(UNFINISHED_INIT).exists(),
+        unknown,
         reversed,
     })
 }
 
-/// The runs, and the latest boot test of the disk that is the mirror now.
-fn remembered(state_dir: &Path, mirror: &Mirror) -> Result<(Vec<RunRecord>, Option<BootTestRecord>)> {
-    let Some(history) = History::open_existing(state_dir)? else { return Ok((Vec::new(), None)) };
-    let tests = history.boot_tests(&mirror.name, RUNS)?;
-    let test = tests.into_iter().find(|test| test.table_id == mirror.disk.table_id);
-    Ok((history.last(&mirror.name, RUNS)?, test))
+/// The runs, and the latest boot test and verification of the disk that is the mirror now.
+#[derive(Default)]
+struct Remembered {
+    runs: Vec<RunRecord>,
+    boot_test: Option<BootTestRecord>,
+    verified: Option<VerifyRecord>,
+}
+
+impl Remembered {
+    fn of(state_dir: &Path, mirror: &Mirror) -> Result<Self> {
+        let Some(history) = History::open_existing(state_dir)? else { return Ok(Remembered::default()) };
+        let tests = history.boot_tests(&mirror.name, RUNS)?;
+        Ok(Remembered {
+            runs: history.last(&mirror.name, RUNS)?,
+            boot_test: tests.into_iter().find(|test| test.table_id == mirror.disk.table_id),
+            verified: history.latest_verification(&mirror.name, &mirror.disk.table_id)?,
+        })
+    }
 }
 
 fn opens(mirror: &Mirror) -> Opens {

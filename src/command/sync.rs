@@ -1,13 +1,16 @@
 //! `sync`: the engine alone, on any two directories.
 
 use crate::cli::SyncArgs;
+use crate::command::output;
+use crate::command::remedy::remedy;
 use crate::exit_code::Exit;
 use crate::monitor::Monitor;
 use crate::record::VolumeRecord;
 use crate::refusal::{Failure, Refusal};
 use crate::render;
-use crate::sys::dir::{is_within, open_root, read_names};
+use crate::sys::dir::{is_within, read_names};
 use crate::sys::stat::stat_fd;
+use crate::sys::way::{self, Barred};
 use crate::tree::{self, Counts, Error, Excludes, Leftover, Options, Pace, RelPath, Remembered, View};
 use crate::units::Considerate;
 use anyhow::Context;
@@ -34,8 +37,7 @@ pub fn run(args: &SyncArgs, monitor: &dyn Monitor) -> anyhow::Result<Exit> {
     let counts = if args.dry_run {
         dry_run(args, &source, &mirror, &options, monitor).context("comparing; nothing was written")?
     } else {
-        let counts =
-            make_equal(&source, &mirror, &options, monitor).map_err(|error| failure(args, &error))?;
+        let counts = make_equal(&source, &mirror, &options, monitor).map_err(|error| failure(args, error))?;
         keep_memory(&options, &source, &mirror, monitor);
         counts
     };
@@ -47,8 +49,8 @@ pub fn run(args: &SyncArgs, monitor: &dyn Monitor) -> anyhow::Result<Exit> {
 
 /// Opens both trees, after proving that neither is in the other. What was proved is what is entered.
 fn enter(source: &Path, mirror: &Path) -> anyhow::Result<(View, View)> {
-    let [source_fd, mirror_fd] =
-        [source, mirror].map(|path| open_root(path).map_err(|error| cannot_enter(path, mirror, &error)));
+    let [source_fd, mirror_fd] = [source, mirror]
+        .map(|path| way::open_dir(path).map_err(|barred| cannot_enter(path, mirror, &barred)));
     let (source_fd, mirror_fd) = (source_fd?, mirror_fd?);
     if is_within(&source_fd, &mirror_fd)? || is_within(&mirror_fd, &source_fd)? {
         return Err(nested(source, mirror).into());
@@ -61,10 +63,16 @@ fn nothing_written(mirror: &Path) -> String {
     format!("nothing was written to {}", mirror.display())
 }
 
-fn cannot_enter(path: &Path, mirror: &Path, error: &io::Error) -> Refusal {
+fn cannot_enter(path: &Path, mirror: &Path, barred: &Barred) -> Refusal {
+    if let Barred::Link { .. } = barred {
+        let what = format!("refusing to sync: {} leads through a link of another user", path.display());
+        return Refusal::new(what, nothing_written(mirror))
+            .why(barred.to_string())
+            .remedy(format!("name the directory that is meant itself: realpath {}", path.display()));
+    }
     let what = format!("refusing to sync: {} cannot be opened as a directory", path.display());
     Refusal::new(what, nothing_written(mirror))
-        .why(error.to_string())
+        .why(barred.to_string())
         .remedy("name two directories that exist: diskmirror sync SRC DST")
 }
 
@@ -128,8 +136,8 @@ fn dry_run(
         counts = tree::rehearse(&changes, source, mirror, &options, monitor)?;
     } else {
         let mut out = io::BufWriter::new(io::stdout().lock());
-        changes.itemise(&mut out)?;
-        out.flush()?;
+        let listed = changes.itemise(&mut out).and_then(|()| out.flush());
+        output::unless_closed(listed)?;
     }
     counts += changes.into_counts();
     Ok(counts)
@@ -172,7 +180,7 @@ fn beside(path: &Path, source: &View, mirror: &View) -> anyhow::Result<PathBuf> 
             .why(why)
             .remedy("name a file in a directory that exists, outside of SRC and DST")
     };
-    let opened = open_root(dir).map_err(|error| refuse(format!("{}: {error}", dir.display())))?;
+    let opened = way::open_dir(dir).map_err(|barred| refuse(format!("{}: {barred}", dir.display())))?;
     for view in [source, mirror] {
         if is_within(&opened, view.root())? {
             return Err(refuse("it would lie in one of the two trees".into()).into());
@@ -221,7 +229,7 @@ pub fn root_state(mirror: &View) -> io::Result<String> {
     Ok(format!("{}.{:09}", ctime.secs, ctime.nanos))
 }
 
-fn failure(args: &SyncArgs, error: &Error) -> Failure {
+fn failure(args: &SyncArgs, error: Error) -> Failure {
     if let Some(place) = error.no_room_for_list() {
         return Failure::new(
             format!("sync to {} did not begin", args.destination.display()),
@@ -230,12 +238,15 @@ fn failure(args: &SyncArgs, error: &Error) -> Failure {
         .why(error.to_string())
         .remedy(format!("make room in {}, or name another place: TMPDIR=DIR", place.display()));
     }
+    let needs_proc = matches!(error, Error::NeedsProc);
+    let error = anyhow::Error::from(error);
     let state = "every file there is its old or its new version; nothing was deleted that is not to be";
     Failure::new(format!("sync to {} did not finish", args.destination.display()), state)
-        .why(error.to_string())
-        .remedy(match error {
-            Error::NeedsProc => "mount -t proc proc /proc, then run it again",
-            Error::Stopped | Error::Io { .. } => "run it again: it goes on where it ended",
+        .why(format!("{error:#}"))
+        .remedy(match remedy(&args.destination.display().to_string(), &error) {
+            Some(helps) => format!("{helps}; then run it again: it goes on where it ended"),
+            None if needs_proc => "mount -t proc proc /proc, then run it again".into(),
+            None => "run it again: it goes on where it ended".into(),
         })
 }
 
@@ -243,7 +254,7 @@ fn tell(counts: &Counts, elapsed: Duration, json: bool) -> io::Result<()> {
     let figures = figures(counts, elapsed);
     let said =
         if json { render::run::figures_json(&figures).to_string() } else { render::run::figures(&figures) };
-    writeln!(io::stdout().lock(), "{said}")
+    output::line(&said)
 }
 
 fn figures(counts: &Counts, elapsed: Duration) -> VolumeRecord {

@@ -5,6 +5,7 @@ use crate::exit_code::Exit;
 use crate::monitor::Monitor;
 use crate::refusal::Failure;
 use crate::sys::dir::open_root;
+use crate::sys::way::{self, Barred};
 use crate::tree::{self, PutBack, View};
 use anyhow::{Context, Result};
 use std::io;
@@ -40,7 +41,11 @@ pub fn undo(args: &UndoArgs, monitor: &dyn Monitor) -> Result<Exit> {
 }
 
 fn put_back(place: &Path) -> io::Result<PutBack> {
-    tree::put_back(&View::of_fd(open_root(place)?)?)
+    let root = way::open_dir(place).map_err(|barred| match barred {
+        Barred::Io(error) => error,
+        link => io::Error::other(link),
+    })?;
+    tree::put_back(&View::of_fd(root)?)
 }
 
 fn cannot(place: &Path, error: &io::Error) -> Failure {

@@ -4,6 +4,7 @@ use crate::cli::VerifyArgs;
 use crate::command::trees::damage::DamageFile;
 use crate::command::trees::found::enter;
 use crate::command::trees::{self, Place, excludes, mirror_view, source_view};
+use crate::command::{not_kept, output};
 use crate::config::{Config, Volume, below};
 use crate::exit_code::Exit;
 use crate::history::History;
@@ -60,7 +61,7 @@ pub fn verify(
     let _held = match mirror::lock(&runtime_dir, mirror, &holder)? {
         Ok(held) => held,
         Err(holder) => {
-            eprintln!("error: {}", mirror::busy(holder, started));
+            output::error(&mirror::busy(holder, started));
             return Ok(Exit::Locked);
         }
     };
@@ -79,14 +80,19 @@ pub fn verify(
     look(&job, &mut record, &mut damage)
         .map_err(|error| stated(error, "the mirror cannot be verified", UNTOUCHED))?;
     record.seconds = begun.elapsed().as_secs_f64();
-    let history = History::open(&state_dir)?;
-    record.run = history.latest_that_wrote(&mirror.name)?.map(|run| run.id);
-    history.add_verification(&mut record)?;
+    let kept = keep(&state_dir, &mut record);
     match args.json {
-        true => println!("{}", render::verify::json(&record)),
-        false => print!("{}", render::verify::text(&record)),
+        true => output::line(&render::verify::json(&record))?,
+        false => output::print(&render::verify::text(&record))?,
     }
-    Ok(record.exit())
+    Ok(kept.map_or_else(|error| not_kept(monitor, &error, record.exit()), |()| record.exit()))
+}
+
+/// Enters what was found into the history, with the run that the mirror is of.
+fn keep(state_dir: &Path, record: &mut VerifyRecord) -> Result<()> {
+    let history = History::open(state_dir)?;
+    record.run = history.latest_that_wrote(&record.mirror)?.map(|run| run.id);
+    history.add_verification(record)
 }
 
 /// Opens both sides, compares them, closes the mirror.
@@ -99,7 +105,8 @@ fn look(job: &Job, record: &mut VerifyRecord, damage: &mut DamageFile) -> Result
     let opened = mirror::find(mirror)?.open(mirror, job.place.root, true)?;
     let mut pairs = pairs(job, sources, damage)?;
     let devices: Vec<_> = pairs.iter().flatten().map(|pair| pair.device).collect();
-    mirror::look_at_marks(mirror, &opened, &job.runtime_dir, &devices)?;
+    (0..mirror.volumes.len())
+        .try_for_each(|number| opened.look_at_mark(number, mirror, &job.runtime_dir, &devices))?;
     prepare(job, &mut pairs, &opened)?;
     let mounted = opened.mount(mirror, &job.runtime_dir, Access::ReadOnly, &devices)?;
     let compared = compare(job, &mut pairs, &mounted, record, damage);
@@ -133,7 +140,7 @@ fn pairs<'a>(
             }
             Ok(source) => source,
         };
-        let held = damage.held_on(&volume.mount, None);
+        let held = damage.held_on(&volume.mount, &[]);
         let options = Options { held, pace: Some(pace.clone()), ..Options::default() };
         let view = source_view(&source)?;
         pairs.push(Some(Pair { volume, device: source.device, source: view, options }));
@@ -173,7 +180,7 @@ fn compare(
     damage: &mut DamageFile,
 ) -> Result<()> {
     let marks: Vec<_> = mounted.iter().map(|mounted| mounted.mark.clone()).collect();
-    let knowledge = mark::knowledge(&marks, record.started);
+    let knowledge = mark::knowledge(&marks, true, record.started);
     for ((pair, mounted), knowledge) in pairs.iter_mut().zip(mounted).zip(knowledge) {
         let Some(pair) = pair else { continue };
         if knowledge == Knowledge::NeverComplete {

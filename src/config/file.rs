@@ -5,7 +5,7 @@ use crate::refusal::Refusal;
 use crate::units::Bytes;
 use std::io::Read;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// More than any configuration has.
@@ -33,8 +33,14 @@ pub(super) fn read_trusted(path: &Path) -> Result<String, Refusal> {
             _ => refusal.remedy(format!("ls -l {}", path.display())),
         }
     };
-    let file = std::fs::File::open(path).map_err(|e| unreadable(&e))?;
+    // A pipe has somebody at its other end, who may never write.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let opened = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = opened.map_err(|e| unreadable(&e))?;
     let meta = file.metadata().map_err(|e| unreadable(&e))?;
+    if meta.file_type().is_fifo() {
+        return Err(unreadable(&std::io::Error::other("it is a pipe, not a file")));
+    }
     let me = rustix::process::geteuid().as_raw();
     let refused = |why: String, remedy: String| {
         Err(Refusal::new(format!("the configuration {} cannot be trusted", path.display()), NOTHING_WRITTEN)

@@ -21,6 +21,7 @@ pub mod lvm;
 pub mod mounts;
 pub mod octal;
 pub mod partition_table;
+pub mod passwd;
 pub mod pe;
 pub mod schedule;
 pub mod swap;

@@ -52,6 +52,22 @@ pub struct Mark {
     /// When the run that wrote it began to look at the primary, in seconds since 1970.
     #[serde(default)]
     pub looked_at: Option<i64>,
+    /// What the last run was that came to its end on this file system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<LastRun>,
+}
+
+/// How the run ended that wrote a clean mark: for whoever has the mirror alone, and when the history cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRun {
+    /// When it began, in seconds since 1970.
+    pub started: i64,
+    /// How it ended, by the name that the history has for it.
+    pub state: String,
+    /// What it could not do, on all file systems.
+    pub errors: u64,
+    /// The first of its errors, a line each.
+    pub lines: Vec<String>,
 }
 
 /// What is known of the mirror's content before a run.
@@ -79,6 +95,7 @@ impl Mark {
             serving_since: None,
             catalog: None,
             looked_at: None,
+            last_run: None,
         }
     }
 
@@ -104,10 +121,12 @@ impl Mark {
     }
 }
 
-/// What each file system's content is worth: clean only if every mark is clean and of the same run.
-pub fn knowledge(marks: &[Mark], now: i64) -> Vec<Knowledge> {
+/// What each file system's content is worth: clean only if every mark is clean and of the same run, and if these are
+/// `all` marks of the mirror.
+pub fn knowledge(marks: &[Mark], all: bool, now: i64) -> Vec<Knowledge> {
     let settled: Vec<&Mark> = marks.iter().filter(|mark| mark.state != MarkState::NeverComplete).collect();
-    let agree = settled.iter().all(|mark| mark.state == MarkState::Clean && mark.run == settled[0].run);
+    let is_equal = |mark: &&Mark| mark.state == MarkState::Clean && mark.run == settled[0].run;
+    let agree = all && settled.iter().all(is_equal);
     let since = settled.iter().map(|mark| mark.suspect_since(now)).min().unwrap_or(i64::MIN);
     let one = |mark: &Mark| match mark.state {
         MarkState::NeverComplete => Knowledge::NeverComplete,
@@ -149,9 +168,14 @@ mod tests {
 
     #[test]
     fn a_mirror_is_clean_only_if_all_its_marks_agree() {
-        let both = |a: Mark, b: Mark| knowledge(&[a, b], 2000);
+        let both = |a: Mark, b: Mark| knowledge(&[a, b], true, 2000);
         assert_eq!(both(clean(3, 1000), clean(3, 1001)), [Knowledge::Clean; 2]);
         let suspect = [Knowledge::SuspectSince(998); 2];
+        assert_eq!(
+            knowledge(&[clean(3, 1000), clean(3, 1001)], false, 2000),
+            suspect,
+            "one is not to be seen"
+        );
         assert_eq!(both(clean(4, 1100), clean(3, 1000)), suspect, "another run");
         assert_eq!(both(clean(3, 1100), clean(2, 1000).begun(3, 1050)), suspect, "cut off between two marks");
         assert_eq!(
@@ -164,11 +188,11 @@ mod tests {
     #[test]
     fn suspicion_reaches_back_to_the_last_clean_mark_over_several_broken_runs() {
         let broken = clean(1, 1000).begun(2, 1500).begun(3, 1800);
-        assert_eq!(knowledge(&[broken], 2000), [Knowledge::SuspectSince(998)]);
+        assert_eq!(knowledge(&[broken], true, 2000), [Knowledge::SuspectSince(998)]);
         let set_back = clean(1, 1000).begun(2, 500);
-        assert_eq!(knowledge(&[set_back], 2000), [Knowledge::SuspectSince(498)]);
+        assert_eq!(knowledge(&[set_back], true, 2000), [Knowledge::SuspectSince(498)]);
         assert_eq!(
-            knowledge(&[clean(1, 9000).begun(2, 9500)], 2000),
+            knowledge(&[clean(1, 9000).begun(2, 9500)], true, 2000),
             [Knowledge::SuspectSince(i64::MIN)],
             "the clock was set back: everything is suspect"
         );
@@ -177,8 +201,8 @@ mod tests {
     #[test]
     fn what_was_never_complete_stays_so_until_a_run_ends() {
         let begun = Mark::initial("mirror", "u").begun(1, 1000);
-        assert_eq!(knowledge(std::slice::from_ref(&begun), 2000), [Knowledge::NeverComplete]);
-        assert_eq!(knowledge(&[begun.ended(1, 1100)], 2000), [Knowledge::Clean]);
+        assert_eq!(knowledge(std::slice::from_ref(&begun), true, 2000), [Knowledge::NeverComplete]);
+        assert_eq!(knowledge(&[begun.ended(1, 1100)], true, 2000), [Knowledge::Clean]);
     }
 
     #[test]

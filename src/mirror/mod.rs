@@ -16,6 +16,6 @@ mod source;
 pub use check::{Checked, check};
 pub use find::{Found, devices, find, whereabouts};
 pub use lock::{busy, lock, locked_by};
-pub use mounted::{Access, Mounted, look_at_marks, mount_point, write_initial_marks};
+pub use mounted::{Access, Mounted, mount_point, write_initial_marks};
 pub use open::{Opened, sweep};
 pub use source::{Source, check_role, note_service, open_source};

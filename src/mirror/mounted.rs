@@ -84,12 +84,55 @@ impl Opened<'_> {
         access: Access,
         sources: &[node::DeviceNumber],
     ) -> Result<Vec<Mounted>> {
-        let numbered = self.volumes().enumerate();
-        let mount = |(number, (volume, node))| {
-            let at = mount_point(runtime_dir, &mirror.name, number);
-            mount_one(mirror, volume, node, at, access, sources)
-        };
-        numbered.map(mount).collect()
+        let one = |number| self.mount_volume(number, mirror, runtime_dir, access, sources);
+        (0..mirror.volumes.len()).map(one).collect()
+    }
+
+    /// Mounts the file system of this `number` alone.
+    ///
+    /// # Errors
+    /// As `mount`.
+    pub fn mount_volume(
+        &self,
+        number: usize,
+        mirror: &Mirror,
+        runtime_dir: &Path,
+        access: Access,
+        sources: &[node::DeviceNumber],
+    ) -> Result<Mounted> {
+        let (volume, node) = self.volume(number)?;
+        let at = mount_point(runtime_dir, &mirror.name, number);
+        let (root, at) = mount_and_prove(volume, node, at, access, sources)?;
+        let mark = ours(mirror, volume, node, mark::read(&root)?)?;
+        Ok(Mounted { root, mark, at })
+    }
+
+    /// Looks at the mark of the file system of this `number` before anything is written, not even a log: one that is not
+    /// ours stays as it is. Where a log must be replayed before the mark can be read, that is left to the check, and the
+    /// mark is looked at after it.
+    ///
+    /// # Errors
+    /// A `Refusal` if the mark is missing or another's; a `Failure` if the file system cannot be mounted.
+    pub fn look_at_mark(
+        &self,
+        number: usize,
+        mirror: &Mirror,
+        runtime_dir: &Path,
+        sources: &[node::DeviceNumber],
+    ) -> Result<()> {
+        let (volume, node) = self.volume(number)?;
+        let at = mount_point(runtime_dir, &mirror.name, number);
+        let (root, at) = mount_and_prove(volume, node, at, Access::ReadOnly, sources)?;
+        let found = mark::read(&root).unwrap_or_default();
+        drop((root, at));
+        if found.is_some() || !needs_replay(node, volume.kind)? {
+            ours(mirror, volume, node, found)?;
+        }
+        Ok(())
+    }
+
+    fn volume(&self, number: usize) -> Result<(&Volume, &Path)> {
+        self.volumes().nth(number).context("the mirror has no such file system")
     }
 }
 
@@ -124,19 +167,6 @@ fn options(kind: FsKind, access: Access) -> &'static [&'static str] {
         (Access::ReadOnly, FsKind::Xfs) => &["ro", "norecovery"],
         (Access::ReadOnly, FsKind::Ext2 | FsKind::Vfat) => &["ro"],
     }
-}
-
-fn mount_one(
-    mirror: &Mirror,
-    volume: &Volume,
-    node: &Path,
-    at: PathBuf,
-    access: Access,
-    sources: &[node::DeviceNumber],
-) -> Result<Mounted> {
-    let (root, at) = mount_and_prove(volume, node, at, access, sources)?;
-    let mark = ours(mirror, volume, node, mark::read(&root)?)?;
-    Ok(Mounted { root, mark, at })
 }
 
 /// The mark that was found, if it is this mirror's and the mirror has not been the server since.
@@ -219,29 +249,6 @@ fn cannot_mount(kind: FsKind, node: &Path, error: &std::io::Error) -> Failure {
         FsKind::Xfs => xfs_failure(node, &error.to_string()),
         _ => Failure::new(format!("cannot mount {}", node.display()), UNTOUCHED).why(error.to_string()),
     }
-}
-
-/// Looks at the marks before anything is written, not even a log: a file system that is not ours stays as it is. Where a
-/// log must be replayed before the mark can be read, that is left to the check, and the mark is looked at after it.
-///
-/// # Errors
-/// A `Refusal` if a mark is missing or another's.
-pub fn look_at_marks(
-    mirror: &Mirror,
-    opened: &Opened<'_>,
-    runtime_dir: &Path,
-    sources: &[node::DeviceNumber],
-) -> Result<()> {
-    for (number, (volume, node)) in opened.volumes().enumerate() {
-        let at = mount_point(runtime_dir, &mirror.name, number);
-        let (root, at) = mount_and_prove(volume, node, at, Access::ReadOnly, sources)?;
-        let found = mark::read(&root).unwrap_or_default();
-        drop((root, at));
-        if found.is_some() || !needs_replay(node, volume.kind)? {
-            ours(mirror, volume, node, found)?;
-        }
-    }
-    Ok(())
 }
 
 /// Gives every file system of a mirror that has just been made its first mark.

@@ -110,6 +110,16 @@ impl Source {
         error.is_none() && names.iter().all(|named| matches!(&*named.name, b"lost+found" | b".diskmirror"))
     }
 
+    /// The refusal to mirror what cannot be entered.
+    pub fn not_entered(&self, error: &anyhow::Error) -> Refusal {
+        Refusal::new(
+            format!("refusing to mirror {}: it cannot be entered", self.path.display()),
+            untouched(&self.path),
+        )
+        .why(format!("{error:#}"))
+        .remedy(format!("see what is mounted there: findmnt -T {}; dmesg", self.path.display()))
+    }
+
     /// The refusal to make the mirror as empty as this source is.
     pub fn empty_refusal(&self) -> Refusal {
         Refusal::new(

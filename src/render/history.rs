@@ -16,20 +16,22 @@ pub enum Entry {
     BootTest(BootTestRecord),
 }
 
-impl Entry {
-    fn started(&self) -> i64 {
-        match self {
-            Entry::Run(record) => record.started,
-            Entry::BootTest(record) => record.started,
-        }
-    }
-}
-
-/// Both lists as one, the latest first, no more than `count`.
+/// Both lists, each the latest first, as one, no more than `count`. Runs are in the order of their numbers, whatever the clock
+/// said, and a boot test comes after the run that it booted.
 pub fn merged(runs: Vec<RunRecord>, tests: Vec<BootTestRecord>, count: usize) -> Vec<Entry> {
-    let tests = tests.into_iter().map(Entry::BootTest);
-    let mut all: Vec<Entry> = runs.into_iter().map(Entry::Run).chain(tests).collect();
-    all.sort_by_key(|entry| std::cmp::Reverse(entry.started()));
+    let mut tests = tests.into_iter().peekable();
+    let mut all = Vec::new();
+    for run in runs {
+        let is_later = |test: &BootTestRecord| match test.run {
+            Some(number) => run.id <= number,
+            None => run.started <= test.started,
+        };
+        while let Some(test) = tests.next_if(is_later) {
+            all.push(Entry::BootTest(test));
+        }
+        all.push(Entry::Run(run));
+    }
+    all.extend(tests.map(Entry::BootTest));
     all.truncate(count);
     all
 }
@@ -38,11 +40,15 @@ pub fn merged(runs: Vec<RunRecord>, tests: Vec<BootTestRecord>, count: usize) ->
 pub fn text(entries: &[Entry], local: &dyn Fn(i64) -> String) -> String {
     let mut out = String::new();
     for entry in entries {
-        let (name, state, said) = match entry {
-            Entry::Run(record) => (format!("run {}", record.id), record.state.name(), of_run(record)),
-            Entry::BootTest(record) => ("boot-test".into(), record.verdict.name(), of_test(record)),
+        let (started, name, state, said) = match entry {
+            Entry::Run(record) => {
+                (record.started, format!("run {}", record.id), record.state.name(), of_run(record))
+            }
+            Entry::BootTest(record) => {
+                (record.started, "boot-test".into(), record.verdict.name(), of_test(record))
+            }
         };
-        let _ = writeln!(out, "{name:<10} {}  {state:<10} {}", local(entry.started()), escape::line(&said));
+        let _ = writeln!(out, "{name:<10} {}  {state:<10} {}", local(started), escape::line(&said));
     }
     out
 }
@@ -102,7 +108,8 @@ mod tests {
             message: Some("cannot mount it\n  why: so".into()),
             ..RunRecord::begun("mirror", 2000)
         };
-        merged(vec![failed, done], vec![boot_test(Verdict::Booted, "server login:")], 20)
+        let test = BootTestRecord { run: Some(7), ..boot_test(Verdict::Booted, "server login:") };
+        merged(vec![failed, done], vec![test], 20)
     }
 
     #[test]
@@ -114,6 +121,18 @@ mod tests {
              boot-test  at 1000  booted     \"server login:\" after 57s (UEFI, KVM)\n\
              run 7      at 500  done       1,204 compared, 3 copied (0 B), 0 deleted, 0 errors, 2.0s\n"
         );
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_changes_no_order() {
+        let runs = [9, 8, 7].map(|id| RunRecord { id, ..RunRecord::begun("mirror", 10_000 - 1000 * id) });
+        let test = BootTestRecord { run: Some(8), ..boot_test(Verdict::Booted, "login:") };
+        let names = merged(runs.to_vec(), vec![test], 20);
+        let numbers = names.iter().map(|entry| match entry {
+            Entry::Run(run) => run.id,
+            Entry::BootTest(_) => 0,
+        });
+        assert_eq!(numbers.collect::<Vec<_>>(), [9, 0, 8, 7]);
     }
 
     #[test]

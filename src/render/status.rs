@@ -2,7 +2,7 @@
 
 use crate::escape;
 use crate::record::Verdict;
-use crate::status::{Answer, Attached, Facts, limit};
+use crate::status::{Answer, Attached, Facts, age, limit};
 use serde_json::json;
 use std::fmt::Write;
 
@@ -34,7 +34,7 @@ pub fn text(facts: &Facts, answer: &Answer) -> String {
 /// The answer as one JSON object.
 pub fn json(facts: &Facts, answer: &Answer) -> String {
     let good = answer.good.as_ref();
-    let age = good.map(|run| facts.now - run.ended.unwrap_or(run.started));
+    let age = good.and_then(|run| age(facts, run));
     let (node, absent) = match &facts.attached {
         Attached::As(node) => (Some(node), Vec::new()),
         Attached::Not(why) => (None, why.clone()),
@@ -96,7 +96,7 @@ pub fn nagios(facts: &Facts, answer: &Answer) -> (Nagios, String) {
             format!("READY: {}", texts.join("; "))
         }
     };
-    let age = answer.good.as_ref().map(|run| facts.now - run.ended.unwrap_or(run.started));
+    let age = answer.good.as_ref().and_then(|run| age(facts, run));
     let figures = age.map_or(String::new(), |age| format!(" | age={age}s;;{}", limit(facts)));
     (state, nagios_line(state, &format!("{}: {what}", facts.name)) + &figures)
 }

@@ -69,6 +69,27 @@ fn what_is_too_old_or_was_never_complete_is_not_ready() {
 }
 
 #[test]
+fn a_run_that_ends_in_the_future_says_nothing_of_the_age() {
+    let ahead = answer(&facts(vec![run(8, State::Done, -400 * 86_400)]));
+    assert!(
+        ahead.reasons.iter().any(|reason| reason.contains("the age of the data is unknown")),
+        "{ahead:?}"
+    );
+    assert!(ahead.lines[0].1.starts_with("of unknown age (limit 30 min), run 8"), "{ahead:?}");
+    assert!(answer(&facts(vec![run(8, State::Done, -2)])).is_ready(), "a clock is kept right by seconds");
+    let mended = facts(vec![run(9, State::Done, 10), run(8, State::Done, -400 * 86_400)]);
+    assert!(answer(&mended).is_ready(), "the number counts, not the time");
+}
+
+#[test]
+fn what_cannot_be_found_out_is_not_ready_and_the_rest_is_told() {
+    let unknown = vec!["what the runs did is not known: no space".to_owned()];
+    let answer = answer(&Facts { unknown: unknown.clone(), ..facts(vec![run(8, State::Done, 420)]) });
+    assert_eq!(answer.reasons, unknown);
+    assert!(answer.lines.len() > 3, "{answer:?}");
+}
+
+#[test]
 fn what_went_wrong_after_the_last_complete_run_counts_until_the_next_one() {
     for state in [State::Failed, State::Killed, State::NotAlone, State::Incomplete] {
         let broken = vec![run(9, state, 100), run(8, State::Done, 420)];

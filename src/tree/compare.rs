@@ -41,7 +41,6 @@ pub(super) struct Found {
     /// Files of the mirror that go on under their names, in a directory that the catalog does not know.
     pub stay: Vec<RelPath>,
     deferred: u64,
-    lost: u64,
 }
 
 /// Compares one directory. A directory of the source that cannot be opened yields nothing: the mirror's is left as it is.
@@ -370,10 +369,7 @@ impl<'a> Comparing<'a> {
             }
             match self.left_as(&mirror.name, Kind::Dir) {
                 Some(left) => left.goes = Goes::Aside,
-                None => {
-                    lost.loses(self.at(&mirror.name), below.entries);
-                    self.found.tally.merge(lost);
-                }
+                None => self.found.tally.merge(lost),
             }
         }
         self.new_entry(source, Some(b.kind), Aspects::CONTENT);
@@ -449,9 +445,6 @@ impl<'a> Comparing<'a> {
     }
     fn close(mut self, own: Aspects) -> (DirChange, Found) {
         let found = &mut self.found;
-        if found.lost > 0 {
-            found.tally.loses((*self.dir.path).clone(), found.lost);
-        }
         found.tally.to_adjust += u64::from(!own.is_empty() && !own.needs_making());
         self.pass.count(|counts| {
             counts.deferred += found.deferred;

@@ -76,6 +76,10 @@ impl RelPath {
     pub(super) fn depth(&self) -> u32 {
         self.0.as_ref().map_or(0, |node| node.depth)
     }
+    /// Whether it is `dir` or something below it.
+    pub fn is_in(&self, dir: &RelPath) -> bool {
+        self == dir || self.is_below(dir)
+    }
     /// From the form that `escape::bytes` gives; none if it is not one.
     pub fn from_escaped(text: &str) -> Option<Self> {
         let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
@@ -239,6 +243,13 @@ mod tests {
         assert_eq!(path.split(), Some((RelPath::from_bytes("a"), &b"b\xff"[..])));
         assert_eq!(RelPath::root().join(b"a").split(), Some((RelPath::root(), &b"a"[..])));
         assert_eq!(RelPath::root().split(), None);
+    }
+
+    #[test]
+    fn a_directory_holds_itself_and_what_is_below_but_not_what_only_begins_like_it() {
+        let is_in = |path: &str, dir: &str| RelPath::from_bytes(path).is_in(&RelPath::from_bytes(dir));
+        assert!(is_in("a/b", "a/b") && is_in("a/b/c", "a/b") && is_in("a", ""));
+        assert!(!is_in("a/bc", "a/b") && !is_in("a", "a/b"));
     }
 
     #[test]

@@ -300,8 +300,7 @@ impl<'a> Search<'a> {
         match self.by_place.get(&place.mirror).and_then(|key| self.dirs.get_mut(key)) {
             Some(left) => left.goes = Goes::Aside,
             None => {
-                let below = survey(self.pass, place.clone(), &mut self.tally, &|_| false)?;
-                self.tally.loses(place.path, below.entries);
+                survey(self.pass, place, &mut self.tally, &|_| false)?;
             }
         }
         Ok(())
@@ -438,23 +437,15 @@ impl Found {
     ) -> Result<(), Error> {
         let stays = |path: &RelPath| vacated.contains(path) || self.moved.contains(path);
         for siblings in self.gone.chunk_by(|a, b| a.dir.path == b.dir.path) {
-            let (mut changes, mut lost) = (Vec::new(), 0);
+            let mut changes = Vec::new();
             for left in siblings {
                 if left.goes == Goes::Aside {
-                    let (place, path) = (left.place(), left.place().path);
-                    let below = survey(pass, place, tally, &stays)?;
-                    tally.loses(path, below.entries);
+                    survey(pass, left.place(), tally, &stays)?;
                     continue;
                 }
-                if let Some((change, own)) = deletion(pass, left.place(), Kind::Dir, tally, &stays)? {
-                    lost += u64::from(own);
-                    changes.push(change);
-                }
+                changes.extend(deletion(pass, left.place(), Kind::Dir, None, tally, &stays)?);
             }
             let DirAt { path, ino, .. } = &siblings[0].dir;
-            if lost > 0 {
-                tally.loses((**path).clone(), lost);
-            }
             if !changes.is_empty() {
                 push(&DirChange { path: (**path).clone(), ino: *ino, own: Aspects::NONE, changes })?;
             }

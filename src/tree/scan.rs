@@ -67,10 +67,6 @@ impl Changes {
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
-    /// What stands for exactly this list of deletions.
-    pub fn deletion_digest(&self) -> String {
-        self.tally.deletion_digest()
-    }
     /// The same, taken out.
     pub fn into_counts(self) -> Counts {
         self.counts

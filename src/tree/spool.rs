@@ -32,7 +32,9 @@ impl Spool {
     pub fn new(options: &Options) -> Self {
         let beside = options.catalog.as_ref().and_then(|catalog| catalog.path().parent());
         let here = |dir: &Path| if dir.as_os_str().is_empty() { ".".into() } else { dir.to_owned() };
-        Spool::within([std::env::temp_dir()].into_iter().chain(beside.map(here)).collect())
+        // The last refresh of a server whose disk is dying finds nothing writable but memory.
+        let places = ["/run".into(), "/dev/shm".into(), "/var/tmp".into(), std::env::temp_dir()];
+        Spool::within(places.into_iter().chain(beside.map(here)).collect())
     }
     fn within(places: Vec<PathBuf>) -> Self {
         Spool { places, ..Spool::default() }

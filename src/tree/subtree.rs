@@ -63,7 +63,7 @@ pub(super) fn survey(
             if stays(&child) {
                 return Ok(());
             }
-            tally.delete(&child);
+            tally.delete(&child, stat.map(|stat| stat.uid));
             stat.iter().for_each(|stat| tally.frees(stat));
             below.entries += 1;
             if stat.is_some_and(|stat| stat.kind == Kind::Dir && pass.mirror.holds(&stat)) {
@@ -109,26 +109,26 @@ fn each_entry(
     Ok(left_out)
 }
 
-/// The deletion of an entry of the mirror, and whether all of it goes; none if nothing does. Enters it into the tally.
-/// `stays` says what of it does not count, because it is moved elsewhere before.
+/// The deletion of an entry of the mirror that belongs to `owner`, if that is known; none if nothing of it goes. Enters it
+/// into the tally. `stays` says what of it does not count, because it is moved elsewhere before.
 pub(super) fn deletion(
     pass: &Pass<'_>,
     place: Place,
     kind: Kind,
+    owner: Option<u32>,
     tally: &mut Tally,
     stays: &dyn Fn(&RelPath) -> bool,
-) -> Result<Option<(Change, bool)>, Error> {
+) -> Result<Option<Change>, Error> {
     let Some((_, name)) = place.path.split() else { return Ok(None) };
     let (name, path) = (name.into(), place.path.clone());
     let (mut entries, mut goes) = (0, true);
     if kind == Kind::Dir {
         let below = survey(pass, place, tally, stays)?;
         (entries, goes) = (below.entries, !below.left_out);
-        tally.loses(path.clone(), entries);
     }
     if goes {
         entries += 1;
-        tally.delete(&path);
+        tally.delete(&path, owner);
     }
     let change = Change {
         action: Action::Delete,
@@ -143,7 +143,7 @@ pub(super) fn deletion(
         name,
         from: None,
     };
-    Ok((entries > 0).then_some((change, goes)))
+    Ok((entries > 0).then_some(change))
 }
 
 /// Enters a directory and those above it, up to `root` and without it.

@@ -1,6 +1,10 @@
 //! What a scan found, in figures, and whether so much may be deleted. Pure.
+//!
+//! 2,000 of 6,000 entries would go, all of them in `home/a`: refused, and `home/a` is named with a code. With that code, or
+//! with the directory itself let through, the same list passes, and so does one that is a little longer.
 
 use super::change::Action;
+use super::losses::{Losing, Losses, MINOR_ENTRIES};
 use super::relpath::RelPath;
 use crate::sys::stat::{Kind, Stat};
 
@@ -8,8 +12,10 @@ use crate::sys::stat::{Kind, Stat};
 const QUESTIONED_ENTRIES: u64 = 1000;
 /// … and beyond this part of all entries, in percent.
 const QUESTIONED_PERCENT: u64 = 25;
-/// How many of the directories that lose most are named.
-const NAMED: usize = 10;
+/// A directory that was let through with a code may lose so much more than was shown, in percent …
+const MORE_PERCENT: u64 = 10;
+/// … and all together so many entries more, wherever they are: a server lives while somebody reads.
+const MORE_ENTRIES: u64 = 2 * MINOR_ENTRIES;
 /// How many unread directories are named.
 const NAMED_UNREAD: usize = 100;
 
@@ -34,11 +40,9 @@ pub struct Tally {
     pub to_rename: u64,
     /// Entries to delete, those below deleted directories included.
     pub to_delete: u64,
-    /// The directories that lose most entries, the greatest loss first: ten at most.
-    pub losing_most: Vec<(RelPath, u64)>,
     /// Directories of the source that could not be read whole: nothing below them is deleted.
     pub unread: Vec<RelPath>,
-    digest: [u64; 4],
+    losses: Losses,
 }
 
 impl Tally {
@@ -66,30 +70,16 @@ impl Tally {
         self.to_copy_bytes -= size;
         self.to_rename += 1;
     }
-    /// Enters a deletion's path. The order does not count, so that threads may enter them.
-    pub(super) fn delete(&mut self, path: &RelPath) {
+    /// Enters a deletion: its path, and whose it is, if that is known. The order does not count, so that threads may enter
+    /// them.
+    pub(super) fn delete(&mut self, path: &RelPath, owner: Option<u32>) {
         self.to_delete += 1;
-        for (lane, part) in self.digest.iter_mut().zip(lanes(path)) {
-            *lane = lane.wrapping_add(part);
-        }
+        self.losses.enter(path, owner);
     }
     /// Takes back a deletion that was entered.
     pub(super) fn spare(&mut self, path: &RelPath) {
         self.to_delete -= 1;
-        for (lane, part) in self.digest.iter_mut().zip(lanes(path)) {
-            *lane = lane.wrapping_sub(part);
-        }
-    }
-    /// Enters what one directory loses.
-    pub(super) fn loses(&mut self, path: RelPath, entries: u64) {
-        self.losing_most.push((path, entries));
-        if self.losing_most.len() > 4 * NAMED {
-            self.keep_greatest();
-        }
-    }
-    fn keep_greatest(&mut self) {
-        self.losing_most.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        self.losing_most.truncate(NAMED);
+        self.losses.take_back(path);
     }
     /// Enters a directory that could not be read whole.
     pub(super) fn unread(&mut self, path: RelPath) {
@@ -108,69 +98,91 @@ impl Tally {
         self.to_adjust += other.to_adjust;
         self.to_rename += other.to_rename;
         self.to_delete += other.to_delete;
-        for (lane, more) in self.digest.iter_mut().zip(other.digest) {
-            *lane = lane.wrapping_add(more);
-        }
-        self.losing_most.extend(other.losing_most);
-        self.keep_greatest();
+        self.losses.merge(other.losses);
         other.unread.into_iter().for_each(|path| self.unread(path));
-    }
-    /// Twelve hexadecimal digits that stand for exactly this list of deletions, whatever its order.
-    pub fn deletion_digest(&self) -> String {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.to_delete.to_le_bytes());
-        for lane in self.digest {
-            hasher.update(&lane.to_le_bytes());
-        }
-        hasher.finalize().to_hex()[..12].to_owned()
     }
 }
 
-fn lanes(path: &RelPath) -> [u64; 4] {
-    let hash = path.digest();
-    let (lanes, _) = hash.as_chunks::<8>();
-    std::array::from_fn(|lane| u64::from_le_bytes(lanes[lane]))
+/// What somebody has looked at and lets through, of one file system of one mirror.
+#[derive(Debug, Clone, Default)]
+pub struct Accepted {
+    /// Which file system: the mirror's name, and the UUID of its file system.
+    pub scope: String,
+    /// The codes that refusals named.
+    pub codes: Vec<String>,
+    /// Directories: whatever goes below them is not counted.
+    pub dirs: Vec<RelPath>,
+}
+
+impl Accepted {
+    fn has_dir(&self, dir: &RelPath) -> bool {
+        self.dirs.contains(dir)
+    }
+    /// Of each code the number of entries it lets go in `dir`, if it is of that directory.
+    fn limits<'a>(&'a self, dir: &'a RelPath) -> impl Iterator<Item = u64> + 'a {
+        let limit = |code: &String| code.rsplit_once('n')?.1.parse::<u64>().ok();
+        self.codes.iter().filter_map(move |code| limit(code).filter(|&limit| *code == self.code(dir, limit)))
+    }
+    /// What stands for the loss of up to `limit` entries in one directory of this file system: twelve hexadecimal digits,
+    /// and the limit.
+    fn code(&self, dir: &RelPath, limit: u64) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for part in [self.scope.as_bytes(), b"\0", &limit.to_le_bytes(), &dir.to_bytes()] {
+            hasher.update(part);
+        }
+        format!("{}n{limit}", &hasher.finalize().to_hex()[..12])
+    }
 }
 
 /// So much would be deleted that somebody should look first.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{to_delete} of {mirror_entries} entries would be deleted")]
 pub struct TooManyDeletions {
-    /// Entries that would be deleted.
+    /// Entries that would be deleted, without those that are let through already.
     pub to_delete: u64,
     /// Entries of the mirror.
     pub mirror_entries: u64,
     /// Whether the source has no entries at all: it is probably not mounted.
     pub source_empty: bool,
     /// The directories that lose most, the greatest loss first.
-    pub losing_most: Vec<(RelPath, u64)>,
-    /// What lets exactly this list through.
-    pub digest: String,
+    pub losing: Vec<Losing>,
+    /// What lets a list through that is like this one, a code for each of these directories.
+    pub codes: Vec<String>,
 }
 
 /// Looks at the whole list: all of it may be carried out, or nothing.
 ///
 /// Refused are more than 25 % of the mirror's entries if they are more than 1,000, and an empty source of a mirror
-/// that is not. `accept` is the digest of the one list that somebody has looked at.
+/// that is not. What goes below a directory that was `accepted` is not counted. With codes that were accepted each directory
+/// may lose a tenth more than was shown, and all others together a hundred entries.
 ///
 /// # Errors
 /// What is too much.
-pub fn decide(tally: &Tally, accept: Option<&str>) -> Result<(), TooManyDeletions> {
-    let source_empty = tally.entries_scanned == 0 && tally.mirror_entries > 0;
-    let percent = u128::from(tally.to_delete) * 100;
-    let many = tally.to_delete > QUESTIONED_ENTRIES
-        && percent > u128::from(tally.mirror_entries) * u128::from(QUESTIONED_PERCENT);
-    let digest = tally.deletion_digest();
-    if !(source_empty || many) || accept == Some(&digest) {
+pub fn decide(tally: &Tally, accepted: &Accepted) -> Result<(), TooManyDeletions> {
+    let let_through = tally.losses.let_through(|dir| accepted.has_dir(dir));
+    let to_delete = tally.to_delete.saturating_sub(let_through);
+    let mirror_entries = tally.mirror_entries.saturating_sub(let_through);
+    let source_empty = tally.entries_scanned == 0 && mirror_entries > 0;
+    let many = to_delete > QUESTIONED_ENTRIES
+        && u128::from(to_delete) * 100 > u128::from(mirror_entries) * u128::from(QUESTIONED_PERCENT);
+    if !(source_empty || many) || is_as_shown(tally, accepted, to_delete) {
         return Ok(());
     }
-    Err(TooManyDeletions {
-        to_delete: tally.to_delete,
-        mirror_entries: tally.mirror_entries,
-        source_empty,
-        losing_most: tally.losing_most.clone(),
-        digest,
-    })
+    let losing = tally.losses.named(&|dir| accepted.has_dir(dir));
+    let limit = |losing: &Losing| losing.entries + (losing.entries * MORE_PERCENT).div_ceil(100);
+    let codes = losing.iter().map(|losing| accepted.code(&losing.path, limit(losing))).collect();
+    Err(TooManyDeletions { to_delete, mirror_entries, source_empty, losing, codes })
+}
+
+/// Whether what goes is what a refusal has shown, or nearly: little of it is beyond what the codes let through.
+fn is_as_shown(tally: &Tally, accepted: &Accepted, to_delete: u64) -> bool {
+    let losses = &tally.losses;
+    let shown = losses.dirs_above(|dir| accepted.limits(dir).max());
+    let is_in_another = |dir: &RelPath| shown.iter().any(|(other, _)| other != dir && dir.is_in(other));
+    let below = |shown: &RelPath| losses.let_through(|dir| dir == shown && !accepted.has_dir(dir));
+    let tops = shown.iter().filter(|(dir, _)| !is_in_another(dir));
+    let covered: u64 = tops.map(|(dir, limit)| below(dir).min(*limit)).sum();
+    covered > 0 && to_delete.saturating_sub(covered) <= MORE_ENTRIES
 }
 
 #[cfg(test)]
@@ -178,58 +190,108 @@ mod tests {
     use super::*;
 
     fn deleting(to_delete: u64, mirror_entries: u64) -> Tally {
+        deleting_in("", to_delete, mirror_entries)
+    }
+
+    fn deleting_in(dir: &str, to_delete: u64, mirror_entries: u64) -> Tally {
         let mut tally = Tally { entries_scanned: 1, mirror_entries, ..Tally::default() };
-        (0..to_delete).for_each(|n| tally.delete(&RelPath::from_bytes(format!("f{n}"))));
+        delete_in(&mut tally, dir, to_delete);
         tally
+    }
+
+    fn delete_in(tally: &mut Tally, dir: &str, entries: u64) {
+        let dir = RelPath::from_bytes(dir);
+        (0..entries).for_each(|n| tally.delete(&dir.join(format!("f{n}").as_bytes()), Some(1000)));
+    }
+
+    fn nothing() -> Accepted {
+        Accepted { scope: "mirror uuid".into(), ..Accepted::default() }
+    }
+
+    /// What lets through what is refused.
+    fn shown(tally: &Tally) -> Accepted {
+        Accepted { codes: decide(tally, &nothing()).expect_err("too much").codes, ..nothing() }
     }
 
     #[test]
     fn more_than_a_quarter_and_more_than_a_thousand_is_questioned() {
-        assert!(decide(&deleting(1001, 4004), None).is_ok(), "exactly a quarter");
-        assert!(decide(&deleting(1001, 4003), None).is_err());
-        assert!(decide(&deleting(1000, 1000), None).is_ok(), "exactly a thousand");
+        assert!(decide(&deleting(1001, 4004), &nothing()).is_ok(), "exactly a quarter");
+        assert!(decide(&deleting(1001, 4003), &nothing()).is_err());
+        assert!(decide(&deleting(1000, 1000), &nothing()).is_ok(), "exactly a thousand");
     }
 
     #[test]
-    fn only_the_list_that_was_looked_at_is_let_through() {
-        let tally = deleting(2000, 2000);
-        let refused = decide(&tally, None).expect_err("all would go");
-        assert!(decide(&tally, Some(&refused.digest)).is_ok());
-        assert!(decide(&deleting(2001, 2001), Some(&refused.digest)).is_err());
+    fn what_was_looked_at_is_let_through_although_the_server_lives() {
+        let mut tally = deleting_in("home/alice/t", 2000, 3000);
+        let accepted = shown(&tally);
+        assert!(decide(&tally, &accepted).is_ok());
+        delete_in(&mut tally, "var/spool", 60);
+        assert!(decide(&tally, &accepted).is_ok(), "some entries elsewhere");
+        delete_in(&mut tally, "home/alice/t", 190);
+        assert!(decide(&tally, &accepted).is_ok(), "nearly a tenth more");
+        assert!(decide(&deleting_in("home/alice/t", 1800, 3000), &accepted).is_ok(), "some have come back");
+    }
+
+    #[test]
+    fn twice_as_much_or_another_directory_is_questioned_again() {
+        let accepted = shown(&deleting_in("home/alice/t", 2000, 6000));
+        assert!(decide(&deleting_in("home/alice/t", 4000, 6000), &accepted).is_err(), "twice as much");
+        assert!(decide(&deleting_in("home/bob/t", 2000, 6000), &accepted).is_err(), "another's");
+        let mut both = deleting_in("home/alice/t", 2000, 6000);
+        delete_in(&mut both, "srv/data", 400);
+        assert!(decide(&both, &accepted).is_err(), "another directory as well");
+    }
+
+    #[test]
+    fn a_code_is_of_its_own_file_system_and_cannot_be_raised() {
+        let tally = deleting_in("t", 2000, 3000);
+        let accepted = shown(&tally);
+        let elsewhere = Accepted { scope: "mirror other".into(), ..accepted.clone() };
+        assert!(decide(&tally, &elsewhere).is_err());
+        let raised = accepted.codes[0].replace("n2200", "n9900");
+        assert_ne!(raised, accepted.codes[0]);
+        assert!(
+            decide(&tally, &Accepted { codes: vec![raised, "n".into(), "x9".into()], ..nothing() }).is_err()
+        );
+    }
+
+    #[test]
+    fn whatever_goes_below_a_directory_that_is_let_through_is_not_counted() {
+        let mut tally = deleting_in("home/alice/m/deep", 2000, 5000);
+        delete_in(&mut tally, "etc", 700);
+        let alices = Accepted { dirs: vec![RelPath::from_bytes("home/alice")], ..nothing() };
+        assert!(decide(&tally, &alices).is_ok());
+        delete_in(&mut tally, "srv", 400);
+        let refused = decide(&tally, &alices).expect_err("the rest is too much by itself");
+        assert_eq!((refused.to_delete, refused.mirror_entries), (1100, 3000));
+        assert!(refused.losing.iter().all(|losing| losing.path != RelPath::from_bytes("home/alice/m/deep")));
+        let both = Accepted { codes: refused.codes, ..alices };
+        assert!(decide(&tally, &both).is_ok());
     }
 
     #[test]
     fn an_empty_source_is_questioned_however_small_the_mirror() {
-        let tally = Tally { mirror_entries: 1, ..Tally::default() };
-        assert!(decide(&tally, None).expect_err("empty").source_empty);
-        assert!(decide(&Tally::default(), None).is_ok(), "both are empty");
+        let mut tally = Tally { mirror_entries: 1, ..Tally::default() };
+        tally.delete(&RelPath::from_bytes("only"), None);
+        assert!(decide(&tally, &nothing()).expect_err("empty").source_empty);
+        assert!(decide(&tally, &shown(&tally)).is_ok(), "somebody has looked");
+        assert!(decide(&Tally::default(), &nothing()).is_ok(), "both are empty");
     }
 
     #[test]
-    fn the_digest_does_not_depend_on_the_order_or_the_threads() {
-        let (mut one, mut other, mut rest) = (Tally::default(), Tally::default(), Tally::default());
-        ["a", "b", "c"].iter().for_each(|path| one.delete(&RelPath::from_bytes(*path)));
-        ["c"].iter().for_each(|path| other.delete(&RelPath::from_bytes(*path)));
-        ["b", "a"].iter().for_each(|path| rest.delete(&RelPath::from_bytes(*path)));
-        other.merge(rest);
-        assert_eq!(one.deletion_digest(), other.deletion_digest());
+    fn what_would_go_is_told_with_whose_it_is() {
+        let refused = decide(&deleting_in("home/alice", 1500, 2000), &nothing()).expect_err("too much");
+        let losing =
+            Losing { path: RelPath::from_bytes("home/alice"), entries: 1500, owner: Some((1000, 1500)) };
+        assert_eq!(refused.losing, [losing]);
     }
 
     #[test]
-    fn what_is_spared_leaves_no_trace_in_the_digest() {
-        let (mut tally, without) = (deleting(2, 9), deleting(2, 9));
-        tally.delete(&RelPath::from_bytes("kept"));
-        assert_ne!(tally.deletion_digest(), without.deletion_digest());
+    fn what_is_spared_is_not_counted() {
+        let (mut tally, mut other) = (deleting(2, 9), deleting(2, 9));
+        tally.delete(&RelPath::from_bytes("kept"), None);
         tally.spare(&RelPath::from_bytes("kept"));
-        assert_eq!(tally.deletion_digest(), without.deletion_digest());
-    }
-
-    #[test]
-    fn the_ten_greatest_losses_are_named_greatest_first() {
-        let mut tally = Tally::default();
-        (1..100).for_each(|n| tally.loses(RelPath::from_bytes(format!("d{n}")), n));
-        tally.merge(Tally::default());
-        let losses: Vec<u64> = tally.losing_most.iter().map(|(_, entries)| *entries).collect();
-        assert_eq!(losses, (90..100).rev().collect::<Vec<_>>());
+        other.merge(tally);
+        assert_eq!((other.to_delete, other.losses.let_through(|_| true)), (4, 4));
     }
 }

@@ -7,8 +7,8 @@ use crate::monitor::Monitor;
 use crate::plan::Plan;
 use crate::refusal::{Failure, Refusal};
 use crate::step::Invocation;
-use crate::sys::command;
 use crate::sys::read::{STATE_BYTES, file};
+use crate::sys::{command, private};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -37,9 +37,9 @@ pub fn begin(state_dir: &Path, plan: &Plan) -> Result<()> {
         key_files: plan.containers.iter().filter_map(|c| c.key_file.clone()).map(PathBuf::from).collect(),
     };
     let path = state_dir.join(FILE);
-    let written = fs::create_dir_all(state_dir)
-        .and_then(|()| fs::write(&path, serde_json::to_vec(&unfinished)?))
-        .and_then(|()| fs::File::open(&path)?.sync_all());
+    let written = serde_json::to_vec(&unfinished)
+        .map_err(std::io::Error::from)
+        .and_then(|text| private::replace(&path, &text));
     Ok(written.map_err(|error| {
         Failure::new(
             format!("cannot write down in {} what will be open", path.display()),

@@ -44,21 +44,22 @@ impl Boot {
     }
 
     /// Does what the engine does not, on the refreshed mirror. What fails is a problem, and the run goes on.
-    pub fn install(&mut self, job: &Job, mounted: &[Mounted]) {
+    pub fn install(&mut self, job: &Job, works: &[Work<'_>]) {
         let Some(preparation) = &self.preparation else { return };
-        let failed = match Tree::of_mirror(job.mirror, mounted) {
+        let failed = match of_mirror(works) {
             Ok(mirror) => preparation.install(&mirror, &boot_directory(job), job.root == Path::new("/")),
-            Err(error) => vec![error.into()],
+            Err(error) => vec![error],
         };
         self.record.problems.extend(failed.iter().map(in_one_line));
     }
 
     /// Rebuilds what has to be, when the mirror holds neither less nor more than the primary: what has been deleted there may
     /// have been in the way.
-    pub fn rebuild(&mut self, job: &Job, mounted: &[Mounted]) {
+    pub fn rebuild(&mut self, job: &Job, works: &[Work<'_>]) {
         let Some(preparation) = &self.preparation else { return };
         let place = job.runtime_dir.join(&job.mirror.name).join("rebuild");
-        let trees = running(job).and_then(|primary| Ok((primary, Tree::of_mirror(job.mirror, mounted)?)));
+        let trees =
+            running(job).map_err(anyhow::Error::from).and_then(|primary| Ok((primary, of_mirror(works)?)));
         match trees {
             Ok((primary, mirror)) => {
                 self.record.problems.extend(preparation.rebuild(&primary, &mirror, &place));
@@ -67,12 +68,15 @@ impl Boot {
         }
     }
 
+    /// Says that nothing was done for the boot, because a file system failed that it needs.
+    pub fn left_alone(&mut self) {
+        self.record.problems.push("what boots is left as it is: a file system that it needs failed".into());
+    }
+
     /// Looks whether anything on the refreshed mirror still needs the primary.
-    pub fn audit(&mut self, job: &Job, mounted: &[Mounted]) {
+    pub fn audit(&mut self, works: &[Work<'_>]) {
         let Some(preparation) = &self.preparation else { return };
-        let found = Tree::of_mirror(job.mirror, mounted)
-            .map_err(Into::into)
-            .and_then(|mirror| preparation.audit(&mirror));
+        let found = of_mirror(works).and_then(|mirror| preparation.audit(&mirror));
         match found {
             Ok(findings) => self.record.findings = findings.iter().map(ToString::to_string).collect(),
             Err(error) => {
@@ -80,6 +84,13 @@ impl Boot {
             }
         }
     }
+}
+
+/// The file systems of the mirror that are mounted.
+fn of_mirror(works: &[Work<'_>]) -> Result<Tree> {
+    let mounted = works.iter().filter_map(|work| Some((&work.volume.mount, work.mirror.as_ref()?)));
+    let one = |(mount, mirror): (&String, &Mounted)| Ok((mount.clone(), mirror.root.try_clone()?));
+    Ok(Tree::new(mounted.map(one).collect::<Result<_>>()?))
 }
 
 fn prepared(job: &Job, works: &[Work<'_>], opened: &Opened<'_>) -> Result<Preparation> {
@@ -108,7 +119,7 @@ fn boot_directory(job: &Job) -> PathBuf {
 }
 
 /// A refusal or failure in the record's one line: what and why; the record itself says what is true of the mirror.
-fn in_one_line(error: &anyhow::Error) -> String {
+pub fn in_one_line(error: &anyhow::Error) -> String {
     use crate::refusal::{Failure, Refusal};
     let (what, why) = match (error.downcast_ref::<Refusal>(), error.downcast_ref::<Failure>()) {
         (Some(refusal), _) => (&refusal.what, &refusal.why),

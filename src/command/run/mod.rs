@@ -3,30 +3,31 @@
 //! Whatever happens, a record is written, and the exit code comes from it.
 
 mod boot;
+mod deletions;
 mod late;
+mod ledger;
 mod log;
+mod trouble;
 mod work;
 
 use crate::cli::RunArgs;
+use crate::command::output;
 use crate::command::trees::damage::DamageFile;
 use crate::command::trees::{self, mirror_view};
 use crate::config::{Config, Mirror, Volume, below};
 use crate::exit_code::Exit;
-use crate::history::History;
-use crate::mirror::{self, Access, Checked, Mounted, Opened};
+use crate::mirror::{self, Access, Mounted, Opened};
 use crate::monitor::Monitor;
 use crate::record::{RunRecord, State, Waited};
 use crate::refusal::{Failure, Refusal, stated};
 use crate::render;
 use crate::sys::lock::{Holder, Lock};
-use crate::sys::node::DeviceNumber;
-use crate::sys::{mount, signal};
+use crate::sys::{mount, private, signal};
 use crate::tree::{self, Pace};
 use anyhow::{Context, Result};
 use boot::Boot;
-use std::fs::DirBuilder;
+use ledger::Ledger;
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use work::Work;
@@ -48,8 +49,8 @@ pub struct Job<'a> {
 /// Refreshes a mirror of the primary mounted at `root` once.
 ///
 /// # Errors
-/// A `Refusal` if there is no configuration to work from, and whatever keeps a record from being written; everything
-/// else is in the record that the exit code comes from.
+/// A `Refusal` if there is no configuration to work from, and what keeps the lock from being taken; everything else is in the
+/// record that the exit code comes from.
 pub fn run(root: &Path, config_file: Option<&Path>, args: &RunArgs, monitor: &dyn Monitor) -> Result<Exit> {
     let config = Config::read(root, config_file)?;
     let mirror = config.mirror(args.name.as_deref())?;
@@ -66,42 +67,37 @@ pub fn run(root: &Path, config_file: Option<&Path>, args: &RunArgs, monitor: &dy
         pace: trees::pace(mirror, args.bwlimit, args.considerate, monitor),
     };
     let mut record = RunRecord::begun(&mirror.name, job.now());
-    let outcome = match job.lock()? {
+    match job.lock()? {
         Ok(held) => recorded(&job, &mut record, held),
         Err(holder) => locked_out(&job, &mut record, holder),
-    };
-    outcome?;
-    tell(&job, &record)?;
+    }
+    tell(&job, &mut record);
     Ok(record.exit())
 }
 
 /// The run under its lock, between its first record and its last.
-fn recorded(job: &Job, record: &mut RunRecord, held: Lock) -> Result<()> {
+fn recorded(job: &Job, record: &mut RunRecord, held: Lock) {
     if job.args.dry_run {
-        let outcome = refresh(job, record);
+        let outcome = refresh(job, record, &Ledger::none(job));
         conclude(job, record, outcome);
         drop(held);
-        return Ok(());
+        return;
     }
-    let history = History::open(&job.state_dir)?;
-    let killed = history.close_killed(&record.mirror, job.now())?;
-    if killed > 0 {
-        job.monitor.note(&format!("{killed} earlier run ended without a word: killed, or the power was cut"));
-    }
-    history.begin(record)?;
+    let ledger = Ledger::begin(job, record);
     log::make(&job.log_file);
-    place_for_catalogs(job).context("cannot make a place for catalogs")?;
-    let outcome = late::told(job.monitor, late::AFTER, &|| job.waited(), || refresh(job, record));
+    if let Err(error) = place_for_catalogs(job) {
+        job.trouble(record, &format!("no catalog can be kept: {error}"));
+    }
+    let outcome = late::told(job.monitor, late::AFTER, &|| job.waited(), || refresh(job, record, &ledger));
     conclude(job, record, outcome);
-    history.finish(record)?;
+    ledger.finish(record);
     drop(held);
-    Ok(())
 }
 
 /// Makes the catalogs' directory, and takes away what is there of file systems that this mirror does not have.
 fn place_for_catalogs(job: &Job) -> io::Result<()> {
     let place = job.config.catalogs(job.root, job.mirror);
-    DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
+    private::make_dir(&place)?;
     for entry in std::fs::read_dir(&place)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -122,76 +118,110 @@ fn place_for_catalogs(job: &Job) -> io::Result<()> {
 }
 
 /// The run itself: find, open, and whatever happens in between, close.
-fn refresh(job: &Job, record: &mut RunRecord) -> Result<()> {
+fn refresh(job: &Job, record: &mut RunRecord, ledger: &Ledger<'_>) -> Result<()> {
     mount::enter_private_namespace().context("cannot have a mount namespace of its own: is this root?")?;
     if let Err(reversed) = mirror::check_role(job.root, job.mirror) {
-        // Mounted somewhere else, it serves nobody.
-        if job.root == Path::new("/") && !job.args.dry_run {
-            mirror::note_service(job.root, job.mirror, job.now())?;
-        }
+        note_service(job);
         return Err(reversed.into());
     }
     let sources = job.mirror.volumes.iter().map(|volume| mirror::open_source(job.root, volume)).collect();
-    let mut damage = DamageFile::read(&job.state_dir, job.mirror)?;
+    let mut damage = known_damage(job, record);
     let works = Work::all(job, sources, &damage)?;
     work::refuse_without_sources(&works)?;
     mirror::sweep(job.mirror)?;
     let opened = mirror::find(job.mirror)?.open(job.mirror, job.root, job.args.dry_run)?;
-    refresh_opened(job, record, works, &opened, &mut damage)?;
+    refresh_opened(job, record, ledger, works, &opened, &mut damage)?;
     opened.close()
+}
+
+/// Notes on the mirror that it serves, if this system runs from it. Mounted somewhere else, it serves nobody.
+fn note_service(job: &Job) {
+    if job.root == Path::new("/")
+        && !job.args.dry_run
+        && let Err(error) = mirror::note_service(job.root, job.mirror, job.now())
+    {
+        job.monitor.warn(&format!("it cannot be noted on this disk that it serves: {error:#}"));
+    }
+}
+
+/// What is known to be damaged. If that cannot be read, the run goes by size and time as it does for everybody, says so, and
+/// leaves the file to whoever mends it.
+fn known_damage(job: &Job, record: &mut RunRecord) -> DamageFile {
+    DamageFile::read(&job.state_dir, job.mirror).unwrap_or_else(|error| {
+        job.trouble(record, &format!("what of the primary is damaged is not known: {error:#}"));
+        DamageFile::unknown(&job.state_dir, job.mirror)
+    })
 }
 
 /// Check, mount, scan, decide, apply.
 fn refresh_opened(
     job: &Job,
     record: &mut RunRecord,
+    ledger: &Ledger<'_>,
     mut works: Vec<Work<'_>>,
     opened: &Opened<'_>,
     damage: &mut DamageFile,
 ) -> Result<()> {
-    let devices: Vec<_> = works.iter().filter_map(Work::device).collect();
-    mirror::look_at_marks(job.mirror, opened, &job.runtime_dir, &devices)?;
-    let checked = check(job, opened)?;
+    work::check(job, &mut works, opened)?;
     go_on()?;
     let mut boot = Boot::prepare(job, &mut works, opened)?;
-    let looked_at = mount_whole(job, opened, &devices)?;
-    work::scan(job, &mut works, &looked_at, &checked)?;
+    mount_whole(job, &mut works, opened)?;
+    if !job.args.dry_run {
+        ledger.number(record, work::latest_run(&works));
+    }
+    work::scan(job, &mut works)?;
     if job.args.dry_run {
         itemise(&mut works)?;
     }
-    work::decide(job, &works)?;
-    verify_share(job, &works, &looked_at, record, damage)?;
-    looked_at.into_iter().rev().try_for_each(mirror::Mounted::unmount)?;
+    deletions::decide(job, &works)?;
+    verify_share(job, &mut works, record, ledger, damage)?;
     // What must not reach the mirror is written down before anything else does.
     works.iter().for_each(|work| work.keep_held(damage, false));
-    keep(job, damage)?;
+    keep(job, record, damage);
+    work::unmount(&mut works)?;
     let applied = match job.args.dry_run {
         true => Ok(()),
-        false => work::apply(job, &mut works, &mut boot, opened, record.id.unsigned_abs()),
+        false => work::apply(job, &mut works, &mut boot, opened, record),
     };
+    // Whatever a stop has left mounted.
+    let unmounted = work::unmount(&mut works);
     record.boot = Some(boot.record);
-    works.into_iter().for_each(|work| {
+    report(job, record, works, damage, applied.and(unmounted))
+}
+
+/// Enters into the record what was done to each file system, and what became of all.
+fn report(
+    job: &Job,
+    record: &mut RunRecord,
+    works: Vec<Work<'_>>,
+    damage: &mut DamageFile,
+    applied: Result<()>,
+) -> Result<()> {
+    let failure = trouble::failure(&works);
+    for work in works {
         if let Err(refusal) = &work.source {
             job.monitor.warn(&refusal.to_string());
         }
         work.report(job, record, damage, applied.is_ok() && !job.args.dry_run);
-    });
-    applied.and(keep(job, damage))
+    }
+    keep(job, record, damage);
+    applied?;
+    failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
 
 /// Reads the share of all files that is due, if the configuration names one, and enters what was found.
 fn verify_share(
     job: &Job,
-    works: &[Work<'_>],
-    mounted: &[Mounted],
+    works: &mut [Work<'_>],
     record: &mut RunRecord,
+    ledger: &Ledger<'_>,
     damage: &mut DamageFile,
 ) -> Result<()> {
     if job.args.dry_run {
         return Ok(());
     }
     let Some(sample) = damage.next_share("run", job.mirror.verify_share) else { return Ok(()) };
-    let mut verified = work::verify_share(job, works, mounted, sample, damage)?;
+    let mut verified = work::verify_share(job, works, sample, damage)?;
     verified.run = Some(record.id);
     for difference in &verified.differences {
         let line = render::verify::line(difference);
@@ -199,39 +229,43 @@ fn verify_share(
         record.error(line);
     }
     record.verified = Some(verified.total());
-    History::open(&job.state_dir)?.add_verification(&mut verified)
+    ledger.add_verification(record, &mut verified);
+    Ok(())
 }
 
-/// Writes down what is damaged; a dry run leaves that as it is.
-fn keep(job: &Job, damage: &mut DamageFile) -> Result<()> {
-    if job.args.dry_run { Ok(()) } else { damage.write() }
+/// Writes down what is damaged; a dry run leaves that as it is. What cannot be written down is held in this run all the same.
+fn keep(job: &Job, record: &mut RunRecord, damage: &mut DamageFile) {
+    if !job.args.dry_run
+        && let Err(error) = damage.write()
+    {
+        job.trouble(record, &format!("what is damaged cannot be kept for the next run: {error:#}"));
+    }
 }
 
 /// Mounts the mirror to be looked at. Where a run was cut off in the middle of a file, its old content is put back first.
-fn mount_whole(job: &Job, opened: &Opened<'_>, devices: &[DeviceNumber]) -> Result<Vec<Mounted>> {
-    let mount = |access| opened.mount(job.mirror, &job.runtime_dir, access, devices);
-    let unmount = |mounted: Vec<Mounted>| mounted.into_iter().rev().try_for_each(mirror::Mounted::unmount);
-    let looked_at = mount(Access::ReadOnly)?;
-    let mut pending = false;
-    for one in &looked_at {
-        pending |= tree::is_pending(&mirror_view(one)?);
-    }
-    if !pending {
-        return Ok(looked_at);
+fn mount_whole(job: &Job, works: &mut [Work<'_>], opened: &Opened<'_>) -> Result<()> {
+    work::mount(job, works, opened, Access::ReadOnly)?;
+    let is_pending = |mirror: &Mounted| mirror_view(mirror).is_ok_and(|view| tree::is_pending(&view));
+    if !works.iter().filter_map(|work| work.mirror.as_ref()).any(is_pending) {
+        return Ok(());
     }
     if job.args.dry_run {
         job.monitor
             .note("some files on the mirror are half written; a run puts their old content back first");
-        return Ok(looked_at);
+        return Ok(());
     }
-    unmount(looked_at)?;
-    let writable = mount(Access::ReadWrite)?;
-    for one in &writable {
-        let put_back = tree::put_back(&mirror_view(one)?).map_err(cannot_put_back)?;
-        put_back.tell(job.monitor);
+    work::unmount(works)?;
+    work::mount(job, works, opened, Access::ReadWrite)?;
+    for work in works.iter_mut() {
+        let Some(mirror) = &work.mirror else { continue };
+        let put_back =
+            mirror_view(mirror).and_then(|view| Ok(tree::put_back(&view).map_err(cannot_put_back)?));
+        if let Some(put_back) = work.survive(put_back)? {
+            put_back.tell(job.monitor);
+        }
     }
-    unmount(writable)?;
-    mount(Access::ReadOnly)
+    work::unmount(works)?;
+    work::mount(job, works, opened, Access::ReadOnly)
 }
 
 fn cannot_put_back(error: io::Error) -> Failure {
@@ -239,31 +273,17 @@ fn cannot_put_back(error: io::Error) -> Failure {
         "what is needed to put it back is kept on the mirror, in .diskmirror/undo; nothing else was written";
     Failure::new("a file that an earlier run left half written cannot be put back", state)
         .why(error.to_string())
-        .remedy("mend that, then run again")
-}
-
-/// Checks every file system; a dry run leaves them as they are.
-fn check(job: &Job, opened: &Opened<'_>) -> Result<Vec<Checked>> {
-    let scratch = job.runtime_dir.join(&job.mirror.name).join("check");
-    DirBuilder::new().recursive(true).mode(0o700).create(&scratch)?;
-    let one = |(volume, node): (&Volume, &Path)| match job.args.dry_run {
-        true => Ok(Checked::Sound),
-        false => mirror::check(node, volume.kind, &scratch),
-    };
-    let checked = opened.volumes().map(one).collect();
-    // Whatever is in its way is said by what fails next.
-    let _ = std::fs::remove_dir(&scratch);
-    checked
+        .remedy("look at the mirror's disk (dmesg, smartctl -a), then run again: it begins with putting that back")
 }
 
 fn itemise(works: &mut [Work<'_>]) -> Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    for work in works {
-        let Some(changes) = &mut work.changes else { continue };
+    let list = works.iter_mut().try_for_each(|work| {
+        let Some(changes) = &mut work.changes else { return Ok(()) };
         writeln!(out, "{}:", work.volume.mount)?;
-        changes.itemise(&mut out)?;
-    }
-    Ok(out.flush()?)
+        changes.itemise(&mut out)
+    });
+    Ok(output::unless_closed(list.and_then(|()| out.flush()))?)
 }
 
 fn go_on() -> Result<()> {
@@ -277,13 +297,8 @@ const NOTHING_COPIED: &str = "nothing was copied to the mirror or deleted from i
 fn conclude(job: &Job, record: &mut RunRecord, outcome: Result<()>) {
     record.ended = Some(job.now());
     record.waited = job.waited();
-    let boot = record.boot.clone().unwrap_or_default();
-    let incomplete = record.total().errors > 0 || !boot.problems.is_empty();
     record.state = match &outcome {
-        Ok(()) if !boot.findings.is_empty() => State::NotAlone,
-        Ok(()) if record.verified.as_ref().is_some_and(|total| total.differences() > 0) => State::Differs,
-        Ok(()) if incomplete => State::Incomplete,
-        Ok(()) => State::Done,
+        Ok(()) => record.finished(record.total().errors),
         Err(_) if signal::stop_requested() => State::Stopped,
         Err(error) if error.is::<Refusal>() => State::Refused,
         Err(_) => State::Failed,
@@ -301,36 +316,40 @@ fn stopped() -> Failure {
 }
 
 /// Says who holds the lock, and leaves a record that says so too.
-fn locked_out(job: &Job, record: &mut RunRecord, holder: Option<Holder>) -> Result<()> {
+fn locked_out(job: &Job, record: &mut RunRecord, holder: Option<Holder>) {
     let refusal = mirror::busy(holder, job.now());
     record.state = State::Locked;
     record.ended = Some(job.now());
     record.message = Some(refusal.to_string());
     if !job.args.dry_run {
-        let history = History::open(&job.state_dir)?;
-        history.begin(record)?;
-        history.finish(record)?;
+        Ledger::enter(job, record);
     }
-    Ok(())
 }
 
-/// Says how it ended: errors on stderr, one line or one object on stdout, a line in the log.
-fn tell(job: &Job, record: &RunRecord) -> Result<()> {
+/// Says how it ended: errors on stderr, one line or one object on stdout, a line in the log. Where nobody listens any more,
+/// what was done is done.
+fn tell(job: &Job, record: &mut RunRecord) {
     if let Some(message) = &record.message {
-        eprintln!("error: {message}");
+        output::error(message);
     }
     for line in render::run::boot_lines(record) {
         job.monitor.warn(&line);
     }
-    if !job.args.dry_run {
-        log::append(&job.log_file, record);
+    if !job.args.dry_run
+        && let Err(error) = log::append(&job.log_file, record)
+    {
+        job.monitor.warn(&format!("the log {} cannot be written: {error}", job.log_file.display()));
     }
-    if job.args.json {
-        println!("{}", render::run::json(record));
+    let said = if job.args.json {
+        output::line(&render::run::json(record))
     } else if record.message.is_none() && !job.args.dry_run {
-        println!("{}", render::run::summary(record));
+        output::line(&render::run::summary(record))
+    } else {
+        Ok(())
+    };
+    if let Err(error) = said {
+        job.monitor.warn(&format!("what this run did cannot be printed: {error}"));
     }
-    Ok(())
 }
 
 impl<'a> Job<'a> {
@@ -343,6 +362,12 @@ impl<'a> Job<'a> {
     fn waited(&self) -> Waited {
         let tree::Waited { limit, others } = self.pace.waited();
         Waited { limit, others }
+    }
+
+    /// Says what went wrong beside the file systems, and enters it into the record.
+    fn trouble(&self, record: &mut RunRecord, line: &str) {
+        self.monitor.warn(line);
+        record.trouble(line);
     }
 
     /// The catalog of a file system.

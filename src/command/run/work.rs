@@ -1,22 +1,23 @@
-//! One run's work on the file systems, in the order of the design: look at all, decide on all, then write.
+//! One file system on its way through a run: what is known of it, what is done with it, and what is to be reported.
+
+mod steps;
+
+pub use steps::{apply, check, latest_run, mount, refuse_without_sources, scan, unmount, verify_share};
 
 use super::Job;
-use super::boot::Boot;
+use super::boot::in_one_line;
+use super::trouble::ends_the_run;
 use crate::command::trees::damage::DamageFile;
-use crate::command::trees::found::enter;
 use crate::command::trees::{self, excludes, mirror_view};
 use crate::config::Volume;
-use crate::mirror::mark::{self, Knowledge, Mark};
-use crate::mirror::{Access, Checked, Mounted, Opened, Source};
-use crate::record::{RunRecord, VerifyRecord, VolumeRecord};
+use crate::mirror::mark::{self, Knowledge, LastRun, Mark};
+use crate::mirror::{Checked, Mounted, Source};
+use crate::record::{RunRecord, VolumeRecord};
 use crate::refusal::{Failure, Refusal};
-use crate::sys::dir::sync_volume;
 use crate::sys::node::DeviceNumber;
 use crate::sys::stat::Timestamp;
-use crate::tree::{
-    self, Changes, Counts, Options, RelPath, Remembered, Sample, Scope, TooManyDeletions, View, Wanted,
-};
-use anyhow::{Context, Result};
+use crate::tree::{self, Changes, Counts, Options, RelPath, Remembered, View, Wanted};
+use anyhow::Result;
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -43,13 +44,19 @@ pub struct Work<'a> {
     to_mend: BTreeSet<RelPath>,
     /// When the source was looked at, in seconds since 1970.
     looked_at: i64,
+    /// Its mirror, while it is mounted.
+    pub mirror: Option<Mounted>,
+    /// What ended the work on it; nothing more is done with it then, and the others go on.
+    pub failed: Option<anyhow::Error>,
+    /// What went wrong beside it: a line each for the record.
+    troubles: Vec<String>,
 }
 
 impl<'a> Work<'a> {
     /// Enters every source that can be entered.
     ///
     /// # Errors
-    /// Those of entering a source that is there.
+    /// Those of a pattern that is none.
     pub fn all(
         job: &'a Job,
         sources: Vec<Result<Source, Refusal>>,
@@ -58,8 +65,8 @@ impl<'a> Work<'a> {
         let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
         let patterns = Arc::new(excludes::patterns(job.config, job.mirror, job.root, &swaps));
         let one = |(volume, source): (&'a Volume, Result<Source, Refusal>)| {
-            let view = source.as_ref().ok().map(trees::source_view).transpose()?;
-            let held = damage.held_on(&volume.mount, job.args.accept.as_deref());
+            let (source, view) = entered(source);
+            let held = damage.held_on(&volume.mount, &job.args.accept);
             let excludes = excludes::on_volume(&patterns, &volume.mount)?;
             let options = Options {
                 excludes,
@@ -82,6 +89,9 @@ impl<'a> Work<'a> {
                 time,
                 to_mend: damage.to_be_repaired(&volume.mount),
                 looked_at: job.now(),
+                mirror: None,
+                failed: None,
+                troubles: Vec::new(),
             })
         };
         job.mirror.volumes.iter().zip(sources).map(one).collect()
@@ -109,10 +119,10 @@ impl<'a> Work<'a> {
         self.source.as_ref().ok().map(|source| source.device)
     }
 
-    /// Takes in what the marks and the check say about its mirror, and refuses a source that has lost everything.
-    fn learn(&mut self, knowledge: Knowledge, checked: Checked, mark: &Mark, full: bool) {
-        (self.knowledge, self.checked) = (knowledge, checked);
-        self.options.compare_content = full || checked == Checked::Repaired;
+    /// Takes in what the marks say about its mirror, and refuses a source that has lost everything.
+    fn learn(&mut self, knowledge: Knowledge, mark: &Mark, full: bool) {
+        self.knowledge = knowledge;
+        self.options.compare_content = full || self.checked == Checked::Repaired;
         self.options.compare_whole = full;
         self.options.doubt_since = mark.looked_at.map(|secs| tree::unsure_from(Timestamp { secs, nanos: 0 }));
         self.options.suspect_since = match knowledge {
@@ -125,6 +135,21 @@ impl<'a> Work<'a> {
         {
             self.source = Err(source.empty_refusal());
             self.view = None;
+        }
+    }
+
+    /// Takes in how a step of the work on it ended: what is its own trouble keeps nobody else from going on.
+    ///
+    /// # Errors
+    /// What ends the whole run.
+    pub fn survive<T>(&mut self, outcome: Result<T>) -> Result<Option<T>> {
+        match outcome {
+            Ok(done) => Ok(Some(done)),
+            Err(error) if ends_the_run(&error) => Err(error),
+            Err(error) => {
+                self.failed.get_or_insert(error);
+                Ok(None)
+            }
         }
     }
 
@@ -151,9 +176,26 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn begin_writing(&self) -> Result<()> {
+    /// Says on its mirror, and in its catalog, that it is about to be written. A catalog that cannot be written is not kept:
+    /// the mark names none then, and the next run compares everything.
+    fn begin(&mut self, job: &Job, mounted: &mut Mounted, run: u64) -> Result<()> {
+        mounted.mark = mounted.mark.begun(run, job.now());
+        mark::write(&mounted.root, &mounted.mark)?;
         let writes = self.changes.as_ref().is_none_or(|changes| !changes.is_empty());
-        if writes { tree::begin_writing(&self.options).context("cannot write the catalog") } else { Ok(()) }
+        if writes && let Err(error) = tree::begin_writing(&self.options) {
+            self.troubles.push(format!("{}: no catalog is kept: {error}", self.volume.mount));
+            (self.options.catalog, self.options.blocks) = (None, None);
+        }
+        Ok(())
+    }
+
+    /// Marks its mirror clean. What was left alone is as complete as it was.
+    fn end(&mut self, job: &Job, mounted: &Mounted, run: u64, last: &LastRun, alone: bool) -> Result<()> {
+        if self.source.is_err() && self.streams() {
+            return Ok(());
+        }
+        let ended = Mark { last_run: Some(last.clone()), ..mounted.mark.ended(run, job.now()) };
+        mark::write(&mounted.root, &self.keep_memory(job, mounted, ended, alone))
     }
 
     /// Keeps what was found for the next run, and enters into its last mark what that goes by. What was left alone is as it
@@ -187,7 +229,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn streams(&self) -> bool {
+    /// Whether its mirror has never been complete.
+    pub fn streams(&self) -> bool {
         self.knowledge == Knowledge::NeverComplete
     }
 
@@ -238,8 +281,16 @@ impl<'a> Work<'a> {
         damage.take_over(&self.volume.mount, held, self.looked_at);
     }
 
+    /// Entries that could not be brought to its mirror, and whatever else is wrong with it.
+    fn errors(&self) -> u64 {
+        let scanned = self.changes.as_ref().map_or(0, |changes| changes.counts().errors);
+        let apart = [self.source.is_err(), self.failed.is_some()];
+        self.counts.errors + scanned + apart.map(u64::from).iter().sum::<u64>() + self.troubles.len() as u64
+    }
+
     /// Enters what was done into the record; what a verification had found damaged on the mirror is mended, if that `is_applied`.
     pub fn report(self, job: &Job, record: &mut RunRecord, damage: &mut DamageFile, is_applied: bool) {
+        let is_applied = is_applied && self.failed.is_none();
         self.keep_held(damage, is_applied);
         let mount = &self.volume.mount;
         let failed: Vec<_> = self.counts.file_errors.iter().map(|error| &error.path).collect();
@@ -261,6 +312,10 @@ impl<'a> Work<'a> {
         if let Err(refusal) = &self.source {
             record.error(format!("{}: {}", self.volume.mount, refusal.what));
         }
+        let failed =
+            self.failed.as_ref().map(|error| format!("{}: {}", self.volume.mount, in_one_line(error)));
+        failed.into_iter().chain(self.troubles).for_each(|line| job.trouble(record, &line));
+        let apart = damaged + u64::from(self.source.is_err()) + u64::from(self.failed.is_some());
         record.volumes.push(VolumeRecord {
             mount: self.volume.mount.clone(),
             entries_scanned: counts.entries_scanned,
@@ -271,156 +326,22 @@ impl<'a> Work<'a> {
             renamed: counts.renamed,
             deleted: counts.deleted,
             repaired,
-            errors: counts.errors + damaged + u64::from(self.source.is_err()),
+            errors: counts.errors + apart,
             seconds: self.time.as_secs_f64(),
         });
     }
 }
 
-/// Finds what differs on every file system that is not streamed, and learns what each mirror's content is worth.
-///
-/// # Errors
-/// A `Refusal` if nothing can be mirrored; what ends the scan.
-pub fn scan(job: &Job, works: &mut [Work<'_>], mounted: &[Mounted], checked: &[Checked]) -> Result<()> {
-    let marks: Vec<Mark> = mounted.iter().map(|mounted| mounted.mark.clone()).collect();
-    let known = mark::knowledge(&marks, job.now());
-    for (((work, knowledge), checked), mark) in works.iter_mut().zip(known).zip(checked).zip(&marks) {
-        work.learn(knowledge, *checked, mark, job.args.full);
-    }
-    refuse_without_sources(works)?;
-    for (work, mounted) in works.iter_mut().zip(mounted) {
-        work.remember(job, mounted)?;
-        if job.args.dry_run || !work.streams() {
-            work.scan(job, mounted)?;
-        }
-    }
-    Ok(())
-}
-
-/// Reads a share of what the catalogs prove, on both sides. What is found damaged on the mirror, the next run mends.
-///
-/// # Errors
-/// What ends the reading.
-pub fn verify_share(
-    job: &Job,
-    works: &[Work<'_>],
-    mounted: &[Mounted],
-    sample: Sample,
-    damage: &mut DamageFile,
-) -> Result<VerifyRecord> {
-    let begun = Instant::now();
-    let mut record = VerifyRecord {
-        mirror: job.mirror.name.clone(),
-        table_id: job.mirror.disk.table_id.clone(),
-        started: job.now(),
-        sample: Some(job.mirror.verify_share.to_string()),
-        ..VerifyRecord::default()
+/// A source that can be entered, and the view of it; else why it is left alone.
+fn entered(source: Result<Source, Refusal>) -> (Result<Source, Refusal>, Option<View>) {
+    let source = match source {
+        Ok(source) => source,
+        refused => return (refused, None),
     };
-    for (work, mounted) in works.iter().zip(mounted) {
-        let Some(source) = work.view.as_ref().filter(|_| tree::is_believed(&work.options)) else { continue };
-        let mirror = mirror_view(mounted)?;
-        let found = tree::verify(source, &mirror, &work.options, &Scope::Share(sample), job.monitor)?;
-        enter(&work.volume.mount, &work.options.held, found, &mut record, damage);
+    match trees::source_view(&source) {
+        Ok(view) => (Ok(source), Some(view)),
+        Err(error) => (Err(source.not_entered(&error)), None),
     }
-    record.seconds = begun.elapsed().as_secs_f64();
-    Ok(record)
-}
-
-/// Refuses a run whose root is refused, or that has nothing left to do.
-///
-/// # Errors
-/// The root's own `Refusal`, with all others as its reasons.
-pub fn refuse_without_sources(works: &[Work<'_>]) -> Result<(), Refusal> {
-    let refused: Vec<&Refusal> = works.iter().filter_map(|work| work.source.as_ref().err()).collect();
-    let root_is_refused = works.first().is_some_and(|work| work.source.is_err());
-    let Some((first, others)) = refused.split_first().filter(|_| root_is_refused) else { return Ok(()) };
-    let with_others = others.iter().fold((*first).clone(), |all, other| all.why(other.what.clone()));
-    Err(with_others)
-}
-
-/// Looks at every list of deletions: all may be carried out, or nothing is written at all.
-///
-/// # Errors
-/// A `Refusal` that names the directories that lose most, and what lets this list through.
-pub fn decide(job: &Job, works: &[Work<'_>]) -> Result<(), Refusal> {
-    for work in works {
-        let Some(changes) = &work.changes else { continue };
-        tree::decide(changes.tally(), job.args.accept.as_deref())
-            .map_err(|many| too_many(job, work, &many))?;
-    }
-    Ok(())
-}
-
-fn too_many(job: &Job, work: &Work<'_>, many: &TooManyDeletions) -> Refusal {
-    let what = format!("refusing to refresh the mirror of {}: {many}", work.volume.mount);
-    let refusal = Refusal::new(what, "nothing was written to the mirror");
-    let lines = many.losing_most.iter().map(|(path, entries)| {
-        format!(
-            "{} would lose {entries}",
-            std::path::Path::new(&work.volume.mount).join(path.to_string()).display()
-        )
-    });
-    lines.fold(refusal, Refusal::why).remedy(format!(
-        "if this is meant: {} --accept {}",
-        job.command_line(),
-        many.digest
-    ))
-}
-
-/// Writes: marks dirty, additions everywhere, flush, loaders, flush, deletions everywhere, images rebuilt, flush, marks
-/// clean.
-///
-/// # Errors
-/// A `Failure` that says what is true of the mirror now.
-pub fn apply(
-    job: &Job,
-    works: &mut [Work<'_>],
-    boot: &mut Boot,
-    opened: &Opened<'_>,
-    run: u64,
-) -> Result<()> {
-    let devices: Vec<DeviceNumber> = works.iter().filter_map(Work::device).collect();
-    let mut mounted = opened.mount(job.mirror, &job.runtime_dir, Access::ReadWrite, &devices)?;
-    write_all(job, works, boot, &mut mounted, run).map_err(|error| unfinished(works, error))?;
-    mounted.into_iter().rev().try_for_each(Mounted::unmount)
-}
-
-fn write_all(
-    job: &Job,
-    works: &mut [Work<'_>],
-    boot: &mut Boot,
-    mounted: &mut [Mounted],
-    run: u64,
-) -> Result<()> {
-    for one in mounted.iter_mut() {
-        one.mark = one.mark.begun(run, job.now());
-        mark::write(&one.root, &one.mark)?;
-    }
-    for (work, one) in works.iter_mut().zip(&*mounted) {
-        work.begin_writing()?;
-        work.add(job, one)?;
-    }
-    flush(mounted)?;
-    boot.install(job, mounted);
-    flush(mounted)?;
-    for (work, one) in works.iter_mut().zip(&*mounted) {
-        work.delete(job, one)?;
-    }
-    boot.rebuild(job, mounted);
-    boot.audit(job, mounted);
-    flush(mounted)?;
-    for (work, one) in works.iter().zip(mounted) {
-        // What was left alone is as complete as it was.
-        if work.source.is_ok() || !work.streams() {
-            let ended = one.mark.ended(run, job.now());
-            mark::write(&one.root, &work.keep_memory(job, one, ended, boot.record.findings.is_empty()))?;
-        }
-    }
-    Ok(())
-}
-
-fn flush(mounted: &[Mounted]) -> Result<()> {
-    mounted.iter().try_for_each(|one| sync_volume(&one.root)).context("cannot flush the mirror")
 }
 
 /// The failure of a comparison whose list found no room; any other error as it is.
@@ -430,15 +351,4 @@ fn not_compared(mount: &str, error: tree::Error) -> anyhow::Error {
         .why(error.to_string())
         .remedy(format!("make room in {}", place.display()))
         .into()
-}
-
-fn unfinished(works: &[Work<'_>], error: anyhow::Error) -> anyhow::Error {
-    if matches!(error.downcast_ref(), Some(tree::Error::Stopped)) {
-        return error;
-    }
-    let state = match works.iter().any(Work::streams) {
-        true => "the mirror has never been complete; the next run goes on with it",
-        false => "every file on the mirror is its old or its new version; the next run looks at the content",
-    };
-    Failure::new("the mirror could not be refreshed", state).because(&error).into()
 }

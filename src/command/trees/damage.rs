@@ -1,18 +1,17 @@
 //! What verifications and runs have found damaged, and which share of the files comes next: a file of each mirror in the
 //! state directory, replaced whole.
 
+use crate::cli::Accept;
 use crate::config::Mirror;
 use crate::escape;
-use crate::sys::read;
 use crate::sys::stat::Timestamp;
+use crate::sys::{private, read};
 use crate::tree::{Damage, Held, Hold, RelPath, Sample};
 use crate::units::Share;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The version of the file's form.
@@ -69,6 +68,8 @@ pub struct DamageFile {
     path: PathBuf,
     #[serde(skip)]
     is_changed: bool,
+    #[serde(skip)]
+    is_unknown: bool,
 }
 
 impl HeldFile {
@@ -90,10 +91,11 @@ impl HeldFile {
     pub fn title(&self) -> String {
         format!("{}/{}", self.mount.trim_end_matches('/'), self.path)
     }
-    fn hold(&self, accept: Option<&str>) -> Option<(RelPath, Hold)> {
+    fn hold(&self, accept: &[Accept]) -> Option<(RelPath, Hold)> {
         let (bad, good) = (from_hex(&self.bad)?, from_hex(&self.good)?);
         let ctime = Timestamp { secs: self.ctime.0, nanos: self.ctime.1 };
-        let accepted = accept == Some(&self.digest());
+        let digest = self.digest();
+        let accepted = accept.iter().flat_map(Accept::codes).any(|code| code == digest);
         Some((
             RelPath::from_escaped(&self.path)?,
             Hold { ino: self.ino, ctime, bad, good, is_doubtful: self.is_doubtful, accepted },
@@ -123,31 +125,40 @@ impl DamageFile {
     /// # Errors
     /// The system's, and a file that cannot be understood: what it held must not be forgotten.
     pub fn read(state_dir: &Path, mirror: &Mirror) -> Result<DamageFile> {
-        let path = state_dir.join(DIRECTORY).join(format!("{}.json", mirror.name));
-        let empty = DamageFile {
-            format: FORMAT,
-            held: Vec::new(),
-            repairs: Vec::new(),
-            next: BTreeMap::new(),
-            path: path.clone(),
-            is_changed: false,
-        };
-        let text = match read::file(&path, read::TEXT_BYTES) {
+        let empty = DamageFile::empty(state_dir, mirror);
+        let text = match read::file(&empty.path, read::TEXT_BYTES) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(empty),
-            read => read.with_context(|| format!("cannot read {}", path.display()))?,
+            read => read.with_context(|| format!("cannot read {}", empty.path.display()))?,
         };
         let found: DamageFile = serde_json::from_slice(&text).with_context(|| {
             format!(
                 "{} is damaged: it names what must not reach the mirror; remove it if nothing is held",
-                path.display()
+                empty.path.display()
             )
         })?;
-        anyhow::ensure!(found.format == FORMAT, "{} was written by another version", path.display());
-        Ok(DamageFile { path, ..found })
+        anyhow::ensure!(found.format == FORMAT, "{} was written by another version", empty.path.display());
+        Ok(DamageFile { path: empty.path, ..found })
     }
 
-    /// The files that are held on one file system; one is let through if `accept` is its digest.
-    pub fn held_on(&self, mount: &str, accept: Option<&str>) -> Held {
+    /// What stands in for a file that cannot be read: nothing is known, and the file stays as it is for whoever mends it.
+    pub fn unknown(state_dir: &Path, mirror: &Mirror) -> DamageFile {
+        DamageFile { is_unknown: true, ..DamageFile::empty(state_dir, mirror) }
+    }
+
+    fn empty(state_dir: &Path, mirror: &Mirror) -> DamageFile {
+        DamageFile {
+            format: FORMAT,
+            held: Vec::new(),
+            repairs: Vec::new(),
+            next: BTreeMap::new(),
+            path: state_dir.join(DIRECTORY).join(format!("{}.json", mirror.name)),
+            is_changed: false,
+            is_unknown: false,
+        }
+    }
+
+    /// The files that are held on one file system; those are let through whose digests are among what was accepted.
+    pub fn held_on(&self, mount: &str, accept: &[Accept]) -> Held {
         let here = self.held.iter().filter(|held| held.mount == mount);
         Held::new(here.filter_map(|held| held.hold(accept)))
     }
@@ -219,25 +230,32 @@ impl DamageFile {
     /// # Errors
     /// The system's.
     pub fn write(&mut self) -> Result<()> {
-        if !self.is_changed {
+        if !self.is_changed || self.is_unknown {
             return Ok(());
         }
-        self.replace().with_context(|| format!("cannot write {}", self.path.display()))?;
+        let write = || private::replace(&self.path, &serde_json::to_vec_pretty(self)?);
+        write().with_context(|| format!("cannot write {}", self.path.display()))?;
         self.is_changed = false;
         Ok(())
     }
-    fn replace(&self) -> io::Result<()> {
-        let dir = self.path.parent().unwrap_or(Path::new("."));
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let new = self.path.with_extension("json.new");
-        match std::fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        file.sync_all()?;
-        std::fs::rename(&new, &self.path)?;
-        File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_damaged_files_are_let_through_at_once_and_no_other() {
+        let ctime = Timestamp { secs: 1, nanos: 0 };
+        let hold = Hold { ino: 1, ctime, bad: [1; 32], good: [2; 32], is_doubtful: false, accepted: false };
+        let held = ["a", "b", "c"].map(|path| HeldFile::new("/", &RelPath::from_bytes(path), &hold, 0));
+        let [one, other, _] = held.clone().map(|file| file.digest());
+        let accepted = |given: &[String]| {
+            let accept: Vec<Accept> = given.iter().map(|text| text.parse().expect("a code")).collect();
+            held.clone().map(|file| file.hold(&accept).expect("whole").1.accepted)
+        };
+        assert_eq!(accepted(&[one.clone(), other.clone()]), [true, true, false]);
+        assert_eq!(accepted(&[format!("{one}_{other}")]), [true, true, false]);
+        assert_eq!(accepted(&["/a".into()]), [false; 3]);
     }
 }

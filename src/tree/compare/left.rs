@@ -75,11 +75,10 @@ impl Comparing<'_> {
             return Ok(());
         }
         let place = self.place(&mirror.name);
-        let Some((change, own)) = deletion(self.pass, place, stat.kind, &mut self.found.tally, &|_| false)?
-        else {
+        let tally = &mut self.found.tally;
+        let Some(change) = deletion(self.pass, place, stat.kind, Some(stat.uid), tally, &|_| false)? else {
             return Ok(());
         };
-        self.found.lost += u64::from(own);
         self.found.tally.frees(stat);
         let unknown = self.audited.as_ref().is_some_and(|gone| !gone.contains(&mirror.name));
         self.alarm_if(unknown, &mirror.name)?;
