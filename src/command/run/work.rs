@@ -240,7 +240,11 @@ impl<'a> Work<'a> {
         let begun = Instant::now();
         let mirror = mirror_view(mirror)?;
         let scanned = tree::scan(source, &mirror, &self.options, job.monitor);
-        self.changes = Some(scanned.map_err(|error| not_compared(&self.volume.mount, error))?);
+        let changes = scanned.map_err(|error| not_compared(&self.volume.mount, error))?;
+        if let Ok(Some(lack)) = tree::shortage(&changes, &mirror) {
+            job.monitor.warn(&format!("{}: {lack}", self.volume.mount));
+        }
+        self.changes = Some(changes);
         self.time += begun.elapsed();
         Ok(())
     }
