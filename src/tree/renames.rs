@@ -148,7 +148,13 @@ impl<'a> Search<'a> {
         if key.ino == 0 {
             return self.unknown.push(left);
         }
-        self.by_place.insert(left.place().mirror, key);
+        let place = left.place().mirror;
+        // Moved while it was looked at, it was found at two places, and the mirror may have it at both. It can be renamed from
+        // one; what is at the other goes as what it is.
+        if self.dirs.get(&key).is_some_and(|known| known.place().mirror != place) {
+            return self.unknown.push(left);
+        }
+        self.by_place.insert(place, key);
         match self.dirs.get_mut(&key) {
             // Known from the directory above, which has turned up since.
             Some(known) if left.dir.ino != NOT_LOOKED_AT => (known.dir, known.goes) = (left.dir, left.goes),
