@@ -280,6 +280,7 @@ fn metadata_of_an_inode_with_several_names_is_not_given_to_what_took_one_of_them
     pair.look_then(|| {
         remove(&pair.at("a/first"));
         pair.write("a/first", "of another inode");
+        pair.chmod("a/first", 0o640);
     });
     for name in ["a/first", "a/second"] {
         pair.assert_unmixed(name, &old, "one of two names is another's");
@@ -351,6 +352,21 @@ fn a_directory_that_was_renamed_during_the_look_stays_nowhere_where_the_source_d
             assert_equal(&pair.source, &pair.copy, &format!("{when}, known before: {is_known}"));
         }
     }
+}
+
+/// When it is found that it was renamed, it is not known yet where the directory is that it was in: that has its time already,
+/// and must have it again when it has lost what was in it.
+#[test]
+fn a_directory_that_was_turned_inside_out_has_its_time_although_it_had_it_before() {
+    let pair = Split::new();
+    pair.write("outer/middle/inner/file", "x");
+    let pair = pair.catalog_is_made();
+    pair.write("outer/middle/new", "x");
+    pair.look_with_catalog_then(|| fs::rename(pair.at("outer/middle/inner"), pair.at("inner")).unwrap());
+    fs::rename(pair.at("outer"), pair.at("inner/outer")).unwrap();
+    std::thread::sleep(TICKS);
+    pair.sync_with_catalog();
+    assert_equal(&pair.source, &pair.copy, "turned inside out");
 }
 
 const TYPES: [&str; 5] = ["file", "fifo", "dir", "link", "socket"];
