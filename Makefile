@@ -8,7 +8,7 @@ CHECK_CASES ?= 30
 # no: `make bench` leaves out the pure parts.
 BENCH_PURE ?= yes
 
-.PHONY: demo test check bench install setup
+.PHONY: demo test torture check bench install setup
 
 # The whole life of a mirror, on two throw-away disk images. Needs root.
 demo:
@@ -19,6 +19,10 @@ demo:
 # Everything, virtual machines included. As root; what cannot run without says so.
 test: setup
 	@scripts/run-tests
+
+# The tests that take chances, for hours (TORTURE_HOURS), each round with another seed. As root.
+torture: setup
+	@scripts/torture
 
 # What a change must pass before it is shown to anybody: a few minutes, no root, no virtual machine.
 check:

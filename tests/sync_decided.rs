@@ -11,12 +11,13 @@ use common::comparer::{Entry, Snapshot};
 use common::generate::{remove, set_mtime};
 use common::loopfs::{Kind, LoopFs};
 use common::sync_command::{self as sync, Report};
-use diskmirror::monitor::Silent;
+use diskmirror::monitor::{Monitor, Silent, Unit};
 use diskmirror::tree::{self, Counts, Options, Remembered, View};
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, XattrFlags};
 use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// One time for everything: it tells nothing apart.
 const WHEN: i64 = 1_600_000_000;
@@ -78,6 +79,21 @@ impl Split {
     }
     /// The same with a catalog, which the program keeps from sync to sync.
     fn look_with_catalog_then(&self, meanwhile: impl FnOnce()) -> Counts {
+        self.with_catalog(|options| self.with_options(options, meanwhile))
+    }
+    /// A sync with a catalog, by one thread; something happens when it has looked at the first directory, the root.
+    fn look_at_root_then(&self, meanwhile: impl FnOnce() + Send) -> Counts {
+        let once = Once(Mutex::new(Some(meanwhile)));
+        self.with_catalog(|options| {
+            let options = Options { threads: 1, ..options.clone() };
+            let [source, copy] = [&self.source, &self.copy].map(|path| View::private(path).unwrap());
+            let changes = tree::scan(&source, &copy, &options, &once).unwrap();
+            let mut counts = tree::apply_additions(&changes, &source, &copy, &options, &Silent).unwrap();
+            counts += tree::apply_deletions(&changes, &source, &copy, &options, &Silent).unwrap();
+            counts
+        })
+    }
+    fn with_catalog(&self, work: impl FnOnce(&Options) -> Counts) -> Counts {
         let [source, copy] = [&self.source, &self.copy].map(|path| View::private(path).unwrap());
         let catalog = self.scratch.path().join("catalog");
         let state = || {
@@ -96,7 +112,7 @@ impl Split {
         let note = tree::remember(&mut options, &source, &copy, &remembered).unwrap();
         assert_eq!(note, None, "the catalog is not used");
         tree::begin_writing(&options).unwrap();
-        let counts = self.with_options(&options, meanwhile);
+        let counts = work(&options);
         tree::commit_memory(&options, &source, &state()).unwrap();
         counts
     }
@@ -123,6 +139,21 @@ impl Split {
             [old, &Snapshot::of(&self.source)].map(|tree| tree.entries.get(name.as_bytes()).map(whole));
         assert!(known.contains(&now), "{when}: {name} is {now:?}, and not one of {known:#?}");
     }
+}
+
+/// Does something when it is told for the first time how far the work is.
+struct Once<F: FnOnce() + Send>(Mutex<Option<F>>);
+
+impl<F: FnOnce() + Send> Monitor for Once<F> {
+    fn note(&self, _: &str) {}
+    fn warn(&self, _: &str) {}
+    fn begin(&self, _: &str, _: Option<u64>, _: Unit) {}
+    fn advance(&self, _: u64) {
+        if let Some(first) = self.0.lock().unwrap().take() {
+            first();
+        }
+    }
+    fn end(&self) {}
 }
 
 /// Everything of an entry that a mixture would show in.
@@ -255,6 +286,7 @@ fn metadata_of_an_inode_with_several_names_is_not_given_to_what_took_one_of_them
     pair.look_then(|| {
         remove(&pair.at("a/first"));
         pair.write("a/first", "of another inode");
+        pair.chmod("a/first", 0o640);
     });
     for name in ["a/first", "a/second"] {
         pair.assert_unmixed(name, &old, "one of two names is another's");
@@ -301,6 +333,46 @@ fn files_of_a_directory_that_another_one_took_the_place_of_stay_what_they_were()
     }
     assert!(!pair.copy.join("one/new").exists(), "a file of the other directory");
     pair.assert_mended("directories changed places");
+}
+
+/// The look finds it at both places, and the mirror has it at both afterwards: the catalog knows one directory by two names.
+#[test]
+fn a_directory_that_was_renamed_during_the_look_stays_nowhere_where_the_source_does_not_have_it() {
+    let changes: [(&str, fn(&Split)); 2] = [
+        ("removed", |pair| remove(&pair.at("x/moving"))),
+        ("renamed", |pair| fs::rename(pair.at("x/moving"), pair.at("y/moved")).unwrap()),
+    ];
+    for (when, change) in changes {
+        for is_known in [false, true] {
+            let pair = Split::new();
+            pair.write("x/other", "x");
+            pair.write("y/other", "y");
+            if is_known {
+                pair.write("moving/below/file", "content");
+            }
+            let pair = pair.catalog_is_made();
+            pair.write("moving/below/file", "new content");
+            pair.look_at_root_then(|| fs::rename(pair.at("moving"), pair.at("x/moving")).unwrap());
+            change(&pair);
+            pair.sync_with_catalog();
+            assert_equal(&pair.source, &pair.copy, &format!("{when}, known before: {is_known}"));
+        }
+    }
+}
+
+/// When it is found that it was renamed, it is not known yet where the directory is that it was in: that has its time already,
+/// and must have it again when it has lost what was in it.
+#[test]
+fn a_directory_that_was_turned_inside_out_has_its_time_although_it_had_it_before() {
+    let pair = Split::new();
+    pair.write("outer/middle/inner/file", "x");
+    let pair = pair.catalog_is_made();
+    pair.write("outer/middle/new", "x");
+    pair.look_with_catalog_then(|| fs::rename(pair.at("outer/middle/inner"), pair.at("inner")).unwrap());
+    fs::rename(pair.at("outer"), pair.at("inner/outer")).unwrap();
+    std::thread::sleep(TICKS);
+    pair.sync_with_catalog();
+    assert_equal(&pair.source, &pair.copy, "turned inside out");
 }
 
 const TYPES: [&str; 5] = ["file", "fifo", "dir", "link", "socket"];

@@ -113,7 +113,7 @@ impl<'a> Search<'a> {
             |dir| self.made_equal_to(dir),
         );
         let mut moves = std::mem::take(&mut self.moves);
-        moves.iter_mut().for_each(|one| one.old_parent.ino = self.made_equal_to(&one.old_parent));
+        moves.iter_mut().for_each(|one| one.old_parent = self.old_parent(one));
         let Search { dirs, unknown, .. } = self;
         let (moved, open): (Vec<LeftDir>, Vec<LeftDir>) = dirs
             .into_values()
@@ -124,6 +124,12 @@ impl<'a> Search<'a> {
         let mut gone: Vec<LeftDir> = open.into_iter().filter(|left| left.goes != Goes::Not).collect();
         gone.sort_by(|a, b| a.dir.path.cmp(&b.dir.path).then_with(|| a.name.cmp(&b.name)));
         Found { moves, files, gone, moved }
+    }
+    /// The directory that loses a moved one, which may have turned up only after it was known what was moved.
+    fn old_parent(&self, moved: &DirMove) -> DirAt {
+        let key = moved.from.as_ref().and_then(|from| self.by_place.get(from));
+        let known = key.and_then(|key| self.dirs.get(key)).map_or(&moved.old_parent, |left| &left.dir);
+        DirAt { ino: self.made_equal_to(known), ..known.clone() }
     }
     /// Finds out what directories are that were known by their places only.
     fn recognise(&mut self) {
@@ -162,7 +168,13 @@ impl<'a> Search<'a> {
         if key.ino == 0 {
             return self.unknown.push(left);
         }
-        self.by_place.insert(left.place().mirror, key);
+        let place = left.place().mirror;
+        // Moved while it was looked at, it was found at two places, and the mirror may have it at both. It can be renamed from
+        // one; what is at the other goes as what it is.
+        if self.dirs.get(&key).is_some_and(|known| known.place().mirror != place) {
+            return self.unknown.push(left);
+        }
+        self.by_place.insert(place, key);
         match self.dirs.get_mut(&key) {
             // Known from the directory above, which has turned up since.
             Some(known) if left.dir.ino != NOT_LOOKED_AT => (known.dir, known.goes) = (left.dir, left.goes),
