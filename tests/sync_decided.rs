@@ -338,7 +338,8 @@ fn files_of_a_directory_that_another_one_took_the_place_of_stay_what_they_were()
 /// The look finds it at both places, and the mirror has it at both afterwards: the catalog knows one directory by two names.
 #[test]
 fn a_directory_that_was_renamed_during_the_look_stays_nowhere_where_the_source_does_not_have_it() {
-    let changes: [(&str, fn(&Split)); 2] = [
+    type Named = (&'static str, fn(&Split));
+    let changes: [Named; 2] = [
         ("removed", |pair| remove(&pair.at("x/moving"))),
         ("renamed", |pair| fs::rename(pair.at("x/moving"), pair.at("y/moved")).unwrap()),
     ];

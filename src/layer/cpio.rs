@@ -203,8 +203,11 @@ mod tests {
         write(members)
     }
 
-    /// All members with their contents, and where the archive ends.
-    fn read(bytes: &[u8]) -> Result<(Vec<(Entry, Vec<u8>)>, u64), Damage> {
+    /// A member and its content.
+    type Member = (Entry, Vec<u8>);
+
+    /// All members, and where the archive ends.
+    fn read(bytes: &[u8]) -> Result<(Vec<Member>, u64), Damage> {
         let (mut source, mut all) = (Cursor::new(bytes), Vec::new());
         let mut archive = Archive::begin(&mut source);
         while let Some(entry) = archive.next_entry()? {

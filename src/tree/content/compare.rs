@@ -124,14 +124,14 @@ pub(in crate::tree) fn common(
 /// BLAKE3 of content that comes in stretches, with holes between them.
 enum ContentHash {
     /// Of no more than a block.
-    Small(blake3::Hasher),
+    Small(Box<blake3::Hasher>),
     Large(Box<Hashing>, u64),
 }
 
 impl ContentHash {
     fn new(size: u64) -> Self {
         match size <= BLOCK {
-            true => ContentHash::Small(blake3::Hasher::new()),
+            true => ContentHash::Small(Box::new(blake3::Hasher::new())),
             false => ContentHash::Large(Box::new(Hashing::new(size, None)), size),
         }
     }
