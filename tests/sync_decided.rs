@@ -103,8 +103,13 @@ impl Split {
         };
         let before = state();
         let mut options = Options::default();
-        let remembered =
-            Remembered { path: &catalog, state: &before, settled: true, record: true, whole_every_secs: None };
+        let remembered = Remembered {
+            path: &catalog,
+            state: &before,
+            settled: true,
+            record: true,
+            whole_every_secs: None,
+        };
         let note = tree::remember(&mut options, &source, &copy, &remembered).unwrap();
         assert_eq!(note, None, "the catalog is not used");
         tree::begin_writing(&options).unwrap();
@@ -131,7 +136,8 @@ impl Split {
     /// What the mirror has under a name is all of the old entry, or all of the new one.
     fn assert_unmixed(&self, name: &str, old: &Snapshot, when: &str) {
         let now = Snapshot::of(&self.copy).entries.get(name.as_bytes()).map(whole);
-        let known = [old, &Snapshot::of(&self.source)].map(|tree| tree.entries.get(name.as_bytes()).map(whole));
+        let known =
+            [old, &Snapshot::of(&self.source)].map(|tree| tree.entries.get(name.as_bytes()).map(whole));
         assert!(known.contains(&now), "{when}: {name} is {now:?}, and not one of {known:#?}");
     }
 }

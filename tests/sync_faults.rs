@@ -116,11 +116,7 @@ fn whatever_call_fails_every_file_is_old_or_new_and_what_was_left_undone_is_told
             });
         }
     });
-    println!(
-        "{} calls were made to fail, {} syncs told of it",
-        FAILED.load(Relaxed),
-        TOLD.load(Relaxed)
-    );
+    println!("{} calls were made to fail, {} syncs told of it", FAILED.load(Relaxed), TOLD.load(Relaxed));
 }
 
 /// Which call fails, how, and the how manyth.
@@ -172,7 +168,9 @@ impl Layer {
         for directory in ["files", "moved-tree-0/below", "links", "odd"] {
             fs::create_dir_all(self.at(directory)).expect("directories");
         }
-        for name in ["files/moved-0", "moved-tree-0/below/inner", "links/leader", "odd/attributes", "odd/mode"] {
+        for name in
+            ["files/moved-0", "moved-tree-0/below/inner", "links/leader", "odd/attributes", "odd/mode"]
+        {
             fs::write(self.at(name), self.rng.bytes(900)).expect("a file");
         }
         let large = File::create(self.at("large")).expect("a file");
@@ -190,8 +188,10 @@ impl Layer {
         }
         fs::write(self.at(format!("files/new-{now}")), self.rng.bytes(5000)).expect("a file");
         let _ = fs::remove_file(self.at(format!("files/new-{was}")));
-        fs::rename(self.at(format!("files/moved-{was}")), self.at(format!("files/moved-{now}"))).expect("renamed");
-        fs::rename(self.at(format!("moved-tree-{was}")), self.at(format!("moved-tree-{now}"))).expect("renamed");
+        fs::rename(self.at(format!("files/moved-{was}")), self.at(format!("files/moved-{now}")))
+            .expect("renamed");
+        fs::rename(self.at(format!("moved-tree-{was}")), self.at(format!("moved-tree-{now}")))
+            .expect("renamed");
         fs::hard_link(self.at("links/leader"), self.at(format!("links/name-{now}"))).expect("linked");
         let _ = fs::remove_file(self.at(format!("links/name-{was}")));
         fs::write(self.at("links/leader"), self.rng.bytes(700)).expect("a file");
@@ -226,7 +226,8 @@ impl Layer {
             let path = self.at(format!("odd/{name}-{of}"));
             match name {
                 "link" => symlink(format!("target-{of}"), path).expect("a link"),
-                _ => rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("a fifo"),
+                _ => rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
+                    .expect("a fifo"),
             }
         }
         let link = self.at("odd/link");

@@ -85,7 +85,11 @@ fn a_file_that_was_changed_in_the_future_is_not_read_by_every_sync() {
     pair.write("file", vec![7; 4 * MB as usize]);
     let sources = pair.sources.as_mut().unwrap();
     sources.unmount();
-    tool(Command::new("debugfs").args(["-w", "-R", "set_inode_field /source/file ctime 20400101"]).arg(sources.image()));
+    tool(
+        Command::new("debugfs")
+            .args(["-w", "-R", "set_inode_field /source/file ctime 20400101"])
+            .arg(sources.image()),
+    );
     sources.mount();
     let secs = fs::metadata(pair.at("file")).unwrap().ctime();
     assert!(secs > 2_000_000_000, "its ctime is {secs}");

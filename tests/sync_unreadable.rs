@@ -131,7 +131,9 @@ fn a_locked_encrypted_directory_keeps_what_the_mirror_has_of_it() {
     fs::create_dir_all(source.join("home/user")).unwrap();
     let key = match raw::add_encryption_key(File::open(&source).unwrap().as_fd(), [7; 64]) {
         Ok(key) => key,
-        Err(error) => return common::skipped("locked encrypted directories", &format!("this kernel: {error}")),
+        Err(error) => {
+            return common::skipped("locked encrypted directories", &format!("this kernel: {error}"));
+        }
     };
     raw::encrypt_directory(File::open(source.join("home/user")).unwrap().as_fd(), key).unwrap();
     for n in 0..5 {
