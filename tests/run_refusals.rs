@@ -304,7 +304,7 @@ fn one_refusal_names_all_file_systems_and_its_command_lets_all_through() {
         fs::remove_dir_all(pair.root().join(dir)).expect("it is there");
     }
     let losses = ["/home/alice would lose 1,500", "/srv/data would lose 1,500"];
-    refused_with_record(&pair, &["the mirror of / and /srv", losses[0], losses[1]]);
+    refused_with_record(&pair, &["the mirror of /,/srv", losses[0], losses[1]]);
     let code = code_of(&pair.run(&[]));
     let parts: Vec<&str> = code.split('_').collect();
     assert_eq!(pair.run(&["--accept", parts[0]]).code, 4, "only one of them");

@@ -18,6 +18,7 @@ use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// One time for everything: it tells nothing apart.
 const WHEN: i64 = 1_600_000_000;
@@ -374,6 +375,48 @@ fn a_directory_that_was_turned_inside_out_has_its_time_although_it_had_it_before
     std::thread::sleep(TICKS);
     pair.sync_with_catalog();
     assert_equal(&pair.source, &pair.copy, "turned inside out");
+}
+
+/// What the permissions of a directory of the mirror are whenever something was copied.
+struct Watch {
+    path: PathBuf,
+    is_copying: AtomicBool,
+    modes: Mutex<Vec<u32>>,
+}
+
+impl Monitor for Watch {
+    fn note(&self, _: &str) {}
+    fn warn(&self, _: &str) {}
+    fn begin(&self, what: &str, _: Option<u64>, _: Unit) {
+        self.is_copying.store(what == "copying", Relaxed);
+    }
+    fn advance(&self, _: u64) {
+        if self.is_copying.load(Relaxed) {
+            self.modes.lock().unwrap().push(fs::metadata(&self.path).unwrap().mode() & 0o777);
+        }
+    }
+    fn end(&self) {}
+}
+
+#[test]
+fn a_directory_that_was_closed_is_closed_on_the_mirror_before_anything_new_comes_into_it() {
+    let pair = Split::new();
+    pair.write("private/old", "was for everybody");
+    pair.chmod("private", 0o755);
+    let pair = pair.synced();
+    pair.chmod("private", 0o700);
+    pair.write("private/new", "for nobody else");
+    let watch = Watch {
+        path: pair.copy.join("private"),
+        is_copying: AtomicBool::new(false),
+        modes: Mutex::default(),
+    };
+    let [source, copy] = [&pair.source, &pair.copy].map(|path| View::private(path).unwrap());
+    let changes = tree::scan(&source, &copy, &Options::default(), &watch).unwrap();
+    tree::apply_additions(&changes, &source, &copy, &Options::default(), &watch).unwrap();
+    let modes = watch.modes.into_inner().unwrap();
+    assert!(!modes.is_empty() && modes.iter().all(|mode| mode & 0o077 == 0), "{modes:?}");
+    assert_eq!(pair.read("private/new").as_deref(), Some("for nobody else"));
 }
 
 const TYPES: [&str; 5] = ["file", "fifo", "dir", "link", "socket"];

@@ -26,10 +26,11 @@ pub(super) fn open_both(
     path: &RelPath,
     ino: u64,
 ) -> Result<Option<(Handle, Handle)>, Error> {
-    pass.enter_dir(
-        path,
-        open_listed(pass, path, ino).and_then(|source| Ok((source, open_mirror(pass, path)?))),
-    )
+    let opened = open_listed(pass, path, ino).and_then(|source| Ok((source, open_mirror(pass, path)?)));
+    if opened.is_err() {
+        pass.stray(ino);
+    }
+    pass.enter_dir(path, opened)
 }
 
 /// Opens a directory of the mirror, ready to be written.
@@ -249,6 +250,10 @@ pub(super) fn finish_dir(pass: &Pass<'_>, path: &RelPath, ino: u64) -> Result<bo
         let mirror = pass.mirror_dir(path).on_mirror("opening the mirror's directory")?;
         finish_open_dir(pass, &source, &mirror)
     });
+    if finished.is_err() {
+        // By its path it may not be found again: it may have been renamed.
+        pass.stray(ino);
+    }
     Ok(pass.enter(|| path.clone(), finished)?.is_some())
 }
 
@@ -268,6 +273,9 @@ pub(super) fn link_all(room: &Room<'_>, workspace: &Workspace, links: &Links) ->
         pass.go_on()?;
         let link = || is_still(pass, links, &one).and_then(|()| link_one(pass, workspace, &one));
         let linked = room.with(0, Fault::is_no_room, link)?;
+        if linked.is_err() {
+            pass.stray(one.dir.ino);
+        }
         if pass.enter(|| one.dir.path.join(&one.name), linked)?.is_some() {
             pass.count(|counts| if one.renamed { counts.renamed += 1 } else { counts.hardlinks += 1 });
         }

@@ -109,7 +109,8 @@ impl<'a> Deleting<'a> {
                 pass.enter(|| change.path.join(&one.name), removed)?;
             }
         }
-        if change.ino == 0 { Ok(()) } else { finish_dir(pass, &change.path, change.ino).map(drop) }
+        // One that was not looked at under this path may be in use all the same.
+        if source.is_none() { Ok(()) } else { finish_dir(pass, &change.path, change.ino).map(drop) }
     }
 }
 

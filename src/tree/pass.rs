@@ -308,6 +308,13 @@ impl<'a> Pass<'a> {
     pub fn has_in_place(&self, number: u32) -> bool {
         self.in_place.lock().expect("no thread panics while noting").contains(&number)
     }
+    /// Notes, by the source's inode, that what is known of a directory is not to be believed, wherever that is by now: it was
+    /// not brought to its end, and its path may be another's. An inode of 0 is none that was listed.
+    pub fn stray(&self, ino: u64) {
+        if let (true, Some(catalog)) = (ino != 0, &self.options.catalog) {
+            catalog.stray(ino);
+        }
+    }
     /// Notes that nothing is known of a directory of the mirror.
     pub fn forget(&self, dir: &RelPath) {
         if let Some(catalog) = &self.options.catalog {

@@ -57,7 +57,7 @@ fn too_many(job: &Job, refused: &[(&str, TooManyDeletions)]) -> Refusal {
         [(_, many)] => many.to_string(),
         _ => "so much would be deleted that somebody should look first".into(),
     };
-    let what = format!("refusing to refresh the mirror of {}: {how_many}", join_words(&mounts));
+    let what = format!("refusing to refresh the mirror of {}: {how_many}", mounts.join(","));
     let refusal = refused.iter().fold(Refusal::new(what, "nothing was written to the mirror"), |all, one| {
         reasons(job, one, refused.len() > 1).into_iter().fold(all, Refusal::why)
     });
