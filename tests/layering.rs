@@ -94,7 +94,7 @@ const APPLY: &[&str] = &[
 ];
 
 /// Modules of `command` that are no commands: every command may use them.
-const SHARED_BY_COMMANDS: &[&str] = &["confirm", "trees"];
+const SHARED_BY_COMMANDS: &[&str] = &["confirm", "output", "remedy", "trees"];
 
 /// The commands that `init` ends with.
 const CALLED_BY_INIT: &[&str] = &["run", "schedule"];

@@ -2,7 +2,7 @@
 
 use crate::boot_test::{self, Key, Order, Outcome};
 use crate::cli::BootTestArgs;
-use crate::command::{not_kept, output};
+use crate::command::output::{self, not_kept};
 use crate::config::{Config, Mirror, Unlock, below};
 use crate::exit_code::Exit;
 use crate::history::History;

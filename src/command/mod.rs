@@ -19,17 +19,9 @@ pub mod trees;
 pub mod undo;
 pub mod verify;
 
-use crate::exit_code::Exit;
 use crate::monitor::{Bars, Lines, Monitor};
 use std::io::IsTerminal;
 use std::time::Duration;
-
-/// Says that what was done is not in the history; the exit code is that of what was done, and if that was well, of a part
-/// that is missing.
-fn not_kept(monitor: &dyn Monitor, error: &anyhow::Error, exit: Exit) -> Exit {
-    monitor.warn(&format!("the record of this is not in the history: {error:#}"));
-    if exit == Exit::Done { Exit::Incomplete } else { exit }
-}
 
 /// Bars for a stderr that is a terminal; elsewhere only what is wrong: so that a timer's run is quiet.
 pub fn quiet_monitor_for_stderr() -> Box<dyn Monitor> {

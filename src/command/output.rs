@@ -1,5 +1,7 @@
 //! What the commands print: a reader that has seen enough is no failure, and nobody panics because a disk is full.
 
+use crate::exit_code::Exit;
+use crate::monitor::Monitor;
 use std::io::{self, Write};
 
 /// Prints a line on stdout.
@@ -38,4 +40,11 @@ pub fn error(text: &dyn std::fmt::Display) {
 /// Says something on stderr.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Says that what was done is not in the history; the exit code is that of what was done, and if that was well, of a part
+/// that is missing.
+pub fn not_kept(monitor: &dyn Monitor, error: &anyhow::Error, exit: Exit) -> Exit {
+    monitor.warn(&format!("the record of this is not in the history: {error:#}"));
+    if exit == Exit::Done { Exit::Incomplete } else { exit }
 }

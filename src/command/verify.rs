@@ -1,10 +1,10 @@
 //! `verify`: is the mirror what was written to it, and the primary what was read from it?
 
 use crate::cli::VerifyArgs;
+use crate::command::output::{self, not_kept};
 use crate::command::trees::damage::DamageFile;
 use crate::command::trees::found::enter;
 use crate::command::trees::{self, Place, excludes, mirror_view, source_view};
-use crate::command::{not_kept, output};
 use crate::config::{Config, Volume, below};
 use crate::exit_code::Exit;
 use crate::history::History;

@@ -39,6 +39,8 @@ pub struct Counts {
     pub vanished: u64,
     /// Entries that could not be brought to the mirror.
     pub errors: u64,
+    /// Of them, those for which it had no room.
+    pub no_room: u64,
     /// The first of them.
     pub file_errors: Vec<FileError>,
 }
@@ -46,7 +48,7 @@ pub struct Counts {
 impl Counts {
     /// Enters a fault; only one that ends the whole work comes back.
     pub(super) fn enter(&mut self, path: RelPath, fault: Fault, monitor: &dyn Monitor) -> Result<(), Error> {
-        let fatal = fault.is_fatal();
+        let (fatal, no_room) = (fault.is_fatal(), fault.is_no_room());
         let (doing, error) = match fault {
             Fault::Vanished | Fault::Replaced => {
                 self.vanished += 1;
@@ -61,6 +63,7 @@ impl Counts {
             return Err(Error::Io { doing, path, error });
         }
         self.errors += 1;
+        self.no_room += u64::from(no_room);
         if self.errors <= SAID_ERRORS {
             monitor.warn(&format!("{doing} {path}: {error}"));
         }
@@ -90,6 +93,7 @@ impl AddAssign for Counts {
         self.deferred += other.deferred;
         self.vanished += other.vanished;
         self.errors += other.errors;
+        self.no_room += other.no_room;
         let room = KEPT_ERRORS.saturating_sub(self.file_errors.len());
         self.file_errors.extend(other.file_errors.into_iter().take(room));
     }

@@ -10,7 +10,7 @@ use crate::layer::passwd;
 use crate::refusal::Refusal;
 use crate::sys::read;
 use crate::tree::{self, Accepted, Losing, RelPath, TooManyDeletions};
-use crate::units::{join_words, thousands};
+use crate::units::thousands;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! What ends a whole run, and what only one file system: the one place where that is decided, and what helps.
 //!
-//! `/srv`'s mirror is full → `/srv` is named, its mark stays dirty, `/` and `/boot` are refreshed, exit code 1.
+//! `/srv`'s mirror cannot be mounted → `/srv` is named, its mark stays dirty, `/` and `/boot` are refreshed, exit code 1.
 
 use super::work::Work;
 use crate::command::remedy::remedy;
@@ -24,7 +24,7 @@ pub fn ends_the_run(error: &anyhow::Error) -> bool {
 
 /// Whether a file system holds a part of what boots: a kernel and its modules have to be of one version, so these are
 /// refreshed together or not at all.
-fn boots(mount: &str) -> bool {
+pub fn boots(mount: &str) -> bool {
     matches!(mount, "/" | "/usr" | "/boot" | "/efi") || mount.starts_with("/boot/")
 }
 

@@ -6,7 +6,7 @@ pub use steps::{apply, check, latest_run, mount, refuse_without_sources, scan, u
 
 use super::Job;
 use super::boot::in_one_line;
-use super::trouble::ends_the_run;
+use super::trouble::{boots, ends_the_run};
 use crate::command::trees::damage::DamageFile;
 use crate::command::trees::{self, excludes, mirror_view};
 use crate::config::Volume;
@@ -17,7 +17,7 @@ use crate::refusal::{Failure, Refusal};
 use crate::sys::node::DeviceNumber;
 use crate::sys::stat::Timestamp;
 use crate::tree::{self, Changes, Counts, Options, RelPath, Remembered, View, Wanted};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -257,8 +257,14 @@ impl<'a> Work<'a> {
             None => tree::stream(source, &mirror, &self.options, job.monitor)?,
             Some(changes) => tree::apply_additions(changes, source, &mirror, &self.options, job.monitor)?,
         };
+        let no_room = counts.no_room;
         self.counts += counts;
         self.time += begun.elapsed();
+        // Elsewhere what fits is better than nothing; a kernel without its modules starts no machine.
+        if no_room > 0 && boots(&self.volume.mount) {
+            let full = std::io::Error::from_raw_os_error(libc::ENOSPC);
+            return Err(full).with_context(|| format!("{no_room} entries find no room"));
+        }
         Ok(())
     }
 
