@@ -15,6 +15,9 @@ const HELD_BYTES: usize = 16 << 20;
 /// A directory with more changes takes several records, so that none costs much memory.
 pub(super) const RECORD_CHANGES: usize = 4096;
 
+/// The last refresh of a server whose disk has become read-only finds nothing to write to but these.
+const LAST_RESORTS: [&str; 3] = ["/run", "/dev/shm", "/var/tmp"];
+
 /// Changes in the order in which they were pushed.
 #[derive(Debug, Default)]
 pub(super) struct Spool {
@@ -22,6 +25,8 @@ pub(super) struct Spool {
     records: usize,
     /// Where files may be, the best place last.
     places: Vec<PathBuf>,
+    /// Where they are if none of these can be written, the best last.
+    last_resorts: Vec<PathBuf>,
     /// One after another: what the first had no room for is in the next.
     files: Vec<File>,
     paths: RecentPaths,
@@ -32,9 +37,8 @@ impl Spool {
     pub fn new(options: &Options) -> Self {
         let beside = options.catalog.as_ref().and_then(|catalog| catalog.path().parent());
         let here = |dir: &Path| if dir.as_os_str().is_empty() { ".".into() } else { dir.to_owned() };
-        // The last refresh of a server whose disk is dying finds nothing writable but memory.
-        let places = ["/run".into(), "/dev/shm".into(), "/var/tmp".into(), std::env::temp_dir()];
-        Spool::within(places.into_iter().chain(beside.map(here)).collect())
+        let places = [std::env::temp_dir()].into_iter().chain(beside.map(here)).collect();
+        Spool { last_resorts: LAST_RESORTS.map(PathBuf::from).to_vec(), ..Spool::within(places) }
     }
     fn within(places: Vec<PathBuf>) -> Self {
         Spool { places, ..Spool::default() }
@@ -81,7 +85,13 @@ impl Spool {
                     self.held.clear();
                     return Ok(());
                 }
-                Err(error) => failed = NoRoom { place, error },
+                Err(error) => {
+                    // A list that outgrows a disk is not for memory.
+                    if !is_no_room(&error) && self.places.is_empty() {
+                        self.places.append(&mut self.last_resorts);
+                    }
+                    failed = NoRoom { place, error };
+                }
             }
         }
         Err(io::Error::other(failed))
