@@ -81,7 +81,7 @@ impl HeldFile {
     /// What happened to it, and what to do, for a record.
     pub fn words(&self) -> String {
         format!(
-            "{}: DAMAGED ON THE PRIMARY: its content changed and nobody wrote to it; the mirror keeps the good copy: \
+            "{}: DAMAGED ON THE PRIMARY: its content changed and no write to it shows (its disk, or its owner, exchanging it); the mirror keeps the good copy: \
              look at the primary's disk, restore the file from the mirror, or, if it is meant: diskmirror run --accept {}",
             self.title(),
             self.digest()
