@@ -387,7 +387,7 @@ fn a_mirror_without_room_for_a_second_copy_is_brought_up_to_date_in_place() {
     let old = fs::read(copy.join("big")).expect("read");
     fs::write(source.join("big"), rng.bytes(70 * MIB as usize)).expect("written");
     let report = sync::run(&source, &copy, &[]);
-    assert_eq!(report.exit, 1, "{report:?}");
+    assert_eq!(report.exit, 3, "{report:?}");
     assert!(report.stderr.contains("No space left"), "{report:?}");
     assert!(fs::read(copy.join("big")).expect("read") == old, "the old version is gone");
 }

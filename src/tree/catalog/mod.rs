@@ -232,6 +232,12 @@ impl Catalog {
     pub fn record(&self, draft: &Draft, head: Head, room: &mut Vec<u8>) -> Slots {
         self.recorder.as_ref().map_or(Slots::NONE, |recorder| recorder.record(draft, head, room))
     }
+    /// Records a directory once more, to take back what its block says.
+    pub fn amend(&self, draft: &Draft, head: Head, room: &mut Vec<u8>) {
+        if let Some(recorder) = &self.recorder {
+            recorder.amend(draft, head, room);
+        }
+    }
     /// Enters the hash of a file that was copied.
     pub fn put_hash(&self, slot: u64, hash: &[u8; HASH]) {
         if let Some(recorder) = &self.recorder {

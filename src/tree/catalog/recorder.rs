@@ -20,6 +20,8 @@ pub struct Recorder {
     making: Mutex<()>,
     end: AtomicU64,
     index: Mutex<Vec<IndexEntry>>,
+    /// Inodes of directories whose blocks were recorded once more, to take something back: the last one counts.
+    amended: Mutex<BTreeSet<u64>>,
     failed: Mutex<Option<io::Error>>,
 }
 
@@ -48,6 +50,7 @@ impl Recorder {
             making: Mutex::default(),
             end: AtomicU64::new(PAGE as u64),
             index: Mutex::default(),
+            amended: Mutex::default(),
             failed: Mutex::default(),
         }
     }
@@ -65,6 +68,11 @@ impl Recorder {
                 Slots::NONE
             }
         }
+    }
+    /// The same of a directory that was looked at already in this run: this is what counts.
+    pub fn amend(&self, draft: &Draft, head: Head, room: &mut Vec<u8>) {
+        self.amended.lock().expect("no thread panics while recording").insert(head.key.ino);
+        self.record(draft, head, room);
     }
     /// Enters the hash of a file that was copied.
     pub fn put_hash(&self, slot: u64, hash: &[u8; HASH]) {
@@ -165,10 +173,13 @@ impl Recorder {
         let nowhere = |ino: &u64| IndexEntry { ino: *ino, offset: 0 };
         index.extend(verdicts.astray.iter().map(nowhere));
         // One that was found at two places was renamed meanwhile: which of the mirror's two it is equal to, nothing tells.
+        let amended = self.amended.lock().expect("no thread panics while recording");
         index.sort_by_key(|entry| entry.ino);
-        index.dedup_by(|other, kept| {
-            let is_same = other.ino == kept.ino;
-            kept.offset = if is_same { 0 } else { kept.offset };
+        index.dedup_by(|later, kept| {
+            let is_same = later.ino == kept.ino;
+            if is_same {
+                kept.offset = if amended.contains(&later.ino) { later.offset } else { 0 };
+            }
             is_same
         });
         let unknown = |ino: &&u64| index.binary_search_by_key(*ino, |entry| entry.ino).is_err();
@@ -188,10 +199,12 @@ impl Recorder {
     }
     fn take_over(&self, carried: &Carried<'_>, index: &mut Vec<IndexEntry>) -> io::Result<()> {
         let (mut room, mut taken) = (Vec::new(), Vec::new());
+        let amended = self.amended.lock().expect("no thread panics while recording");
         for (entry, is_kept) in carried.store.entries(carried.only_kept) {
             if let Ok(at) = index.binary_search_by_key(&entry.ino, |known| known.ino) {
                 // Found as it was at one place, and recorded at another.
-                index[at].offset = if is_kept { 0 } else { index[at].offset };
+                let is_elsewhere = is_kept && !amended.contains(&entry.ino);
+                index[at].offset = if is_elsewhere { 0 } else { index[at].offset };
                 continue;
             }
             let offset = match entry.offset {

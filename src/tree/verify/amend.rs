@@ -23,5 +23,5 @@ pub(super) fn amend(
         sheet.draft.push(&Row { unproven: row.unproven || doubted, ..row }, &tail);
     }
     let head = Head { unsettled: true, path_hash: path_hash(path), ..block.head };
-    catalog.record(&sheet.draft, head, &mut sheet.bytes);
+    catalog.amend(&sheet.draft, head, &mut sheet.bytes);
 }
