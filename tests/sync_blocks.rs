@@ -437,7 +437,7 @@ fn a_dry_run_says_that_something_is_to_be_put_back_and_leaves_it() {
 fn half_written() -> Pair {
     let pair = Pair::known(Kind::Ext4, &[]);
     let mut rng = Rng::new(5);
-    for round in 0..60 {
+    for round in 0..240 {
         let reference = File::create(pair.scratch.path().join("reference")).expect("a file");
         let time = fs::metadata(pair.copied("big")).expect("there").modified().expect("a time");
         reference.set_modified(time).expect("set");
