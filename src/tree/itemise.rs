@@ -14,7 +14,7 @@ impl Changes {
     pub fn itemise(&mut self, out: &mut impl Write) -> io::Result<()> {
         for moved in &self.moves {
             if let Some(from) = &moved.from {
-                writeln!(out, "rd{:9} {}/ <= {from}/", ".........", moved.to())?;
+                writeln!(out, "rd{:9} {}/ <= {}/", ".........", moved.to().listed(), from.listed())?;
             }
         }
         for spool in [&mut self.additions, &mut self.deletions] {
@@ -25,6 +25,7 @@ impl Changes {
         }
         for link in self.links.iter() {
             let (name, leader) = (link.dir.path.join(&link.name), link.leader_dir.join(&link.leader));
+            let (name, leader) = (name.listed(), leader.listed());
             writeln!(out, "hf{:9} {name} => {leader}", "+++++++++")?;
         }
         Ok(())
@@ -34,13 +35,13 @@ impl Changes {
 fn lines(change: &DirChange, out: &mut impl Write) -> io::Result<()> {
     // A new directory's line stands with its name, in the directory above.
     if !change.own.is_empty() && !change.own.has(Aspects::ABSENT) {
-        writeln!(out, ".d{} {}/", letters(change.own), change.path)?;
+        writeln!(out, ".d{} {}/", letters(change.own), change.path.listed())?;
     }
     change.changes.iter().try_for_each(|one| line(&change.path, one, out))
 }
 
 fn line(dir: &RelPath, change: &Change, out: &mut impl Write) -> io::Result<()> {
-    let path = dir.join(&change.name);
+    let path = dir.join(&change.name).listed();
     let (letter, slash) = match change.kind {
         Kind::File => ('f', ""),
         Kind::Dir => ('d', "/"),
@@ -59,13 +60,8 @@ fn line(dir: &RelPath, change: &Change, out: &mut impl Write) -> io::Result<()> 
     }
 }
 
-fn renaming(
-    aspects: Aspects,
-    path: &RelPath,
-    from: Option<&RelPath>,
-    out: &mut impl Write,
-) -> io::Result<()> {
-    let from = from.map(|from| format!(" <= {from}")).unwrap_or_default();
+fn renaming(aspects: Aspects, path: &str, from: Option<&RelPath>, out: &mut impl Write) -> io::Result<()> {
+    let from = from.map(|from| format!(" <= {}", from.listed())).unwrap_or_default();
     writeln!(out, "rf{} {path}{from}", letters(aspects))
 }
 

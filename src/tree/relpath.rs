@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// A path of more bytes is shown with its beginning and its end only.
 const SHOWN_BYTES: usize = 1024;
+/// The same in a list of changes.
+const LISTED_BYTES: usize = 64 << 10;
 
 /// A path relative to the root of a tree: components separated by single slashes, empty for the root itself.
 /// Any bytes but NUL; not UTF-8. A copy costs nothing.
@@ -209,14 +211,25 @@ impl fmt::Debug for RelPath {
 /// no path makes a line of a megabyte.
 impl fmt::Display for RelPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown(SHOWN_BYTES))
+    }
+}
+
+impl RelPath {
+    /// Escaped, as it stands in a list of changes, which others read as well: whole, but for one that is absurdly long.
+    pub(super) fn listed(&self) -> String {
+        self.shown(LISTED_BYTES)
+    }
+    /// Escaped, and shortened in its middle if it has more than `most` bytes.
+    fn shown(&self, most: usize) -> String {
         if self.is_root() {
-            return f.write_str(".");
+            return ".".into();
         }
-        if self.len() <= SHOWN_BYTES {
-            return f.write_str(&escape::bytes(&self.to_bytes()));
+        if self.len() <= most {
+            return escape::bytes(&self.to_bytes());
         }
         let names = self.names_below(0);
-        let mut room = SHOWN_BYTES / 2;
+        let mut room = most / 2;
         let fits = move |name: &&&[u8]| {
             let taken = name.len() < room;
             room = room.saturating_sub(name.len() + 1);
@@ -227,7 +240,7 @@ impl fmt::Display for RelPath {
         last.reverse();
         let (first, last) = (first.join(&b'/'), last.join(&b'/'));
         let left_out = thousands((self.len() - first.len() - last.len()) as u64);
-        write!(f, "{}/… {left_out} bytes …/{}", escape::bytes(&first), escape::bytes(&last))
+        format!("{}/… {left_out} bytes …/{}", escape::bytes(&first), escape::bytes(&last))
     }
 }
 
