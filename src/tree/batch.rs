@@ -178,6 +178,9 @@ fn with_room(room: &Room<'_>, workspace: &Workspace, short: &Short<'_>) -> Resul
     let Some((source, mirror)) = open_both(pass, path, *ino)? else { return Ok(()) };
     let prepare = || prepare_change(pass, workspace, path, (&source, &mirror), change);
     let prepared = room.with(change.size, Fault::is_no_room, prepare)?;
+    if prepared.is_err() && change.action == Action::Rename {
+        pass.lost_rename();
+    }
     let made = pass.enter(|| path.join(&change.name), prepared)?.flatten();
     place(pass, workspace, made.into_iter().collect())
 }
@@ -278,7 +281,8 @@ fn prepare_change(
     match change.action {
         Action::Rename => {
             prepare_moved(pass, workspace, path, (source, mirror), change).inspect_err(|fault| {
-                if !matches!(fault, Fault::Vanished) {
+                // One for which there is no room is tried again.
+                if !matches!(fault, Fault::Vanished) && !fault.is_no_room() {
                     pass.lost_rename();
                 }
             })
