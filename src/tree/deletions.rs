@@ -88,8 +88,9 @@ impl<'a> Deleting<'a> {
             1 => "1 entry is kept".to_owned(),
             held => format!("{held} entries are kept"),
         };
-        let why =
-            format!("{held}: something else cannot be read, and one of them may be all that is left of it");
+        let why = format!(
+            "{held}: something else cannot be read or renamed, and one of them may be all that is left of it"
+        );
         self.pass.fault_at_home(RelPath::root(), Fault::Mirror("deleting from", std::io::Error::other(why)))
     }
     /// Takes away old names of what was renamed. Their directory may be gone from the source.
