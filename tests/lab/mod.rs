@@ -14,6 +14,7 @@ pub mod server;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 /// The passphrase of the servers' encrypted partitions; `tests/lab/image/put` uses the same.
 pub const PASSPHRASE: &str = "correct horse";
@@ -30,11 +31,31 @@ const TOOLS: [(&str, &str); 8] = [
     ("mkfs.ext4", "e2fsprogs"),
 ];
 
+/// Tells how long a test took when its thread ends; `make test` lists them.
+struct Clock {
+    test: String,
+    begun: Instant,
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        println!("scenario: {:>5} s  {}", self.begun.elapsed().as_secs(), self.test);
+    }
+}
+
+thread_local! {
+    static CLOCK: Clock = Clock {
+        test: std::thread::current().name().unwrap_or("the only test").to_owned(),
+        begun: Instant::now(),
+    };
+}
+
 /// Whether the lab can run here at all; if not, a line says why the test is skipped.
 ///
 /// # Panics
 /// If a program is missing: that is mended by installing it, so it is no reason to skip.
 pub fn available() -> bool {
+    CLOCK.with(|_| {});
     if !rustix::process::geteuid().is_root() {
         println!("skipped: the VM lab builds its server with mmdebstrap as root, and this is not root");
         return false;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The size of both images; they are sparse.
 const DISK: Bytes = Bytes::mib(1536);
 /// How much of this machine's own files the primary gets.
-const CONTENT: Bytes = Bytes::mib(480);
+const CONTENT: Bytes = Bytes::mib(240);
 /// Where those files come from, and where they go.
 const SOURCES: [&str; 5] = ["/etc", "/usr/sbin", "/usr/bin", "/usr/share", "/usr/lib"];
 
@@ -89,15 +89,20 @@ impl Server {
         }
         let mut left = CONTENT.0;
         for source in SOURCES {
+            let into = root.join(source.trim_start_matches('/'));
+            fs::create_dir_all(&into)?;
+            let mut copy = vec!["-a".to_owned(), format!("--target-directory={}", path(&into)?)];
+            let options = copy.len();
             for entry in fs::read_dir(source)? {
                 let from = entry?.path();
                 let size = size_of(&from)?;
                 if size <= left {
                     left -= size;
-                    let to = root.join(from.strip_prefix("/")?);
-                    fs::create_dir_all(to.parent().context("every source has a parent")?)?;
-                    tool("cp", &["-a", &path(&from)?, &path(&to)?], b"")?;
+                    copy.push(path(&from)?);
                 }
+            }
+            if copy.len() > options {
+                tool("cp", &copy, b"")?;
             }
         }
         fs::write(self.boot().join("vmlinuz-demo"), vec![0x5a; 8 * MIB as usize])?;
