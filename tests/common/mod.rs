@@ -12,6 +12,7 @@ pub mod loopfs;
 pub mod moved;
 pub mod mover;
 pub mod names;
+pub mod power;
 pub mod raw;
 pub mod rng;
 pub mod rsync_judge;
