@@ -214,15 +214,20 @@ fn uses(mirror: &Mirror, disk: &BlockDevice) -> Result<Vec<String>> {
 
 /// Whether a mapping is one that runs open: a container's, or a volume of the mirror's groups.
 pub(super) fn is_ours(mirror: &Mirror, device: &BlockDevice) -> bool {
-    match device.kind.as_str() {
-        "crypt" => mirror.containers.iter().any(|container| container.mapper == device.name),
-        // dm names double the dashes of the group's and the volume's own names.
-        "lvm" => mirror
-            .volume_groups
-            .iter()
-            .any(|vg| device.name.starts_with(&format!("{}-", vg.replace('-', "--")))),
-        _ => false,
-    }
+    let is_container = || mirror.containers.iter().any(|container| container.mapper == device.name);
+    (device.kind == "crypt" && is_container())
+        || mirror.volume_groups.iter().any(|group| is_volume_of(group, device))
+}
+
+/// Whether a mapping is a volume of a group.
+pub(super) fn is_volume_of(group: &str, device: &BlockDevice) -> bool {
+    device.kind == "lvm" && is_named_in(group, &device.name)
+}
+
+/// Whether a mapping's name is that of a group's volume: dm names double the dashes of the group's and the volume's own names.
+pub(super) fn is_named_in(group: &str, mapping: &str) -> bool {
+    let rest = mapping.strip_prefix(&group.replace('-', "--")).and_then(|rest| rest.strip_prefix('-'));
+    rest.is_some_and(|volume| !volume.starts_with('-'))
 }
 
 /// The partitions (the disk itself if it has none) and what blkid reads from them.

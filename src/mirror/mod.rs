@@ -17,5 +17,5 @@ pub use check::{Checked, check};
 pub use find::{Found, devices, find, whereabouts};
 pub use lock::{busy, lock, locked_by};
 pub use mounted::{Access, Mounted, mount_point, write_initial_marks};
-pub use open::{Opened, sweep};
+pub use open::{Opened, remove_orphans, sweep};
 pub use source::{Source, check_role, note_service, open_source};

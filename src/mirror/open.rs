@@ -1,7 +1,7 @@
 //! Opens what lies between the mirror's disk and its file systems, and closes it again: loudly at the end of a run,
 //! quietly when one fails, and at the start whatever an earlier, killed run has left.
 
-use super::find::{Found, PREPARE, UNTOUCHED, devices, is_ours, probed};
+use super::find::{Found, PREPARE, UNTOUCHED, devices, is_named_in, is_ours, is_volume_of, probed};
 use crate::config::{Container, Mirror, Unlock, Volume, below};
 use crate::layer::lsblk::BlockDevice;
 use crate::refusal::{Failure, Refusal};
@@ -26,14 +26,17 @@ pub struct Opened<'a> {
     is_open: bool,
 }
 
-/// Closes what an earlier, killed run has left open. A container opened by /etc/crypttab stays as boot left it.
+/// Closes what an earlier run has left open: it was killed, or its disk went away. A container opened by /etc/crypttab stays
+/// as boot left it.
 ///
 /// # Errors
 /// A `Failure` if something stays open.
 pub fn sweep(mirror: &Mirror) -> Result<()> {
     let all = devices()?;
     let is_left = |device: &&BlockDevice| is_ours(mirror, device) && closes(mirror, device);
-    if all.iter().flat_map(BlockDevice::walk).any(|device| is_left(&device)) {
+    if all.iter().flat_map(BlockDevice::walk).any(|device| is_left(&device))
+        || !orphans(&mirror.volume_groups, mappers(mirror), &mapped(), &all).is_empty()
+    {
         close_all(mirror).map_err(|error| {
             Failure::new("cannot close what an earlier run left open", UNTOUCHED).because(&error)
         })?;
@@ -166,13 +169,17 @@ fn locate(mirror: &Mirror, disk: &str) -> Result<Vec<PathBuf>> {
     Ok(mirror.volumes.iter().map(one).collect::<Result<_, _>>()?)
 }
 
-/// Deactivates the groups, then closes the containers, innermost first; with patience.
+/// Deactivates the groups, then closes the containers, innermost first; with patience. What has lost its disk goes before all.
 fn close_all(mirror: &Mirror) -> Result<()> {
     if mirror.containers.is_empty() && mirror.volume_groups.is_empty() {
         return Ok(());
     }
     settle();
-    for group in mirror.volume_groups.iter().rev() {
+    remove_orphans(&mirror.volume_groups, mappers(mirror))?;
+    let all = devices()?;
+    let is_active =
+        |group: &str| all.iter().flat_map(BlockDevice::walk).any(|device| is_volume_of(group, device));
+    for group in mirror.volume_groups.iter().rev().filter(|group| is_active(group)) {
         patiently(|| tool("vgchange", &["-an", group]))?;
     }
     for container in mirror.containers.iter().rev().filter(|container| container.unlock != Unlock::Crypttab) {
@@ -181,6 +188,44 @@ fn close_all(mirror: &Mirror) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Takes away those of these groups' volumes and of these containers (innermost first) that have lost their disk: neither LVM nor
+/// cryptsetup can do anything with them any more, and their names are needed.
+///
+/// # Errors
+/// A `Failure` if one is still in use.
+pub fn remove_orphans<'a>(groups: &[String], containers: impl Iterator<Item = &'a str>) -> Result<()> {
+    orphans(groups, containers, &mapped(), &devices()?)
+        .iter()
+        .try_for_each(|mapping| patiently(|| tool("dmsetup", &["remove", mapping])))
+}
+
+/// What has lost its disk, by name: volumes before the containers that they lie in. lsblk does not list it any more; below
+/// /dev/mapper it has its name still.
+fn orphans<'a>(
+    groups: &[String],
+    containers: impl Iterator<Item = &'a str>,
+    mapped: &[String],
+    all: &[BlockDevice],
+) -> Vec<String> {
+    let is_listed = |name: &str| all.iter().flat_map(BlockDevice::walk).any(|device| device.name == name);
+    let is_volume = |name: &&str| groups.iter().any(|group| is_named_in(group, name));
+    let volumes = mapped.iter().map(String::as_str).filter(is_volume);
+    let containers = containers.filter(|name| mapped.iter().any(|one| one == name));
+    let ours = volumes.map(str::to_owned).chain(containers.map(str::to_owned));
+    ours.filter(|name| !is_listed(name)).collect()
+}
+
+/// Its containers' mappings, innermost first.
+fn mappers(mirror: &Mirror) -> impl Iterator<Item = &str> {
+    mirror.containers.iter().rev().map(|container| container.mapper.as_str())
+}
+
+/// The names below /dev/mapper; none where there is no device-mapper.
+fn mapped() -> Vec<String> {
+    let entries = std::fs::read_dir("/dev/mapper").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 fn patiently(mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
@@ -236,4 +281,26 @@ pub(super) fn is_held_for_good(node: &Path) -> Result<bool> {
         std::thread::sleep(CLOSE_PAUSE);
     }
     node::is_held(node).with_context(|| format!("cannot open {}", node.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::lsblk;
+
+    #[test]
+    fn what_has_lost_its_disk_is_what_lsblk_does_not_list() {
+        let names = ["control", "mirror5_crypt", "spare--vg-root", "spare--vg-swap", "spare-vg", "www-root"];
+        let mapped: Vec<String> = names.map(str::to_owned).to_vec();
+        let orphans = |listed: &str| {
+            let all = lsblk::parse(listed).expect("it is lsblk's JSON");
+            orphans(&["spare-vg".to_owned()], ["mirror5_crypt", "other_crypt"].into_iter(), &mapped, &all)
+        };
+        let pulled = r#"{"blockdevices": [{"name": "vda", "size": 1}]}"#;
+        assert_eq!(orphans(pulled), ["spare--vg-root", "spare--vg-swap", "mirror5_crypt"]);
+        let there = r#"{"blockdevices": [{"name": "vdb", "size": 1, "children": [
+            {"name": "mirror5_crypt", "size": 1, "children": [
+                {"name": "spare--vg-root", "size": 1}, {"name": "spare--vg-swap", "size": 1}]}]}]}"#;
+        assert!(orphans(there).is_empty());
+    }
 }

@@ -26,6 +26,7 @@ fn the_procedures_server_gets_a_mirror_that_is_equal_and_stays_equal() {
     changes_arrive(&mut server);
     judged(&mut server, "/dev/vdb", "");
     a_killed_run_is_swept_by_the_next(&mut server);
+    a_disk_that_is_pulled_out_in_mid_run_leaves_nothing_open(&mut server);
     the_timer_runs_it_too(&mut server);
     a_mirror_without_its_key_is_named(&mut server);
 }
@@ -212,6 +213,31 @@ fn a_killed_run_is_swept_by_the_next(server: &mut Server) {
     said.assert_ok();
     closed(server);
     // Content, not only size and time: that is what a full run compares.
+    let full: serde_json::Value =
+        serde_json::from_str(&server.ok("diskmirror run --full --json")).expect("one object");
+    assert!(copied(&full) <= 1, "only the log has changed: {full}");
+}
+
+/// Below LUKS and LVM, while they are written to: the run ends by itself, the next one says what is missing, and when the disk is
+/// back it is mended.
+fn a_disk_that_is_pulled_out_in_mid_run_leaves_nothing_open(server: &mut Server) {
+    let pulled = server.run(
+        "for n in $(seq 100); do head -c 100000 /dev/urandom >/srv/data/pulled$n; done
+         slot=$(readlink -f /sys/block/vdb/device/..)
+         diskmirror run >/run/said 2>&1 & run=$!
+         while ! grep -q mirror-root /proc/$run/mountinfo; do sleep 0.1; done
+         sleep 3; kill -0 $run || echo it had ended; echo 1 >$slot/remove; wait $run; status=$?
+         cat /run/said; exit $status",
+    );
+    assert_ne!(pulled.status, 0, "{}{}", pulled.text(), pulled.stderr);
+    assert!(pulled.text().contains("do:"), "{}", pulled.text());
+    closed(server);
+    let missing = server.run("diskmirror run");
+    assert_eq!(missing.status, 4, "{}{}", missing.text(), missing.stderr);
+    assert!(missing.stderr.contains("attach"), "{}", missing.stderr);
+    server.ok("echo 1 >/sys/bus/pci/rescan; for n in $(seq 60); do lsblk -dnro SERIAL | grep -qx MIRROR01 && break; sleep 1; done; udevadm settle");
+    server.run("diskmirror run").assert_ok();
+    closed(server);
     let full: serde_json::Value =
         serde_json::from_str(&server.ok("diskmirror run --full --json")).expect("one object");
     assert!(copied(&full) <= 1, "only the log has changed: {full}");

@@ -3,6 +3,7 @@
 
 use crate::config::UNFINISHED_INIT as FILE;
 use crate::layer::{luks, lvm};
+use crate::mirror;
 use crate::monitor::Monitor;
 use crate::plan::Plan;
 use crate::refusal::{Failure, Refusal};
@@ -97,9 +98,13 @@ pub fn sweep(state_dir: &Path, monitor: &dyn Monitor) -> Result<()> {
         return Ok(());
     }
     monitor.note("an earlier init was interrupted: taking what it left open offline");
+    let open = || left.containers.iter().rev().filter(|(mapper, uuid)| is_open(mapper, uuid));
+    if let Err(error) = mirror::remove_orphans(&left.volume_groups, open().map(|(mapper, _)| mapper.as_str()))
+    {
+        monitor.warn(&format!("{error:#}"));
+    }
     left.volume_groups.iter().for_each(|vg| run(&lvm::deactivate(vg), monitor));
-    let open = left.containers.iter().rev().filter(|(mapper, uuid)| is_open(mapper, uuid));
-    open.for_each(|(mapper, _)| run(&luks::close(mapper), monitor));
+    open().for_each(|(mapper, _)| run(&luks::close(mapper), monitor));
     for key in &left.key_files {
         match fs::remove_file(key) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
