@@ -144,3 +144,57 @@ fn a_root_that_fails_leaves_boot_as_it_was() {
     pair.run_done();
     assert_eq!(pair.differences(), "");
 }
+
+/// Takes away all that is in a directory of the primary.
+fn clear(dir: &Path) {
+    for entry in fs::read_dir(dir).expect("readable") {
+        let path = entry.expect("readable").path();
+        if !path.ends_with("lost+found") {
+            must("rm", &["-rf", &path.to_string_lossy()]);
+        }
+    }
+}
+
+/// ext4 has its lost+found, XFS has nothing at all: a server without ordinary users has such a /home.
+#[test]
+fn a_file_system_that_is_empty_on_both_sides_or_had_a_few_files_is_in_order() {
+    for kind in [FsKind::Ext4, FsKind::Xfs] {
+        let pair = Pair::new(&[("/", FsKind::Ext4), ("/home", kind)]);
+        populate(&pair.root(), 30);
+        for _ in 0..3 {
+            pair.run_done();
+        }
+        for name in ["tried", "out"] {
+            fs::write(pair.root().join("home").join(name), name).expect("written");
+        }
+        pair.run_done();
+        clear(&pair.root().join("home"));
+        pair.run_done();
+        assert_eq!(pair.differences(), "", "{kind:?}");
+    }
+}
+
+#[test]
+fn a_file_system_that_has_lost_all_its_files_is_left_alone_until_somebody_has_looked() {
+    let pair = settled();
+    clear(&pair.root().join("srv"));
+    fs::write(pair.root().join("d1/f1"), content(1, 1)).expect("written");
+    let said = pair.run(&[]);
+    assert_eq!(said.code, 3, "{said:?}");
+    let accepting =
+        said.stderr.lines().find_map(|line| line.trim().strip_prefix("if it was emptied on purpose: "));
+    let code = accepting.expect("what lets it through").rsplit(' ').next().expect("a code").to_owned();
+    assert!(said.stderr.contains("srv: it is empty"), "{said:?}");
+    pair.with_mirror("ro", |mirrors| {
+        assert_eq!(
+            fs::read(mirrors[0].join("d1/f1")).expect("there"),
+            content(1, 1),
+            "the others are refreshed"
+        );
+        assert_eq!(fs::read(mirrors[2].join("d1/f1")).expect("kept"), content(1, 0));
+    });
+    let said = pair.run(&["--accept", &code]);
+    assert_eq!(said.code, 0, "{said:?}");
+    pair.run_done();
+    assert_eq!(pair.differences(), "");
+}

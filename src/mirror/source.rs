@@ -4,9 +4,8 @@ use super::find::UNTOUCHED;
 use super::mark::{self, Mark};
 use crate::config::{Mirror, Volume, below};
 use crate::refusal::Refusal;
-use crate::sys::dir::{open_root, read_names};
+use crate::sys::dir::open_root;
 use crate::sys::node::{DeviceNumber, device_below, filesystem_uuid, is_whole_mount};
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 /// A file system of the primary that may be copied from.
@@ -103,13 +102,6 @@ pub fn open_source(root: &Path, volume: &Volume) -> Result<Source, Refusal> {
 }
 
 impl Source {
-    /// Whether it holds nothing but what mkfs and this program make. It is read through `root`, a private view of
-    /// it that sets no access times.
-    pub fn is_empty(&self, root: impl AsFd) -> bool {
-        let (names, error) = read_names(root);
-        error.is_none() && names.iter().all(|named| matches!(&*named.name, b"lost+found" | b".diskmirror"))
-    }
-
     /// The refusal to mirror what cannot be entered.
     pub fn not_entered(&self, error: &anyhow::Error) -> Refusal {
         Refusal::new(
@@ -120,13 +112,14 @@ impl Source {
         .remedy(format!("see what is mounted there: findmnt -T {}; dmesg", self.path.display()))
     }
 
-    /// The refusal to make the mirror as empty as this source is.
-    pub fn empty_refusal(&self) -> Refusal {
+    /// The refusal to make the mirror as empty as this source is; `accepting` is the command that does it.
+    pub fn empty_refusal(&self, accepting: &str) -> Refusal {
         Refusal::new(
             format!("refusing to mirror {}: it is empty", self.path.display()),
             untouched(&self.path),
         )
         .why("nothing is in it, and everything on its mirror would be deleted")
         .remedy("look whether it is the right file system, and whether it is mounted whole")
+        .remedy(format!("if it was emptied on purpose: {accepting}"))
     }
 }

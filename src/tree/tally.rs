@@ -8,6 +8,8 @@ use super::losses::{Losing, Losses, MINOR_ENTRIES};
 use super::relpath::RelPath;
 use crate::sys::stat::{Kind, Stat};
 
+/// So few entries may go with the last one of their file system: a directory that was tried out, a user's own few files.
+const NEARLY_EMPTY: u64 = 10;
 /// A list of deletions is questioned only beyond this many entries …
 const QUESTIONED_ENTRIES: u64 = 1000;
 /// … and beyond this part of all entries, in percent.
@@ -142,7 +144,7 @@ pub struct TooManyDeletions {
     pub to_delete: u64,
     /// Entries of the mirror.
     pub mirror_entries: u64,
-    /// Whether the source has no entries at all: it is probably not mounted.
+    /// Whether the source has no entries any more.
     pub source_empty: bool,
     /// The directories that lose most, the greatest loss first.
     pub losing: Vec<Losing>,
@@ -153,7 +155,7 @@ pub struct TooManyDeletions {
 /// Looks at the whole list: all of it may be carried out, or nothing.
 ///
 /// Refused are more than 25 % of the mirror's entries if they are more than 1,000, and an empty source of a mirror
-/// that is not. What goes below a directory that was `accepted` is not counted. With codes that were accepted each directory
+/// that has more than a few. What goes below a directory that was `accepted` is not counted. With codes that were accepted each directory
 /// may lose a tenth more than was shown, and all others together a hundred entries.
 ///
 /// # Errors
@@ -162,7 +164,8 @@ pub fn decide(tally: &Tally, accepted: &Accepted) -> Result<(), TooManyDeletions
     let let_through = tally.losses.let_through(|dir| accepted.has_dir(dir));
     let to_delete = tally.to_delete.saturating_sub(let_through);
     let mirror_entries = tally.mirror_entries.saturating_sub(let_through);
-    let source_empty = tally.entries_scanned == 0 && mirror_entries > 0;
+    // ext4 has a lost+found of its own.
+    let source_empty = tally.entries_scanned <= 1 && to_delete > NEARLY_EMPTY;
     let many = to_delete > QUESTIONED_ENTRIES
         && u128::from(to_delete) * 100 > u128::from(mirror_entries) * u128::from(QUESTIONED_PERCENT);
     if !(source_empty || many) || is_as_shown(tally, accepted, to_delete) {
@@ -194,7 +197,7 @@ mod tests {
     }
 
     fn deleting_in(dir: &str, to_delete: u64, mirror_entries: u64) -> Tally {
-        let mut tally = Tally { entries_scanned: 1, mirror_entries, ..Tally::default() };
+        let mut tally = Tally { entries_scanned: 2, mirror_entries, ..Tally::default() };
         delete_in(&mut tally, dir, to_delete);
         tally
     }
@@ -270,11 +273,16 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_source_is_questioned_however_small_the_mirror() {
-        let mut tally = Tally { mirror_entries: 1, ..Tally::default() };
-        tally.delete(&RelPath::from_bytes("only"), None);
-        assert!(decide(&tally, &nothing()).expect_err("empty").source_empty);
-        assert!(decide(&tally, &shown(&tally)).is_ok(), "somebody has looked");
+    fn an_empty_source_of_a_mirror_that_is_not_is_questioned() {
+        for scanned in [0, 1] {
+            let mut tally = Tally { entries_scanned: scanned, mirror_entries: 12, ..Tally::default() };
+            assert!(decide(&tally, &nothing()).is_ok(), "both have the same");
+            delete_in(&mut tally, "home", 10);
+            assert!(decide(&tally, &nothing()).is_ok(), "the mirror is nearly empty as well");
+            delete_in(&mut tally, "other", 1);
+            assert!(decide(&tally, &nothing()).expect_err("empty").source_empty);
+            assert!(decide(&tally, &shown(&tally)).is_ok(), "somebody has looked");
+        }
         assert!(decide(&Tally::default(), &nothing()).is_ok(), "both are empty");
     }
 

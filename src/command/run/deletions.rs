@@ -33,6 +33,18 @@ pub fn decide(job: &Job, works: &[Work<'_>]) -> Result<(), Refusal> {
     if refused.is_empty() { Ok(()) } else { Err(too_many(job, &refused)) }
 }
 
+/// Leaves out a file system that has lost all that its mirror has, unless that was accepted: the others are refreshed.
+pub fn leave_out_emptied(job: &Job, work: &mut Work<'_>) {
+    let Some(changes) = &work.changes else { return };
+    if let Err(many) = tree::decide(changes.tally(), &accepted(job, work))
+        && many.source_empty
+    {
+        let before = job.args.accept.iter().map(again).collect::<String>();
+        let accepting = format!("{} --accept {}{before}", job.command_line(), many.codes.join("_"));
+        work.refuse(|source| source.empty_refusal(&accepting));
+    }
+}
+
 /// What was accepted, as one file system sees it.
 fn accepted(job: &Job, work: &Work<'_>) -> Accepted {
     let mount = Path::new(&work.volume.mount);
@@ -79,7 +91,6 @@ fn reasons(job: &Job, (mount, many): &(&str, TooManyDeletions), is_one_of_severa
     let users = read::system_file(&below(job.root, Path::new("/etc/passwd"))).unwrap_or_default();
     let users = String::from_utf8_lossy(&users);
     let total = is_one_of_several.then(|| format!("{mount}: {many}"));
-    let empty = many.source_empty.then(|| format!("{mount} has no entries at all: is it mounted?"));
     let line = |losing: &Losing| {
         let path = escape::bytes(place(mount, losing).as_os_str().as_bytes());
         let whose = losing.owner.map(|(owner, entries)| {
@@ -91,7 +102,7 @@ fn reasons(job: &Job, (mount, many): &(&str, TooManyDeletions), is_one_of_severa
         });
         format!("{path} would lose {} entries{}", thousands(losing.entries), whose.unwrap_or_default())
     };
-    total.into_iter().chain(empty).chain(many.losing.iter().map(line)).collect()
+    total.into_iter().chain(many.losing.iter().map(line)).collect()
 }
 
 fn place(mount: &str, losing: &Losing) -> PathBuf {

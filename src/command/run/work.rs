@@ -119,7 +119,7 @@ impl<'a> Work<'a> {
         self.source.as_ref().ok().map(|source| source.device)
     }
 
-    /// Takes in what the marks say about its mirror, and refuses a source that has lost everything.
+    /// Takes in what the marks say about its mirror.
     fn learn(&mut self, knowledge: Knowledge, mark: &Mark, full: bool) {
         self.knowledge = knowledge;
         self.options.compare_content = full || self.checked == Checked::Repaired;
@@ -129,12 +129,13 @@ impl<'a> Work<'a> {
             Knowledge::SuspectSince(secs) => Some(Timestamp { secs, nanos: 0 }),
             Knowledge::Clean | Knowledge::NeverComplete => None,
         };
-        if let (Ok(source), Some(view)) = (&self.source, &self.view)
-            && knowledge != Knowledge::NeverComplete
-            && source.is_empty(view.root())
-        {
-            self.source = Err(source.empty_refusal());
-            self.view = None;
+    }
+
+    /// Leaves it out of this run.
+    pub fn refuse(&mut self, refusal: impl FnOnce(&Source) -> Refusal) {
+        if let Ok(source) = &self.source {
+            self.source = Err(refusal(source));
+            (self.view, self.changes) = (None, None);
         }
     }
 

@@ -4,6 +4,7 @@
 use super::Work;
 use crate::command::run::Job;
 use crate::command::run::boot::Boot;
+use crate::command::run::deletions;
 use crate::command::run::trouble::{keep_together, may_boot};
 use crate::command::trees::damage::DamageFile;
 use crate::command::trees::found::enter;
@@ -118,7 +119,9 @@ pub fn scan(job: &Job, works: &mut [Work<'_>]) -> Result<()> {
     each(works, |work, mounted| {
         work.remember(job, mounted)?;
         if job.args.dry_run || !work.streams() { work.scan(job, mounted) } else { Ok(()) }
-    })
+    })?;
+    works.iter_mut().filter(|work| !work.streams()).for_each(|work| deletions::leave_out_emptied(job, work));
+    Ok(refuse_without_sources(works)?)
 }
 
 /// Reads a share of what the catalogs prove, on both sides. What is found damaged on the mirror, the next run mends.
