@@ -5,11 +5,14 @@ use super::audit::Facts;
 use super::bios;
 use super::identify::Identities;
 use crate::identity::Kind;
+use crate::layer::blkid;
 use crate::layer::lsblk::BlockDevice;
 use crate::layout::{Content, Layout};
 use crate::mirror;
-use anyhow::Result;
+use crate::sys::command;
+use anyhow::{Context, Result};
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 impl Facts {
     /// The facts of an open mirror.
@@ -28,8 +31,14 @@ impl Facts {
         let all = mirror::devices()?;
         let others = all
             .iter()
-            .filter(|disk| disk.path != survey.primary.disk.path && disk.path != survey.mirror.disk.path);
-        others.flat_map(BlockDevice::walk).for_each(|device| facts.other(device));
+            .filter(|disk| disk.path != survey.primary.disk.path && disk.path != survey.mirror.disk.path)
+            .flat_map(BlockDevice::walk);
+        let mut nodes = BTreeSet::new();
+        for device in others {
+            facts.other(device)?;
+            nodes.insert(Path::new("/dev").join(&device.kernel_name));
+        }
+        facts.paths.extend(links(Path::new("/dev"), &nodes));
         Ok(facts)
     }
 
@@ -65,14 +74,83 @@ impl Facts {
         }
     }
 
-    fn other(&mut self, device: &BlockDevice) {
-        enter(&mut self.uuids, device.uuid.as_ref());
-        enter(&mut self.labels, device.label.as_ref());
-        enter(&mut self.part_uuids, device.part_uuid.as_ref());
+    /// What another disk has, as udev knows it; what udev does not know, blkid reads from the device.
+    fn other(&mut self, device: &BlockDevice) -> Result<()> {
+        let names = [&device.uuid, &device.label, &device.part_uuid, &device.part_label];
+        if names.iter().all(|name| name.is_none()) {
+            let said = command::run("blkid", &["-p", "-o", "export", &device.path], b"")
+                .context("cannot run blkid")?;
+            let read = blkid::parse(&said.stdout);
+            self.enter([&read.uuid, &read.label, &read.part_uuid, &read.part_label]);
+        }
+        self.enter(names);
         self.paths.insert(device.path.clone());
+        Ok(())
+    }
+
+    fn enter(&mut self, [uuid, label, part_uuid, part_label]: [&Option<String>; 4]) {
+        enter(&mut self.uuids, uuid.as_ref());
+        enter(&mut self.labels, label.as_ref());
+        enter(&mut self.part_uuids, part_uuid.as_ref());
+        enter(&mut self.part_labels, part_label.as_ref());
     }
 }
 
+/// What else these nodes are called below `dev`: udev's links by id, path and name, those of arrays and volume groups.
+fn links(dev: &Path, nodes: &BTreeSet<PathBuf>) -> Vec<String> {
+    let dirs = |of: &Path| {
+        let entries = std::fs::read_dir(of).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path())
+    };
+    // Everybody may write there.
+    let is_open_to_all = |dir: &Path| OPEN_TO_ALL.iter().any(|name| dir.ends_with(name));
+    let above: Vec<PathBuf> = dirs(dev).filter(|dir| !is_open_to_all(dir)).collect();
+    let below =
+        above.iter().filter(|dir| dir.ends_with("disk")).flat_map(|disk| dirs(disk)).collect::<Vec<_>>();
+    let entries =
+        above.iter().chain(&below).flat_map(|dir| std::fs::read_dir(dir).into_iter().flatten().flatten());
+    let links = entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()))
+        .map(|entry| entry.path());
+    let theirs = links.filter(|link| link.canonicalize().is_ok_and(|node| nodes.contains(&node)));
+    theirs.filter_map(|link| link.into_os_string().into_string().ok()).collect()
+}
+
+/// Directories below /dev that hold no names of disks.
+const OPEN_TO_ALL: [&str; 2] = ["shm", "mqueue"];
+
 fn enter(set: &mut BTreeSet<String>, value: Option<&String>) {
     set.extend(value.cloned());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_node_is_known_by_every_link_of_udev_s_that_leads_to_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let dev = dir.path().canonicalize().expect("it is there");
+        for name in ["disk/by-id", "disk/by-partlabel", "vg", "shm"] {
+            std::fs::create_dir_all(dev.join(name)).expect("made");
+        }
+        for node in ["sdb1", "sda1"] {
+            std::fs::write(dev.join(node), "").expect("made");
+        }
+        for (link, to) in [
+            ("disk/by-id/ata-WD-part1", "../../sdb1"),
+            ("disk/by-partlabel/films", "../../sdb1"),
+            ("disk/by-id/ata-system-part1", "../../sda1"),
+            ("disk/by-id/dangling", "../../sdc"),
+            ("vg/films", "../sdb1"),
+            ("shm/planted", "../sdb1"),
+        ] {
+            symlink(to, dev.join(link)).expect("made");
+        }
+        let found = links(&dev, &BTreeSet::from([dev.join("sdb1")]));
+        let mut found: Vec<&str> = found.iter().filter_map(|link| link.strip_prefix(dev.to_str()?)).collect();
+        found.sort_unstable();
+        assert_eq!(found, ["/disk/by-id/ata-WD-part1", "/disk/by-partlabel/films", "/vg/films"]);
+    }
 }

@@ -16,6 +16,10 @@ pub struct Signature {
     pub version: Option<String>,
     /// The kind of partition table: `dos`, `gpt` …
     pub table: Option<String>,
+    /// The partition's GUID, if the device is one.
+    pub part_uuid: Option<String>,
+    /// The partition's name.
+    pub part_label: Option<String>,
     /// Whether blkid found signatures that contradict each other.
     pub ambivalent: bool,
 }
@@ -34,6 +38,8 @@ pub fn parse(text: &str) -> Signature {
         label: take("LABEL"),
         version: take("VERSION"),
         table: take("PTTYPE"),
+        part_uuid: take("PART_ENTRY_UUID"),
+        part_label: take("PART_ENTRY_NAME"),
         ambivalent: take("AMBIVALENT").is_some(),
     }
 }
@@ -73,10 +79,14 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_without_content_has_no_signature() {
+    fn a_partition_without_content_has_no_signature_but_its_own_names() {
         let found = parse("DEVNAME=/dev/vda1\nPART_ENTRY_SCHEME=dos\nPART_ENTRY_TYPE=0x83\n");
         assert_eq!(found, Signature::default());
         assert_eq!(parse(""), Signature::default());
+        let named =
+            parse("PART_ENTRY_SCHEME=gpt\nPART_ENTRY_NAME=my\\ films\nPART_ENTRY_UUID=11111111-2222\n");
+        let names = (Some("my films".to_owned()), Some("11111111-2222".to_owned()));
+        assert_eq!((named.part_label, named.part_uuid, named.kind), (names.0, names.1, None));
     }
 
     #[test]

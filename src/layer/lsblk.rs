@@ -50,6 +50,8 @@ pub struct BlockDevice {
     pub pt_uuid: Option<String>,
     /// The partition's GUID.
     pub part_uuid: Option<String>,
+    /// The partition's name.
+    pub part_label: Option<String>,
     /// Where it is mounted; `[SWAP]` for active swap.
     pub mountpoints: Vec<String>,
     /// Whether it takes discards.
@@ -102,6 +104,7 @@ fn device(row: &Value) -> Result<BlockDevice> {
         pt_type: json::text(row, "pttype"),
         pt_uuid: json::text(row, "ptuuid"),
         part_uuid: json::text(row, "partuuid"),
+        part_label: json::text(row, "partlabel"),
         mountpoints: mountpoints(row),
         discard: json::number(row, "disc-gran").is_some_and(|bytes| bytes > 0),
         children: children.into_iter().flatten().map(device).collect::<Result<_>>()?,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The size of both images; they are sparse.
 const DISK: Bytes = Bytes::mib(1536);
 /// How much of this machine's own files the primary gets.
-const CONTENT: Bytes = Bytes::mib(240);
+const CONTENT: Bytes = Bytes::mib(96);
 /// Where those files come from, and where they go.
 const SOURCES: [&str; 5] = ["/etc", "/usr/sbin", "/usr/bin", "/usr/share", "/usr/lib"];
 
