@@ -224,9 +224,10 @@ fn a_disk_that_is_pulled_out_in_mid_run_leaves_nothing_open(server: &mut Server)
     let pulled = server.run(
         "for n in $(seq 100); do head -c 100000 /dev/urandom >/srv/data/pulled$n; done
          slot=$(readlink -f /sys/block/vdb/device/..)
-         diskmirror run >/run/said 2>&1 & run=$!
-         while ! grep -q mirror-root /proc/$run/mountinfo; do sleep 0.1; done
-         sleep 3; kill -0 $run || echo it had ended; echo 1 >$slot/remove; wait $run; status=$?
+         written() { awk '{print $7}' /sys/block/vdb/stat; }
+         before=$(written); diskmirror run >/run/said 2>&1 & run=$!
+         for n in $(seq 1000); do [ $(($(written) - before)) -lt 4096 ] || break; sleep 0.1; done
+         echo 1 >$slot/remove; wait $run; status=$?
          cat /run/said; exit $status",
     );
     assert_ne!(pulled.status, 0, "{}{}", pulled.text(), pulled.stderr);
