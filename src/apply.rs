@@ -5,6 +5,7 @@
 use crate::boot_block;
 use crate::discover::probe::missing;
 use crate::fill::{Job, fill};
+use crate::layer::encoding;
 use crate::monitor::Monitor;
 use crate::refusal::Failure;
 use crate::step::{Action, FileText, Input, Invocation, Step};
@@ -179,7 +180,7 @@ fn write(path: &Path, mode: u32, text: &FileText) -> io::Result<()> {
                 fchown(&file, Some(old.uid()), Some(old.gid()))?;
             }
             file.set_permissions(Permissions::from_mode(mode))?;
-            store(&mut file, text.as_bytes())?;
+            store(&mut file, &encoding::bytes(text))?;
             fs::rename(&new, path)
         }
     }?;

@@ -372,14 +372,36 @@ fn an_initramfs_setting_is_rewritten_and_a_program_is_not() {
     let filter = rewrite_in_initramfs("etc/lvm/lvm.conf", b"filter = [ \"a|/dev/vda1|\" ]", &map);
     let expected = format!("filter = [ \"a|/dev/disk/by-uuid/{MIRROR_BOOT}|\" ]");
     assert_eq!(filter, Some(expected.into_bytes()));
-    for (path, text) in [
-        ("usr/bin/sh", &b"/dev/vda1"[..]),
-        ("etc/binary", b"/dev/vda1\0"),
-        ("etc/latin", b"/dev/vda1\xff"),
-        ("etc/passwd", b"root:x:0:0\n"),
-    ] {
+    for (path, text) in
+        [("usr/bin/sh", &b"/dev/vda1"[..]), ("etc/binary", b"/dev/vda1\0"), ("etc/passwd", b"root:x:0:0\n")]
+    {
         assert_eq!(rewrite_in_initramfs(path, text, &map), None, "{path}");
     }
+}
+
+/// Comments in ISO 8859-1 of ten years ago, which every other program reads over.
+#[test]
+fn bytes_that_are_no_utf_8_stay_as_they_are_and_the_rest_is_rewritten_as_ever() {
+    let map = own();
+    let text = |device: &str, more: &str| {
+        let fstab = format!("# DatentrXger fYr /srv\n{device} /boot ext3 defaults{more} 0 2\n");
+        fstab
+            .bytes()
+            .map(|byte| match byte {
+                b'X' => 0xe4,
+                b'Y' => 0xfc,
+                other => other,
+            })
+            .collect::<Vec<u8>>()
+    };
+    let new = rewrite("/etc/fstab", &text("/dev/vda1", ""), &map).expect("it names the primary");
+    assert_eq!(new, text(&format!("UUID={MIRROR_BOOT}"), ""));
+    // A field of it is understood too: what the mirror has no counterpart of is not waited for.
+    let lost = rewrite("/etc/fstab", &text("/dev/vda9", ""), &map).expect("it names the primary");
+    assert_eq!(lost, text("/dev/vda9", ",nofail"));
+    assert!(Spellings::of(&map).remains("/etc/fstab", &lost).is_empty());
+    let early = rewrite_in_initramfs("etc/fstab", &text("/dev/vda1", ""), &map);
+    assert_eq!(early, Some(text(&format!("UUID={MIRROR_BOOT}"), "")));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The programs that make an initramfs: which one, for which kernel, and how it is told to make an image for any machine.
 
 use super::chroot::Chroot;
+use crate::layer::encoding;
 use crate::layer::initramfs::{Generator, Override};
 use crate::sys::mount;
 use anyhow::{Result, bail};
@@ -29,7 +30,7 @@ pub fn generate(
     if let Some(crypttab) = needed_early(settings)
         && chroot.has("/etc/crypttab")
     {
-        chroot.replace("/etc/crypttab", crypttab.as_bytes())?;
+        chroot.replace("/etc/crypttab", &encoding::bytes(&crypttab))?;
     }
     if generator == Generator::Dracut {
         let program = ["dracut", "--force", "--no-hostonly", "--no-hostonly-cmdline", "--kver", version];
@@ -55,7 +56,7 @@ fn succeed(chroot: &Chroot, program: &[&str]) -> Result<()> {
 /// A crypttab for the generator of initramfs-tools: whatever the image opens has to be opened early.
 fn needed_early(settings: &[Override]) -> Option<String> {
     let crypttab = settings.iter().find(|file| file.path == "cryptroot/crypttab")?;
-    let text = std::str::from_utf8(&crypttab.content).ok()?;
+    let text = encoding::text(&crypttab.content);
     let entries = text.lines().filter(|line| line.split_whitespace().count() == 4);
     Some(entries.map(|line| format!("{},initramfs\n", line.trim_end())).collect())
 }

@@ -1,7 +1,7 @@
 //! The questions put to the system and the two that answer: the system's own tools, and a directory that keeps what
 //! they once said (the fixtures). Every command line of discovery stands here; nothing is understood here.
 
-use crate::layer::blkid;
+use crate::layer::{blkid, encoding};
 use crate::refusal::Refusal;
 use crate::sys::{command, node, read};
 use anyhow::{Context, Result, bail};
@@ -155,11 +155,13 @@ impl Probe for Tools {
             Question::Fstab | Question::Crypttab => self.root.join(question.file()),
             _ => return run(question, rustix::process::geteuid().is_root()),
         };
-        match read::system_text(&path) {
+        match read::system_file(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound && question.may_be_absent() => {
                 Ok(String::new())
             }
-            read => read.with_context(|| format!("cannot read {}", path.display())),
+            read => read
+                .map(|bytes| encoding::text(&bytes))
+                .with_context(|| format!("cannot read {}", path.display())),
         }
     }
 }

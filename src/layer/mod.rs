@@ -8,6 +8,7 @@ pub mod cpio;
 pub mod crypttab;
 pub mod device_spec;
 pub mod efi_entries;
+pub mod encoding;
 pub mod filesystem;
 pub mod fill;
 pub mod fstab;

@@ -22,6 +22,7 @@ pub use places::{PLACES, candidates};
 pub use text::{Devices, Found, Spellings};
 
 use crate::identity::IdentityMap;
+use crate::layer::encoding;
 use crate::layer::initramfs::SETTINGS_BYTES;
 use places::Form;
 
@@ -75,7 +76,7 @@ impl Spellings<'_> {
     }
 
     fn remains_in_form(&self, form: Option<Form>, text: &[u8]) -> Vec<Found> {
-        let Ok(lines) = std::str::from_utf8(text) else { return self.find(text) };
+        let lines = &encoding::text(text);
         match form {
             Some(Form::Debconf) => {
                 let answers =
@@ -100,21 +101,21 @@ impl Spellings<'_> {
     }
 
     fn in_form(&self, form: Form, text: &[u8]) -> Vec<u8> {
-        // What is no UTF-8 has no fields that anybody could name: its tokens are replaced where they stand.
-        let Ok(lines) = std::str::from_utf8(text) else { return self.rewrite(text) };
+        let lines =
+            |rewrite: fn(&str, &Self) -> String| encoding::bytes(&rewrite(&encoding::text(text), self));
         match form {
             Form::Text => self.rewrite(text),
             Form::Paths => self.rewrite_as(text, Devices::Paths),
             Form::Grubenv => grubenv::rewrite(text, self),
-            Form::Fstab => fstab::rewrite(lines, self).into_bytes(),
-            Form::Crypttab => crypttab::rewrite(lines, self).into_bytes(),
-            Form::LvmDevices => lvm_devices::rewrite(lines, self).into_bytes(),
-            Form::Debconf => debconf::rewrite(lines, self).into_bytes(),
+            Form::Fstab => lines(fstab::rewrite),
+            Form::Crypttab => lines(crypttab::rewrite),
+            Form::LvmDevices => lines(lvm_devices::rewrite),
+            Form::Debconf => lines(debconf::rewrite),
         }
     }
 }
 
 /// Whether a file of an initramfs can be one of settings.
 fn is_setting(text: &[u8]) -> bool {
-    text.len() as u64 <= SETTINGS_BYTES && !text.contains(&0) && std::str::from_utf8(text).is_ok()
+    text.len() as u64 <= SETTINGS_BYTES && !text.contains(&0)
 }

@@ -47,15 +47,6 @@ pub fn system_file(path: &Path) -> io::Result<Vec<u8>> {
     whole(&open(path, OFlags::empty())?, TEXT_BYTES)
 }
 
-/// The same as a text.
-///
-/// # Errors
-/// As `whole`; `InvalidData` for what is no UTF-8.
-pub fn system_text(path: &Path) -> io::Result<String> {
-    let not_utf8 = |_| io::Error::new(ErrorKind::InvalidData, "it is no text in UTF-8");
-    String::from_utf8(system_file(path)?).map_err(not_utf8)
-}
-
 /// What is read of a file that has more than it may.
 pub fn too_large(most: u64) -> io::Error {
     io::Error::new(ErrorKind::FileTooLarge, format!("larger than {}", Bytes(most)))
@@ -95,7 +86,7 @@ mod tests {
         std::fs::write(&path, "text").expect("writable");
         std::os::unix::fs::symlink(&path, &link).expect("a link");
         assert_eq!(file(&link, 10).expect_err("a link").raw_os_error(), Some(libc::ELOOP));
-        assert_eq!(system_text(&link).expect("readable"), "text");
-        assert!(system_text(Path::new("/proc/self/mountinfo")).is_ok_and(|text| !text.is_empty()));
+        assert_eq!(system_file(&link).expect("readable"), b"text");
+        assert!(system_file(Path::new("/proc/self/mountinfo")).is_ok_and(|text| !text.is_empty()));
     }
 }

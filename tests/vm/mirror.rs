@@ -235,7 +235,7 @@ fn a_disk_that_is_pulled_out_in_mid_run_leaves_nothing_open(server: &mut Server)
     closed(server);
     let missing = server.run("diskmirror run");
     assert_eq!(missing.status, 4, "{}{}", missing.text(), missing.stderr);
-    assert!(missing.stderr.contains("attach"), "{}", missing.stderr);
+    assert!(missing.stderr.contains("plug it in"), "{}", missing.stderr);
     server.ok("echo 1 >/sys/bus/pci/rescan; for n in $(seq 60); do lsblk -dnro SERIAL | grep -qx MIRROR01 && break; sleep 1; done; udevadm settle");
     server.run("diskmirror run").assert_ok();
     closed(server);
