@@ -264,3 +264,39 @@ fn a_root_that_lies_on_no_disk_is_refused() {
     let none = Changed::encrypted().with(Question::Findmnt, r#"{"filesystems": []}"#).refused();
     assert_eq!(none.why, ["no file system is mounted on /"]);
 }
+
+/// A new key at every boot, by crypttab: nothing on it lasts, so the mirror has an empty place there and makes its own.
+#[test]
+fn swap_with_a_random_key_is_an_empty_place() {
+    let content = |name: &str, server: &str, node: &str, crypttab: &str| {
+        let child = r#""children": [{"name": "cswap", "kname": "dm-9", "path": "/dev/mapper/cswap", "type": "crypt", "size": 1}],"#;
+        let name = format!("\"name\": \"{name}\",");
+        let server = Changed::server(server, "/dev/vdb")
+            .edited(Question::Lsblk, &name, &format!("{name} {child}"))
+            .with(Question::Blkid(node.into()), "")
+            .with(Question::Swaps, "Filename Type Size Used Priority\n/dev/dm-9 partition 1000 0 -2\n")
+            .with(Question::Crypttab, crypttab);
+        let survey = server.survey().expect("it can be looked at");
+        let found = survey
+            .primary
+            .walk()
+            .into_iter()
+            .find(|(path, _)| *path == node || *path == "/dev/www/swap")
+            .map(|(_, content)| content.clone());
+        found.expect("it is there")
+    };
+    let partition = |crypttab: &str| content("vda3", "03-gpt-biosboot-plain-debian12", "/dev/vda3", crypttab);
+    let volume =
+        |crypttab: &str| content("www-swap", "01-mbr-luks2-lvm-debian12", "/dev/mapper/www-swap", crypttab);
+    let random = "cswap /dev/vda3 /dev/urandom cipher=aes-xts-plain64,size=256,swap,discard\n";
+    assert_eq!(partition(random), Content::Empty);
+    assert_eq!(
+        volume(&random.replace("/dev/vda3", "/dev/www/swap").replace("urandom", "random")),
+        Content::Empty
+    );
+    for lasting in
+        ["", &random.replace("/dev/urandom", "/etc/swap.key"), &random.replace("swap,discard", "discard")]
+    {
+        assert!(matches!(partition(lasting), Content::Unsupported(_)), "{lasting}");
+    }
+}

@@ -8,7 +8,7 @@ use super::uses;
 use crate::layer::blkid::{self, Signature};
 use crate::layer::device_spec::DeviceSpec;
 use crate::layer::lsblk::BlockDevice;
-use crate::layer::{filesystem, fstab, luks, partition_table};
+use crate::layer::{crypttab, filesystem, fstab, luks, partition_table};
 use crate::layout::{
     Content, Filesystem, FsKind, FsParameters, Layout, Partition, Swap, Table, TableKind, Unsupported,
 };
@@ -25,6 +25,8 @@ pub enum Role<'a> {
         root: &'a Path,
         /// Its fstab.
         fstab: &'a [fstab::Entry],
+        /// Its crypttab.
+        crypttab: &'a [crypttab::Entry],
     },
     /// The spare: every mount counts, as it stands.
     Mirror,
@@ -152,6 +154,9 @@ impl Reader<'_> {
 
     pub(super) fn content(&self, place: &Place, signature: &Signature) -> Result<Content> {
         let device = place.device;
+        if signature.is_none() && self.is_swap_with_a_random_key(device) {
+            return Ok(Content::Empty);
+        }
         if let Some(what) = self.misfit(device, signature) {
             return Ok(self.unsupported(device, signature, what));
         }
@@ -166,6 +171,16 @@ impl Reader<'_> {
             },
         };
         self.unless_unreadable(device, signature, read)
+    }
+
+    /// Whether crypttab makes swap of it with a new key at every boot: nothing on it lasts, and the mirror makes its own.
+    fn is_swap_with_a_random_key(&self, device: &BlockDevice) -> bool {
+        let Role::Primary { crypttab, .. } = self.role else { return false };
+        let is_such = |child: &BlockDevice| {
+            let entry = crypttab.iter().find(|entry| entry.name == child.name);
+            child.kind == "crypt" && entry.is_some_and(crypttab::Entry::is_swap_with_a_random_key)
+        };
+        !device.children.is_empty() && device.children.iter().all(is_such)
     }
 
     /// Why what is on `device` cannot be taken for what its signature says, if so.

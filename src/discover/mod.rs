@@ -9,8 +9,8 @@ mod volumes;
 
 pub use probe::{Probe, Question, Recorded, Tools};
 
-use crate::layer::fstab;
 use crate::layer::lsblk::BlockDevice;
+use crate::layer::{crypttab, fstab};
 use crate::layout::{Disk, Layout, Surroundings, Survey};
 use crate::refusal::Refusal;
 use crate::units::Bytes;
@@ -38,8 +38,9 @@ pub fn discover(root: &Path, primary: Option<&Path>, mirror: &Path, ask: &dyn Pr
     }
     let fstab_text = ask.ask(&Question::Fstab)?;
     let fstab = fstab::entries(&fstab_text);
-    let on_primary =
-        Reader { machine: &machine, ask, role: content::Role::Primary { root: &root, fstab: &fstab } };
+    let crypttab = crypttab::entries(&ask.ask(&Question::Crypttab)?);
+    let role = content::Role::Primary { root: &root, fstab: &fstab, crypttab: &crypttab };
+    let on_primary = Reader { machine: &machine, ask, role };
     let on_mirror = Reader { machine: &machine, ask, role: content::Role::Mirror };
     let primary = Layout { disk: disk(primary), content: on_primary.whole_disk(primary)? };
     let mirror = Layout { disk: disk(mirror), content: on_mirror.whole_disk(mirror)? };

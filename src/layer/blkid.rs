@@ -24,6 +24,13 @@ pub struct Signature {
     pub ambivalent: bool,
 }
 
+impl Signature {
+    /// Whether nothing is there that blkid knows.
+    pub fn is_none(&self) -> bool {
+        self.kind.is_none() && self.table.is_none() && !self.ambivalent
+    }
+}
+
 /// The line that stands for blkid's exit status 8: signatures that contradict each other.
 pub const AMBIVALENT: &str = "AMBIVALENT=1\n";
 

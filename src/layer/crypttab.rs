@@ -17,6 +17,15 @@ pub struct Entry {
     pub options: Vec<String>,
 }
 
+impl Entry {
+    /// Whether it makes swap with a key that nobody has after the next boot.
+    pub fn is_swap_with_a_random_key(&self) -> bool {
+        let random = ["/dev/urandom", "/dev/random", "/dev/hwrng"];
+        self.key.as_deref().is_some_and(|key| random.contains(&key))
+            && self.options.iter().any(|o| o == "swap")
+    }
+}
+
 /// The entries of a crypttab, in order; lines with fewer than two fields say nothing.
 pub fn entries(text: &str) -> Vec<Entry> {
     let entry = |fields: Vec<&str>| {
@@ -47,5 +56,7 @@ mod tests {
         assert_eq!(entries[0].device, DeviceSpec::Uuid("acf131cb".into()));
         assert_eq!(entries[0].options, ["luks", "discard"]);
         assert!(entries[2].options.is_empty());
+        let random: Vec<bool> = entries.iter().map(Entry::is_swap_with_a_random_key).collect();
+        assert_eq!(random, [false, true, false]);
     }
 }

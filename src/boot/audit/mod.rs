@@ -24,7 +24,7 @@ use crate::retarget::{Found, Spellings, candidates};
 use crate::units::Bytes;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufRead, BufReader, ErrorKind, Seek};
+use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Seek};
 
 /// The mirror's files by the absolute paths that its own booted system uses, links followed inside of it.
 pub trait Files {
@@ -38,7 +38,9 @@ pub trait Files {
     ///
     /// # Errors
     /// The system's.
-    fn open(&self, path: &str) -> io::Result<Option<Box<dyn Content>>>;
+    fn open(&self, path: &str) -> io::Result<Option<Box<dyn Content>>> {
+        Ok(self.read(path)?.map(|bytes| Box::new(Cursor::new(bytes)) as Box<dyn Content>))
+    }
 
     /// The names in a directory; nothing if there is none.
     ///

@@ -145,14 +145,19 @@ impl Search<'_> {
 
     fn has_path(&self, path: &str, names: &BTreeSet<String>) -> bool {
         let mapper = path.strip_prefix("/dev/mapper/").or(path.strip_prefix("/dev/disk/by-id/dm-name-"));
-        let volume = path.strip_prefix("/dev/").is_some_and(|volume| self.facts.volumes.contains(volume));
         let is_mapped = |name: &str| {
-            names.contains(name) || self.facts.volumes.iter().any(|volume| mapper_name(volume) == name)
+            names.contains(name)
+                || self.facts.volumes.iter().any(|volume| mapper_name(volume) == name)
+                || self.facts.paths.contains(&format!("/dev/mapper/{name}"))
         };
+        let volume = path.strip_prefix("/dev/").filter(|volume| volume.matches('/').count() == 1);
+        let volume = volume.is_some_and(|volume| is_mapped(&mapper_name(volume)));
         !path.starts_with("/dev/")
             || mapper.is_some_and(is_mapped)
             || volume
             || self.facts.paths.contains(path)
+            // Old initramfs call whatever is the root so.
+            || path == "/dev/root"
             || OF_NO_DISK.iter().any(|node| path.starts_with(node))
     }
 }

@@ -292,6 +292,21 @@ fn what_is_needed_and_nobody_has_is_found() {
 }
 
 #[test]
+fn a_volume_of_another_disk_has_all_its_names() {
+    let mut facts = facts();
+    facts.paths.extend(["/dev/mapper/data--1-vol".to_owned()]);
+    let fstab = |device: &str| system().with("/etc/fstab", format!("{device} /srv ext4 defaults 0 2\n"));
+    for device in
+        ["/dev/data-1/vol", "/dev/mapper/data--1-vol", "/dev/disk/by-id/dm-name-data--1-vol", "/dev/root"]
+    {
+        assert_eq!(found(&fstab(device), &facts), [""; 0], "{device}");
+    }
+    for device in ["/dev/data-1/other", "/dev/data/1-vol", "/dev/rootvg/vol"] {
+        assert_eq!(found(&fstab(device), &facts).len(), 1, "{device}");
+    }
+}
+
+#[test]
 fn a_container_that_the_initramfs_cannot_open_is_found() {
     let image = |text: &str| system().with(INITRD, initramfs(text, &[]));
     let finding = one(&image(&crypttab().replace(NEW_LUKS, NOBODY)));
