@@ -4,8 +4,9 @@ use super::find::UNTOUCHED;
 use super::mark::{self, Mark};
 use crate::config::{Mirror, Volume, below};
 use crate::refusal::Refusal;
-use crate::sys::dir::open_root;
+use crate::sys::dir::{open_root, read_names};
 use crate::sys::node::{DeviceNumber, device_below, filesystem_uuid, is_whole_mount};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 /// A file system of the primary that may be copied from.
@@ -102,6 +103,13 @@ pub fn open_source(root: &Path, volume: &Volume) -> Result<Source, Refusal> {
 }
 
 impl Source {
+    /// Whether it holds nothing but what mkfs and this program make. It is read through `root`, a private view of
+    /// it that sets no access times.
+    pub fn is_empty(&self, root: impl AsFd) -> bool {
+        let (names, error) = read_names(root);
+        error.is_none() && names.iter().all(|named| matches!(&*named.name, b"lost+found" | b".diskmirror"))
+    }
+
     /// The refusal to mirror what cannot be entered.
     pub fn not_entered(&self, error: &anyhow::Error) -> Refusal {
         Refusal::new(

@@ -73,7 +73,7 @@ pub use remember::{Remembered, begin_writing, commit_doubts, commit_memory, is_b
 pub use room::shortage;
 pub use scan::{Changes, scan};
 pub use stream::stream;
-pub use tally::{Accepted, Tally, TooManyDeletions, decide};
+pub use tally::{Accepted, Tally, TooManyDeletions, decide, decide_emptied};
 pub use undo::{PutBack, is_pending, put_back};
 pub use verify::{Damage, Difference, Sample, Scope, Side, Verified, What, verify};
 pub use view::View;

@@ -161,11 +161,22 @@ pub struct TooManyDeletions {
 /// # Errors
 /// What is too much.
 pub fn decide(tally: &Tally, accepted: &Accepted) -> Result<(), TooManyDeletions> {
+    judge(tally, tally.entries_scanned == 0, accepted)
+}
+
+/// The same for a source that is known to hold nothing but what mkfs makes.
+///
+/// # Errors
+/// As `decide`.
+pub fn decide_emptied(tally: &Tally, accepted: &Accepted) -> Result<(), TooManyDeletions> {
+    judge(tally, true, accepted)
+}
+
+fn judge(tally: &Tally, is_empty: bool, accepted: &Accepted) -> Result<(), TooManyDeletions> {
     let let_through = tally.losses.let_through(|dir| accepted.has_dir(dir));
     let to_delete = tally.to_delete.saturating_sub(let_through);
     let mirror_entries = tally.mirror_entries.saturating_sub(let_through);
-    // ext4 has a lost+found of its own.
-    let source_empty = tally.entries_scanned <= 1 && to_delete > NEARLY_EMPTY;
+    let source_empty = is_empty && to_delete > NEARLY_EMPTY;
     let many = to_delete > QUESTIONED_ENTRIES
         && u128::from(to_delete) * 100 > u128::from(mirror_entries) * u128::from(QUESTIONED_PERCENT);
     if !(source_empty || many) || is_as_shown(tally, accepted, to_delete) {
@@ -274,15 +285,22 @@ mod tests {
 
     #[test]
     fn an_empty_source_of_a_mirror_that_is_not_is_questioned() {
-        for scanned in [0, 1] {
+        for (scanned, decide) in [(0, decide as fn(&_, &_) -> _), (1, decide_emptied)] {
             let mut tally = Tally { entries_scanned: scanned, mirror_entries: 12, ..Tally::default() };
             assert!(decide(&tally, &nothing()).is_ok(), "both have the same");
             delete_in(&mut tally, "home", 10);
             assert!(decide(&tally, &nothing()).is_ok(), "the mirror is nearly empty as well");
             delete_in(&mut tally, "other", 1);
-            assert!(decide(&tally, &nothing()).expect_err("empty").source_empty);
-            assert!(decide(&tally, &shown(&tally)).is_ok(), "somebody has looked");
+            let refused = decide(&tally, &nothing()).expect_err("empty");
+            assert!(refused.source_empty);
+            assert!(
+                decide(&tally, &Accepted { codes: refused.codes, ..nothing() }).is_ok(),
+                "somebody has looked"
+            );
         }
+        let mut one_is_left = Tally { entries_scanned: 1, mirror_entries: 12, ..Tally::default() };
+        delete_in(&mut one_is_left, "home", 11);
+        assert!(decide(&one_is_left, &nothing()).is_ok());
         assert!(decide(&Tally::default(), &nothing()).is_ok(), "both are empty");
     }
 

@@ -35,9 +35,9 @@ pub fn decide(job: &Job, works: &[Work<'_>]) -> Result<(), Refusal> {
 
 /// Leaves out a file system that has lost all that its mirror has, unless that was accepted: the others are refreshed.
 pub fn leave_out_emptied(job: &Job, work: &mut Work<'_>) {
-    let Some(changes) = &work.changes else { return };
-    if let Err(many) = tree::decide(changes.tally(), &accepted(job, work))
-        && many.source_empty
+    let (Some(changes), Ok(source), Some(root)) = (&work.changes, &work.source, work.root()) else { return };
+    if source.is_empty(root)
+        && let Err(many) = tree::decide_emptied(changes.tally(), &accepted(job, work))
     {
         let before = job.args.accept.iter().map(again).collect::<String>();
         let accepting = format!("{} --accept {}{before}", job.command_line(), many.codes.join("_"));
