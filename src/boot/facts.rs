@@ -102,7 +102,6 @@ fn links(dev: &Path, nodes: &BTreeSet<PathBuf>) -> Vec<String> {
         let entries = std::fs::read_dir(of).into_iter().flatten().flatten();
         entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path())
     };
-    // Everybody may write there.
     let is_open_to_all = |dir: &Path| OPEN_TO_ALL.iter().any(|name| dir.ends_with(name));
     let above: Vec<PathBuf> = dirs(dev).filter(|dir| !is_open_to_all(dir)).collect();
     let below =
@@ -116,7 +115,7 @@ fn links(dev: &Path, nodes: &BTreeSet<PathBuf>) -> Vec<String> {
     theirs.filter_map(|link| link.into_os_string().into_string().ok()).collect()
 }
 
-/// Directories below /dev that hold no names of disks.
+/// Directories below /dev where everybody may write: no names of disks.
 const OPEN_TO_ALL: [&str; 2] = ["shm", "mqueue"];
 
 fn enter(set: &mut BTreeSet<String>, value: Option<&String>) {
@@ -127,6 +126,15 @@ fn enter(set: &mut BTreeSet<String>, value: Option<&String>) {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn another_disk_s_partition_has_its_name() {
+        let films = Some("films".to_owned());
+        let device = BlockDevice { path: "/dev/sdb1".into(), part_label: films, ..BlockDevice::default() };
+        let mut facts = Facts::default();
+        facts.other(&device).expect("nothing has to be read");
+        assert!(facts.part_labels.contains("films") && facts.paths.contains("/dev/sdb1"));
+    }
 
     #[test]
     fn a_node_is_known_by_every_link_of_udev_s_that_leads_to_it() {

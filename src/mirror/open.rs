@@ -175,8 +175,8 @@ fn close_all(mirror: &Mirror) -> Result<()> {
         return Ok(());
     }
     settle();
-    remove_orphans(&mirror.volume_groups, mappers(mirror))?;
     let all = devices()?;
+    remove(&orphans(&mirror.volume_groups, mappers(mirror), &mapped(), &all))?;
     let is_active =
         |group: &str| all.iter().flat_map(BlockDevice::walk).any(|device| is_volume_of(group, device));
     for group in mirror.volume_groups.iter().rev().filter(|group| is_active(group)) {
@@ -196,9 +196,11 @@ fn close_all(mirror: &Mirror) -> Result<()> {
 /// # Errors
 /// A `Failure` if one is still in use.
 pub fn remove_orphans<'a>(groups: &[String], containers: impl Iterator<Item = &'a str>) -> Result<()> {
-    orphans(groups, containers, &mapped(), &devices()?)
-        .iter()
-        .try_for_each(|mapping| patiently(|| tool("dmsetup", &["remove", mapping])))
+    remove(&orphans(groups, containers, &mapped(), &devices()?))
+}
+
+fn remove(mappings: &[String]) -> Result<()> {
+    mappings.iter().try_for_each(|mapping| patiently(|| tool("dmsetup", &["remove", mapping])))
 }
 
 /// What has lost its disk, by name: volumes before the containers that they lie in. lsblk does not list it any more; below

@@ -76,15 +76,16 @@ impl Spellings<'_> {
     }
 
     fn remains_in_form(&self, form: Option<Form>, text: &[u8]) -> Vec<Found> {
-        let lines = &encoding::text(text);
         match form {
             Some(Form::Debconf) => {
+                let lines = &encoding::text(text);
                 let answers =
                     debconf::answers(lines).enumerate().filter(|(_, (_, names_disks))| *names_disks);
                 answers.flat_map(|(at, (line, _))| self.find_in_line(line.as_bytes(), at + 1)).collect()
             }
             Some(Form::Fstab | Form::Crypttab) => {
-                let lines: Vec<&str> = lines.lines().collect();
+                let text_of_lines = encoding::text(text);
+                let lines: Vec<&str> = text_of_lines.lines().collect();
                 let harmless = |found: &Found| {
                     let line = lines.get(found.line - 1).copied().unwrap_or_default();
                     self.is_lost(&found.primary, found.kind) && fstab::gives_way(&rows::fields(line))

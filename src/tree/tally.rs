@@ -155,8 +155,8 @@ pub struct TooManyDeletions {
 /// Looks at the whole list: all of it may be carried out, or nothing.
 ///
 /// Refused are more than 25 % of the mirror's entries if they are more than 1,000, and an empty source of a mirror
-/// that has more than a few. What goes below a directory that was `accepted` is not counted. With codes that were accepted each directory
-/// may lose a tenth more than was shown, and all others together a hundred entries.
+/// that has more than a few. What goes below a directory that was `accepted` is not counted. With codes that were accepted
+/// each directory may lose a tenth more than was shown, and all others together a hundred entries.
 ///
 /// # Errors
 /// What is too much.
@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn deleting_in(dir: &str, to_delete: u64, mirror_entries: u64) -> Tally {
-        let mut tally = Tally { entries_scanned: 2, mirror_entries, ..Tally::default() };
+        let mut tally = Tally { entries_scanned: 1, mirror_entries, ..Tally::default() };
         delete_in(&mut tally, dir, to_delete);
         tally
     }

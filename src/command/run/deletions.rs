@@ -39,9 +39,8 @@ pub fn leave_out_emptied(job: &Job, work: &mut Work<'_>) {
     if source.is_empty(root)
         && let Err(many) = tree::decide_emptied(changes.tally(), &accepted(job, work))
     {
-        let before = job.args.accept.iter().map(again).collect::<String>();
-        let accepting = format!("{} --accept {}{before}", job.command_line(), many.codes.join("_"));
-        work.refuse(|source| source.empty_refusal(&accepting));
+        let codes: Vec<&str> = many.codes.iter().map(String::as_str).collect();
+        work.refuse(|source| source.empty_refusal(&accepting(job, &codes)));
     }
 }
 
@@ -74,8 +73,8 @@ fn too_many(job: &Job, refused: &[(&str, TooManyDeletions)]) -> Refusal {
         reasons(job, one, refused.len() > 1).into_iter().fold(all, Refusal::why)
     });
     let codes: Vec<&str> = refused.iter().flat_map(|(_, many)| &many.codes).map(String::as_str).collect();
-    let (command, before) = (job.command_line(), job.args.accept.iter().map(again).collect::<String>());
-    let refusal = refusal.remedy(format!("if this is meant: {command} --accept {}{before}", codes.join("_")));
+    let (command, before) = (job.command_line(), before(job));
+    let refusal = refusal.remedy(format!("if this is meant: {}", accepting(job, &codes)));
     let losing =
         refused.iter().flat_map(|(mount, many)| many.losing.iter().map(|losing| place(mount, losing)));
     match plain_dirs(losing) {
@@ -110,6 +109,15 @@ fn place(mount: &str, losing: &Losing) -> PathBuf {
         true => mount.into(),
         false => Path::new(mount).join(OsStr::from_bytes(&losing.path.to_bytes())),
     }
+}
+
+/// The command that lets this through, with what was accepted before.
+fn accepting(job: &Job, codes: &[&str]) -> String {
+    format!("{} --accept {}{}", job.command_line(), codes.join("_"), before(job))
+}
+
+fn before(job: &Job) -> String {
+    job.args.accept.iter().map(again).collect()
 }
 
 /// What was accepted already, to be given again.
