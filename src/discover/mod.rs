@@ -36,15 +36,15 @@ pub fn discover(root: &Path, primary: Option<&Path>, mirror: &Path, ask: &dyn Pr
     if std::ptr::eq(primary, mirror) {
         return Err(one_disk(mirror).into());
     }
-    let fstab_text = ask.ask(&Question::Fstab)?;
-    let fstab = fstab::entries(&fstab_text);
-    let crypttab = crypttab::entries(&ask.ask(&Question::Crypttab)?);
+    let texts = [ask.ask(&Question::Fstab)?, ask.ask(&Question::Crypttab)?];
+    let fstab = fstab::entries(&texts[0]);
+    let crypttab = crypttab::entries(&texts[1]);
     let role = content::Role::Primary { root: &root, fstab: &fstab, crypttab: &crypttab };
     let on_primary = Reader { machine: &machine, ask, role };
     let on_mirror = Reader { machine: &machine, ask, role: content::Role::Mirror };
     let primary = Layout { disk: disk(primary), content: on_primary.whole_disk(primary)? };
     let mirror = Layout { disk: disk(mirror), content: on_mirror.whole_disk(mirror)? };
-    let around = Surroundings { fstab: fstab_text, ..surroundings(&machine, [&primary, &mirror], ask)? };
+    let around = surroundings(&machine, [&primary, &mirror], texts, ask)?;
     Ok(Survey { primary, mirror, around })
 }
 
@@ -74,8 +74,13 @@ fn disk(device: &BlockDevice) -> Disk {
     }
 }
 
-/// What else is named on the machine, but for fstab.
-fn surroundings(machine: &Machine, layouts: [&Layout; 2], ask: &dyn Probe) -> Result<Surroundings> {
+/// What else is named on the machine; fstab and crypttab were read already.
+fn surroundings(
+    machine: &Machine,
+    layouts: [&Layout; 2],
+    [fstab, crypttab]: [String; 2],
+    ask: &dyn Probe,
+) -> Result<Surroundings> {
     let mappers = machine.walk().filter_map(|device| device.path.strip_prefix("/dev/mapper/"));
     let udev_labels = machine.walk().filter_map(|device| device.label.clone());
     let labels = udev_labels.chain(layouts.into_iter().flat_map(content::labels));
@@ -83,8 +88,8 @@ fn surroundings(machine: &Machine, layouts: [&Layout; 2], ask: &dyn Probe) -> Re
         volume_groups: sorted(machine.groups.iter().map(|group| group.name.clone())),
         mappers: sorted(mappers.map(str::to_owned)),
         labels: sorted(labels),
-        fstab: String::new(),
-        crypttab: ask.ask(&Question::Crypttab)?,
+        fstab,
+        crypttab,
         cmdline: ask.ask(&Question::Cmdline)?.trim().to_owned(),
         memory: memory(&ask.ask(&Question::Memory)?),
     })
