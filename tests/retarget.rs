@@ -3,7 +3,7 @@
 #[path = "retarget/fake.rs"]
 mod fake;
 
-use diskmirror::identity::{IdentityMap, Kind};
+use diskmirror::identity::{IdentityMap, Kind, Pair};
 use diskmirror::layout::{Content, Layout};
 use diskmirror::retarget::{Spellings, find, find_bytes, rewrite, rewrite_in_initramfs};
 use fake::{OWN, fresh, map_of};
@@ -215,7 +215,11 @@ fn every_spelling_on_a_command_line_or_in_a_unit_is_known() {
     let (old, new) = (LUKS.replace('-', ""), MIRROR_LUKS.replace('-', ""));
     let escaped = |id: &str| id.replace('-', r"\x2d");
     let cases = [
-        ("root=/dev/vda1 boot=/dev/vda", "root=UUID={boot} boot=/dev/disk/by-id/virtio-MIRROR01".to_owned()),
+        // A kernel without an initramfs knows no file system's UUID.
+        (
+            "root=/dev/vda1 resume=/dev/vda1 boot=/dev/vda",
+            "root=PARTUUID=6b096b62-01 resume=UUID={boot} boot=/dev/disk/by-id/virtio-MIRROR01".to_owned(),
+        ),
         ("rd.luks.name={luks}=vda5_crypt", format!("rd.luks.name={MIRROR_LUKS}=mirror5_crypt")),
         (
             "cryptdevice=/dev/vda5:vda5_crypt:allow-discards",
@@ -376,6 +380,29 @@ fn an_initramfs_setting_is_rewritten_and_a_program_is_not() {
         [("usr/bin/sh", &b"/dev/vda1"[..]), ("etc/binary", b"/dev/vda1\0"), ("etc/passwd", b"root:x:0:0\n")]
     {
         assert_eq!(rewrite_in_initramfs(path, text, &map), None, "{path}");
+    }
+}
+
+#[test]
+fn a_uuid_in_a_path_that_leads_to_no_device_stays() {
+    let map = own();
+    let unit =
+        |what: &str| format!("[Mount]\nWhat={what}\nWhere=/media/{BOOT}\nOptions=x-y=/srv/{BOOT}.img\n");
+    let path = "/etc/systemd/system/media.mount";
+    let new = rewritten(path, &unit(&format!("/dev/disk/by-uuid/{BOOT}")), &map);
+    assert_eq!(new, unit(&format!("/dev/disk/by-uuid/{MIRROR_BOOT}")));
+    let fstab = format!("/media/{BOOT}/a.img /a ext4 loop,nofail 0 0\n");
+    assert_eq!((rewrite("/etc/fstab", fstab.as_bytes(), &map), find(fstab.as_bytes(), &map)), (None, vec![]));
+}
+
+#[test]
+fn cloud_inits_seed_is_looked_for_by_the_mirrors_label() {
+    let pair = Pair { kind: Kind::Label, primary: "system-boot".into(), mirror: "system-boot-m".into() };
+    let map = IdentityMap { pairs: vec![pair] };
+    let path = "/etc/cloud/cloud.cfg.d/99-fake-cloud.cfg";
+    for quote in ["", "\"", "'"] {
+        let text = |label: &str| format!("datasource:\n  NoCloud:\n    fs_label: {quote}{label}{quote}\n");
+        assert_eq!(rewritten(path, &text("system-boot"), &map), text("system-boot-m"));
     }
 }
 

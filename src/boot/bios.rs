@@ -253,7 +253,7 @@ fn inputs(survey: &Survey, map: &IdentityMap) -> Result<String> {
     let mut digest = blake3::Hasher::new();
     digest.update(loader_digest(&survey.primary)?.as_bytes());
     // The names that the kernel gives to disks move.
-    for pair in map.pairs.iter().filter(|pair| !matches!(pair.kind, Kind::Node | Kind::Disk)) {
+    for pair in map.pairs.iter().filter(|pair| !matches!(pair.kind, Kind::Node | Kind::Root | Kind::Disk)) {
         digest.update(pair.mirror.as_bytes()).update(b"\n");
     }
     Ok(digest.finalize().to_hex().to_string())

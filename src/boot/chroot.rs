@@ -8,12 +8,13 @@
 
 use super::files::Tree;
 use crate::sys::command::{self, Said};
+use crate::sys::stat::stat_fd;
 use crate::sys::{dir, mount};
 use anyhow::{Context, Result};
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -99,7 +100,10 @@ impl Chroot {
     pub fn replace(&mut self, path: &str, content: &[u8]) -> io::Result<()> {
         let name = path.rsplit('/').next().unwrap_or(path);
         let file = self.write("/tmp", &format!("{}-{name}", self.shown.len()), content)?;
-        self.show(mount::clone_tree(file)?, path)
+        // A hook that may not be executed is none.
+        let mode = stat_fd(self.open(path)?)?.mode & 0o777;
+        file.set_permissions(Permissions::from_mode(mode))?;
+        self.show(mount::clone_executable(file, false)?, path)
     }
 
     /// Makes a new file in a directory of the system.

@@ -62,6 +62,11 @@ impl Tree {
         &self.volumes[volume].1
     }
 
+    /// Where a file system is mounted.
+    pub fn mount_point(&self, volume: usize) -> &str {
+        &self.volumes[volume].0
+    }
+
     /// Every file system: its mount point and its root directory.
     pub fn volumes(&self) -> impl Iterator<Item = (&str, &OwnedFd)> {
         self.volumes.iter().map(|(mount, root)| (mount.as_str(), root))

@@ -25,7 +25,7 @@ use crate::identity::IdentityMap;
 use crate::layout::Survey;
 use crate::mirror::kept;
 use crate::record::Finding;
-use crate::retarget;
+use crate::retarget::{self, Spellings};
 use crate::sys::disk::Node;
 use crate::tree::{RelPath, Want, Wanted};
 use anyhow::{Context, Result};
@@ -49,8 +49,8 @@ const STATE_FILE: &str = "boot.json";
 pub struct Preparation {
     /// Both disks, and who is who.
     pub identities: Identities,
-    /// What each file system of the mirror shall hold instead of the primary's, in the configuration's order.
-    pub wanted: Vec<Wanted>,
+    /// What each file system of the mirror shall hold instead of the primary's, by mount point.
+    pub wanted: BTreeMap<String, Wanted>,
     /// Files that the engine leaves alone on the mirror: paths of the system.
     pub own: Vec<String>,
     /// Why the mirror may not boot, a line each.
@@ -84,7 +84,7 @@ struct BootState {
 
 /// What a preparation is made from.
 pub struct Job<'a> {
-    /// The primary's files, file systems in the configuration's order.
+    /// The primary's files.
     pub source: &'a Tree,
     /// The configuration.
     pub config: &'a Config,
@@ -170,37 +170,79 @@ fn is_raspberry(source: &Tree) -> Result<bool> {
     Ok(there("/boot/firmware/config.txt")? || there("/boot/config.txt")? && there("/boot/cmdline.txt")?)
 }
 
+/// What a kernel that is held back needs beside /boot: its modules and their firmware, and what its next initramfs would be
+/// made with.
+const OF_KERNELS: [&str; 8] = [
+    "/lib/modules/*",
+    "/usr/lib/modules/*",
+    "/lib/firmware/*",
+    "/usr/lib/firmware/*",
+    "/etc/initramfs-tools/*",
+    "/usr/share/initramfs-tools/*",
+    "/etc/dracut.conf.d/*",
+    "/usr/lib/dracut/*",
+];
+
 /// What of the mirror's files is left as it is while nobody knows what they should hold, as patterns: all that a
-/// preparation decides on, and what of /boot belongs to it. A new kernel must not come without its initramfs, nor the old
-/// one go while the mirror's loader names it.
+/// preparation decides on, and what of the system belongs to it. A new kernel must not come without its initramfs, nor the
+/// old one or its modules go while the mirror's loader names it.
 pub fn undecided() -> Vec<String> {
     let whole = ["/boot/*", "/boot/efi/*", "/boot/firmware/*", "/efi/*"];
     let config = format!("/{CONFIG_PATH}");
-    whole
-        .into_iter()
-        .chain(retarget::PLACES.iter().copied())
-        .chain([config.as_str()])
-        .map(str::to_owned)
-        .chain(undo::own())
-        .collect()
+    let fixed = whole.into_iter().chain(OF_KERNELS).map(str::to_owned);
+    fixed.chain(retarget::places()).chain([config]).chain(undo::own()).collect()
 }
 
 /// The wanted files, by file system.
 struct Wants<'a> {
     job: &'a Job<'a>,
-    volumes: Vec<Wanted>,
+    volumes: BTreeMap<String, Wanted>,
     settings: Vec<(String, Vec<u8>)>,
 }
 
 impl<'a> Wants<'a> {
     fn new(job: &'a Job<'a>) -> Self {
-        Wants { job, volumes: vec![Wanted::default(); job.mirror.volumes.len()], settings: Vec::new() }
+        Wants { job, volumes: BTreeMap::new(), settings: Vec::new() }
     }
 
     fn insert(&mut self, at: &At, want: Option<Want>) {
         if let Some(want) = want {
-            self.volumes[at.volume].insert(&RelPath::from_bytes(at.path.as_bytes()), want);
+            let volume = self.volumes.entry(self.job.source.mount_point(at.volume).to_owned()).or_default();
+            volume.insert(&RelPath::from_bytes(at.path.as_bytes()), want);
         }
+    }
+
+    /// A text of the primary, and where it lies: links are followed, as those do who read it. Links in a circle lead nowhere.
+    fn read(&self, path: &str) -> std::io::Result<Option<(At, Vec<u8>)>> {
+        let source = self.job.source;
+        let at = match source.resolve(path) {
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => None,
+            at => at?,
+        };
+        let Some(at) = at else { return Ok(None) };
+        Ok(source.read_at(&at)?.map(|text| (at, text)))
+    }
+
+    /// The mirror shall hold `new` at this path of the system, which lies there.
+    fn hold(&mut self, path: String, at: &At, new: Vec<u8>) {
+        self.insert(at, Some(Want::bytes(new.clone())));
+        if path.starts_with("/etc/") {
+            self.settings.push((path, new));
+        }
+    }
+
+    /// Swap space that a masked unit stood for, in the mirror's fstab.
+    fn swap_in_fstab(&mut self, spellings: &Spellings<'_>, lines: &str) -> std::io::Result<()> {
+        const FSTAB: &str = "/etc/fstab";
+        let Some((at, text)) = self.read(FSTAB)?.filter(|_| !lines.is_empty()) else { return Ok(()) };
+        self.settings.retain(|(path, _)| path != FSTAB);
+        let mut new = spellings.rewrite_file(FSTAB, &text).unwrap_or(text);
+        if !new.ends_with(b"\n") && !new.is_empty() {
+            new.push(b'\n');
+        }
+        new.extend_from_slice(lines.as_bytes());
+        self.hold(FSTAB.to_owned(), &at, new);
+        Ok(())
     }
 
     /// The texts that name disks; this program's own configuration, turned.
@@ -217,15 +259,16 @@ impl<'a> Wants<'a> {
         if let Some(error) = unread.take() {
             return Err(error);
         }
+        let spellings = Spellings::of(map);
+        let mut swaps = String::new();
         for path in paths {
-            let at = source.place(&path);
-            let Some(text) = source.read_at(&at)? else { continue };
-            let Some(new) = retarget::rewrite(&path, &text, map) else { continue };
-            self.insert(&at, Some(Want::bytes(new.clone())));
-            if path.starts_with("/etc/") {
-                self.settings.push((path, new));
+            let Some((at, text)) = self.read(&path)? else { continue };
+            swaps.extend(spellings.swap_line(&path, &text));
+            if let Some(new) = spellings.rewrite_file(&path, &text) {
+                self.hold(path, &at, new);
             }
         }
+        self.swap_in_fstab(&spellings, &swaps)?;
         let at = source.place(&format!("/{CONFIG_PATH}"));
         if source.stat_at(&at)?.is_some() {
             let turned = Config { mirrors: vec![self.job.mirror.turned()], ..self.job.config.clone() };

@@ -6,7 +6,7 @@ use crate::cli::AuditArgs;
 use crate::command::output;
 use crate::config::{Config, Mirror, below};
 use crate::exit_code::Exit;
-use crate::mirror::{self, Access, Opened, open_source};
+use crate::mirror::{self, Access, Opened, device_of_source};
 use crate::record::Finding;
 use crate::refusal::stated;
 use crate::render;
@@ -71,8 +71,7 @@ fn look(root: &Path, mirror: &Mirror, runtime_dir: &Path) -> Result<Vec<Finding>
 }
 
 fn searched(root: &Path, mirror: &Mirror, runtime_dir: &Path, opened: &Opened<'_>) -> Result<Vec<Finding>> {
-    let sources = mirror.volumes.iter().filter_map(|volume| open_source(root, volume).ok());
-    let devices: Vec<_> = sources.map(|source| source.device).collect();
+    let devices: Vec<_> = mirror.volumes.iter().filter_map(|volume| device_of_source(root, volume)).collect();
     let identities = boot::identities(root, &opened.disk)?;
     let mounted = opened.mount(mirror, runtime_dir, Access::ReadOnly, &devices)?;
     let tree = Tree::of_mirror(mirror, &mounted)?;

@@ -99,8 +99,8 @@ fn keep(state_dir: &Path, record: &mut VerifyRecord) -> Result<()> {
 fn look(job: &Job, record: &mut VerifyRecord, damage: &mut DamageFile) -> Result<()> {
     mount::enter_private_namespace().context("cannot have a mount namespace of its own: is this root?")?;
     let mirror = job.place.mirror;
-    let opened_sources = mirror.volumes.iter().map(|volume| mirror::open_source(job.place.root, volume));
-    let sources: Vec<Result<Source, Refusal>> = opened_sources.collect();
+    let open = |number| mirror::open_source(job.place.root, mirror, number, &job.runtime_dir);
+    let sources: Vec<Result<Source, Refusal>> = (0..mirror.volumes.len()).map(open).collect();
     mirror::sweep(mirror)?;
     let opened = mirror::find(mirror)?.open(mirror, job.place.root, true)?;
     let mut pairs = pairs(job, sources, damage)?;
@@ -153,7 +153,8 @@ fn prepare(job: &Job, pairs: &mut [Option<Pair<'_>>], opened: &Opened<'_>) -> Re
     let Place { root, config, mirror, .. } = job.place;
     let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
     let volumes = mirror.volumes.iter().zip(&*pairs);
-    let sources = volumes.map(|(volume, pair)| (volume, pair.as_ref().map(|pair| pair.source.root())));
+    let sources =
+        volumes.map(|(volume, pair)| (volume.mount.as_str(), pair.as_ref().map(|pair| pair.source.root())));
     let preparation = trees::preparation(&job.place, sources, &opened.disk, false);
     if let Err(error) = &preparation {
         job.monitor.warn(&format!("the mirror's boot files are not compared: {error:#}"));
@@ -161,13 +162,10 @@ fn prepare(job: &Job, pairs: &mut [Option<Pair<'_>>], opened: &Opened<'_>) -> Re
     let preparation = preparation.ok();
     let mut patterns = excludes::patterns(config, mirror, root, &swaps);
     patterns.extend(trees::own_patterns(preparation.as_ref()));
-    let mut wanted = preparation.into_iter().flat_map(|preparation| preparation.wanted);
-    for (volume, pair) in mirror.volumes.iter().zip(pairs) {
-        let wanted = wanted.next().unwrap_or_default();
-        if let Some(pair) = pair {
-            pair.options.excludes = excludes::on_volume(&patterns, &volume.mount)?;
-            pair.options.wanted = wanted;
-        }
+    let mut wanted = preparation.map(|preparation| preparation.wanted).unwrap_or_default();
+    for pair in pairs.iter_mut().flatten() {
+        pair.options.excludes = excludes::on_volume(&patterns, &pair.volume.mount)?;
+        pair.options.wanted = wanted.remove(&pair.volume.mount).unwrap_or_default();
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 
 use super::disk_name::best_disk_name;
 use super::map::{IdentityMap, Kind, Pair};
-use crate::layout::{Content, FsKind, Layout, LogicalVolume, Luks, Table, VolumeGroup};
+use crate::layout::{Content, Filesystem, FsKind, Layout, LogicalVolume, Luks, Table, VolumeGroup, boots};
 
 /// A link below /dev, such as `/dev/disk/by-id/ata-…-part1`, and the node it leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,11 +24,11 @@ pub struct Mismatch(pub String);
 impl IdentityMap {
     /// Pairs every identifier of the primary with the mirror's. The mirror must be open.
     ///
-    /// What lies on the primary only (the container of a mirror that is not encrypted, a volume that is newer than
-    /// the mirror) has an empty mirror's side.
+    /// What lies on the primary only (the container of a mirror that is not encrypted, a volume or a file system of data that
+    /// is newer than the mirror, or whose mirror cannot be read) has an empty mirror's side.
     ///
     /// # Errors
-    /// A `Mismatch` if the mirror lacks a partition, or holds something else in one.
+    /// A `Mismatch` if the mirror lacks a partition, or holds something else in one that a boot needs.
     pub fn between(primary: &Layout, mirror: &Layout, links: &[Link]) -> Result<IdentityMap, Mismatch> {
         let mut walk = Walk { links, pairs: Vec::new() };
         let (Content::Table(old), Content::Table(new)) = (&primary.content, &mirror.content) else {
@@ -107,8 +107,16 @@ impl Walk<'_> {
             let (from, to) = (old.part_uuid(partition), new.part_uuid(twin));
             self.pair(Kind::Partition, &from, &to);
             self.label(Kind::PartitionName, partition.name.as_ref(), twin.name.as_ref());
+            if let Some(fs) = lost(&partition.content, &twin.content) {
+                self.named(Kind::Node, &partition.path, "");
+                self.lost_filesystem(fs);
+                continue;
+            }
             let name = device(&twin.content, &format!("PARTUUID={to}"));
             self.named(Kind::Node, &partition.path, &name);
+            if let Content::Filesystem(_) = twin.content {
+                self.pair(Kind::Root, &partition.path, &format!("PARTUUID={to}"));
+            }
             self.content((&partition.path, &partition.content), (&twin.path, &twin.content), &name)?;
         }
         Ok(())
@@ -183,6 +191,10 @@ impl Walk<'_> {
             };
             self.pair(Kind::Volume, &full, &format!("{}/{}", new.name, twin.name));
             self.pair(Kind::VolumeUuid, &volume.uuid, &twin.uuid);
+            if let Some(fs) = lost(&volume.content, &twin.content) {
+                self.lost_filesystem(fs);
+                continue;
+            }
             let name = device(&twin.content, &twin.path);
             self.volume_links(&old.name, volume, &name);
             self.content((&volume.path, &volume.content), (&twin.path, &twin.content), &name)?;
@@ -199,6 +211,11 @@ impl Walk<'_> {
         self.pairs.extend(links.into_iter().filter(|p| !p.primary.starts_with(&own)));
     }
 
+    fn lost_filesystem(&mut self, fs: &Filesystem) {
+        self.pair(Kind::Uuid, &fs.uuid, "");
+        self.label(Kind::Label, fs.label.as_ref(), Some(&String::new()));
+    }
+
     fn lost_volume(&mut self, full: &str, volume: &LogicalVolume) {
         self.pair(Kind::Volume, full, "");
         self.pair(Kind::VolumeUuid, &volume.uuid, "");
@@ -211,6 +228,13 @@ impl Walk<'_> {
         self.label(Kind::Uuid, uuid, Some(&String::new()));
         self.label(Kind::Label, label, Some(&String::new()));
     }
+}
+
+/// The primary's file system, where the mirror holds none of its kind and no boot needs it.
+fn lost<'a>(old: &'a Content, new: &Content) -> Option<&'a Filesystem> {
+    let Content::Filesystem(fs) = old else { return None };
+    let is_there = matches!(new, Content::Filesystem(new) if alike(fs.kind, new.kind));
+    (!is_there && !fs.target().is_some_and(boots)).then_some(fs)
 }
 
 /// `UUID=…` of what a piece holds, or `otherwise`.

@@ -34,6 +34,9 @@ pub enum Kind {
     /// A node, or a link below /dev/disk, of a partition or what it holds; the mirror's side is `UUID=…` or
     /// `PARTUUID=…`.
     Node,
+    /// A partition's node as a kernel without an initramfs is told its root: it knows `PARTUUID=…`, and neither a file
+    /// system's UUID nor its label (the kernel's Documentation/admin-guide/kernel-parameters.txt, "root=").
+    Root,
     /// A node, or a link below /dev/disk, of the whole disk; the mirror's side is such a path too.
     Disk,
 }

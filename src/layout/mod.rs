@@ -358,6 +358,12 @@ impl Filesystem {
     }
 }
 
+/// Whether a file system that is mounted there holds a part of what boots: a kernel and its modules have to be of one version,
+/// so these are refreshed together or not at all.
+pub fn boots(mount: &str) -> bool {
+    matches!(mount, "/" | "/usr" | "/boot" | "/efi") || mount.starts_with("/boot/")
+}
+
 /// How a file system was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -443,5 +449,11 @@ mod tests {
             assert_eq!(disk.partition_path(1), format!("{path}p1"));
         }
         assert_eq!(disk.confirmation(), "/dev/loop7");
+    }
+
+    #[test]
+    fn a_kernel_and_its_modules_belong_together_and_data_to_nobody() {
+        assert!(["/", "/usr", "/boot", "/boot/efi", "/efi"].iter().all(|mount| boots(mount)));
+        assert!(!["/srv", "/home", "/bootleg", "/usr/local"].iter().any(|mount| boots(mount)));
     }
 }

@@ -12,10 +12,11 @@ pub mod mark;
 mod mounted;
 mod open;
 mod source;
+mod unmounted;
 
 pub use check::{Checked, check};
 pub use find::{Found, devices, find, whereabouts};
 pub use lock::{busy, lock, locked_by};
 pub use mounted::{Access, Mounted, mount_point, write_initial_marks};
 pub use open::{Opened, remove_orphans, sweep};
-pub use source::{Source, check_role, note_service, open_source};
+pub use source::{Source, check_role, device_of_source, note_service, open_source};

@@ -42,9 +42,9 @@ pub struct Mounted {
 
 /// A place where something is mounted, until it is dropped.
 #[derive(Debug)]
-struct MountPoint {
+pub(super) struct MountPoint {
     path: PathBuf,
-    is_mounted: bool,
+    pub(super) is_mounted: bool,
 }
 
 impl Drop for MountPoint {
@@ -59,7 +59,7 @@ impl Drop for MountPoint {
 
 impl MountPoint {
     /// An empty directory, not mounted on yet.
-    fn make(path: PathBuf) -> Result<Self> {
+    pub(super) fn make(path: PathBuf) -> Result<Self> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
         made.with_context(|| format!("cannot make the mount point {}", path.display()))?;
         Ok(MountPoint { path, is_mounted: false })
@@ -160,7 +160,7 @@ impl Mounted {
 }
 
 /// The file system's own options that keep a look at it from writing.
-fn options(kind: FsKind, access: Access) -> &'static [&'static str] {
+pub(super) fn options(kind: FsKind, access: Access) -> &'static [&'static str] {
     match (access, kind) {
         (Access::ReadWrite, _) => &[],
         (Access::ReadOnly, FsKind::Ext3 | FsKind::Ext4) => &["ro", "noload"],

@@ -2,10 +2,12 @@
 
 use super::find::UNTOUCHED;
 use super::mark::{self, Mark};
+use super::mounted::MountPoint;
+use super::unmounted;
 use crate::config::{Mirror, Volume, below};
 use crate::refusal::Refusal;
 use crate::sys::dir::{open_root, read_names};
-use crate::sys::node::{DeviceNumber, device_below, filesystem_uuid, is_whole_mount};
+use crate::sys::node::{DeviceNumber, Shown, device_below, filesystem_uuid, shown_at};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +18,16 @@ pub struct Source {
     pub path: PathBuf,
     /// The device it lies on.
     pub device: DeviceNumber,
+    /// The mount that shows it, if it is this program's own; it ends with this.
+    pub(super) _own: Option<MountPoint>,
+}
+
+/// Why a file system of the primary is not found where it belongs.
+enum Absent {
+    /// Nothing is mounted there.
+    Unmounted(Refusal),
+    /// Something is, or nobody can tell.
+    InDoubt(Refusal),
 }
 
 /// Checks that the system does not run from the mirror itself: after a failover the roles are reversed. The mirror's own
@@ -73,33 +85,62 @@ fn untouched(path: &Path) -> String {
     format!("nothing was written to the mirror of {}", path.display())
 }
 
-/// Opens a file system of the primary below `root`.
+/// Opens a file system of the primary, the `number`th of `mirror`, below `root`. One that is mounted nowhere (`noauto`, an
+/// automount that nobody has asked for) is entered by a mount of its own, below `runtime_dir`: this must be a mount
+/// namespace of the program's own.
 ///
 /// # Errors
-/// A `Refusal` if it is not mounted, not the one that is meant, or only a part of it is mounted there.
-pub fn open_source(root: &Path, volume: &Volume) -> Result<Source, Refusal> {
+/// A `Refusal` if it is not the one that is meant, if only a part of it is mounted there, or if it cannot be entered.
+pub fn open_source(
+    root: &Path,
+    mirror: &Mirror,
+    number: usize,
+    runtime_dir: &Path,
+) -> Result<Source, Refusal> {
+    let volume = &mirror.volumes[number];
+    match mounted_source(root, volume) {
+        Ok(source) => Ok(source),
+        Err(Absent::InDoubt(refusal)) => Err(refusal),
+        Err(Absent::Unmounted(refusal)) => unmounted::enter(root, mirror, number, runtime_dir)
+            .map_err(|error| refusal.why(format!("it cannot be read without that either: {error:#}"))),
+    }
+}
+
+/// The device of a file system of the primary, if it is mounted where it belongs.
+pub fn device_of_source(root: &Path, volume: &Volume) -> Option<DeviceNumber> {
+    mounted_source(root, volume).ok().map(|source| source.device)
+}
+
+fn mounted_source(root: &Path, volume: &Volume) -> Result<Source, Absent> {
     let path = below(root, Path::new(&volume.mount));
     let refuse = |what: &str, why: String| {
         Refusal::new(format!("refusing to mirror {}: {what}", path.display()), untouched(&path))
             .why(why)
             .remedy(format!("mount {}", path.display()))
     };
-    let dir = open_root(&path).map_err(|error| refuse("it is not mounted", error.to_string()))?;
-    let whole = is_whole_mount(&dir).map_err(|error| refuse("cannot tell what it is", error.to_string()))?;
-    if !whole {
-        return Err(refuse(
-            "it is not mounted",
-            "no file system, or only a part of one, is mounted there".into(),
-        ));
+    let doubt = |error: std::io::Error| Absent::InDoubt(refuse("cannot tell what it is", error.to_string()));
+    let not_mounted = |why: String| refuse("it is not mounted", why);
+    let dir = open_root(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Absent::Unmounted(not_mounted(error.to_string())),
+        _ => Absent::InDoubt(not_mounted(error.to_string())),
+    })?;
+    match shown_at(&dir).map_err(doubt)? {
+        Shown::Whole => {}
+        Shown::Part => {
+            return Err(Absent::InDoubt(not_mounted("only a part of one is mounted there".into())));
+        }
+        Shown::Nothing => {
+            return Err(Absent::Unmounted(not_mounted("no file system is mounted there".into())));
+        }
     }
-    let uuid = filesystem_uuid(&dir).map_err(|error| refuse("cannot tell what it is", error.to_string()))?;
+    let uuid = filesystem_uuid(&dir).map_err(doubt)?;
     if uuid.as_deref() != Some(&volume.primary_uuid) {
         let found = uuid.unwrap_or_else(|| "none".into());
         let why = format!("the UUID of what is mounted there is {found}, not {}", volume.primary_uuid);
-        return Err(refuse("it is not mounted: another file system is in its place", why));
+        return Err(Absent::InDoubt(refuse("it is not mounted: another file system is in its place", why)));
     }
-    let device = device_below(&dir).map_err(|error| refuse("cannot tell what it is", error.to_string()))?;
-    Ok(Source { path, device })
+    let device = device_below(&dir).map_err(doubt)?;
+    Ok(Source { path, device, _own: None })
 }
 
 impl Source {

@@ -8,6 +8,7 @@ mod debconf;
 mod escape;
 mod fstab;
 mod grubenv;
+mod lvm_conf;
 mod lvm_devices;
 mod pattern;
 mod places;
@@ -15,10 +16,12 @@ mod rows;
 mod search;
 mod spelling;
 mod stream;
+mod swap_unit;
 mod text;
+mod uboot_script;
 mod words;
 
-pub use places::{PLACES, candidates};
+pub use places::{candidates, places};
 pub use text::{Devices, Found, Spellings};
 
 use crate::identity::IdentityMap;
@@ -50,7 +53,16 @@ pub fn find_bytes(bytes: &[u8], map: &IdentityMap) -> Vec<Found> {
 impl Spellings<'_> {
     /// What `retarget::rewrite` says, for many files of one map.
     pub fn rewrite_file(&self, path: &str, text: &[u8]) -> Option<Vec<u8>> {
-        places::form(path).and_then(|form| self.changed(form, text))
+        match places::form(path)? {
+            Form::SwapUnit => swap_unit::rewrite(path, text, self),
+            form => self.changed(form, text),
+        }
+    }
+
+    /// The line of fstab that stands on the mirror for the primary's .swap unit at `path`, which `rewrite_file` masks; none if
+    /// it is no such unit.
+    pub fn swap_line(&self, path: &str, text: &[u8]) -> Option<String> {
+        (places::form(path)? == Form::SwapUnit).then(|| swap_unit::fstab_line(path, text, self)).flatten()
     }
 
     /// What `retarget::rewrite_in_initramfs` says, for many files of one map.
@@ -111,6 +123,9 @@ impl Spellings<'_> {
             Form::Fstab => lines(fstab::rewrite),
             Form::Crypttab => lines(crypttab::rewrite),
             Form::LvmDevices => lines(lvm_devices::rewrite),
+            Form::LvmConf => lines(lvm_conf::rewrite),
+            Form::UbootScript => uboot_script::rewrite(text, self),
+            Form::SwapUnit => self.rewrite(text),
             Form::Debconf => lines(debconf::rewrite),
         }
     }

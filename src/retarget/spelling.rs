@@ -23,11 +23,15 @@ pub fn patterns(map: &IdentityMap) -> Vec<Pattern> {
             Kind::GroupUuid | Kind::PhysicalUuid => lvm_uuid(&mut out, &pair.primary, &pair.mirror),
             Kind::Volume => volume(&mut out, pair),
             Kind::VolumeUuid => volume_uuid(&mut out, pair, map),
+            Kind::Root => ROOTS.iter().for_each(|word| out.after(word, &pair.primary, &pair.mirror)),
             Kind::Node | Kind::Disk => node(&mut out, pair),
         }
     }
     all
 }
+
+/// How a kernel is told its root: by itself, and by what U-Boot's and other loaders' scripts hand on to it.
+const ROOTS: [&str; 3] = ["root=", "rootdev=", "ROOTPART="];
 
 /// Where one pair's spellings go.
 struct Out<'a> {
@@ -133,6 +137,11 @@ fn label(out: &mut Out, pair: &Pair, tags: &[&str], link: &str) {
             let closed = |label: &str| of(label) + quote;
             out.add((Edge::Word, end), closed(&old), closed(&new));
         }
+    }
+    // cloud-init's NoCloud: the file system that its seed lies on.
+    for quote in ["", "\"", "'"].into_iter().filter(|_| pair.kind == Kind::Label) {
+        let of = |label: &str| format!("fs_label: {quote}{label}{quote}");
+        out.add((Edge::Word, Edge::Label), of(&pair.primary), of(&pair.mirror));
     }
     let of = |label: &str| format!("/dev/disk/{link}/{}", escape::link(label));
     let (old, new) = (of(&pair.primary), of(&pair.mirror));

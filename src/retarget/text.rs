@@ -123,8 +123,18 @@ impl<'a> Spellings<'a> {
             });
             Hit { range: m.start..m.end, pair: Some(m.pattern.pair), new: new.map(String::into_bytes) }
         };
-        self.matcher.matches(text, false).iter().map(hit).collect()
+        let found = self.matcher.matches(text, false);
+        found.iter().filter(|m| !is_in_other_path(text, m.start)).map(hit).collect()
     }
+}
+
+/// Whether what begins at `at` is a part of a path that leads to no device: a mount point or an image may be called by a UUID,
+/// and stays where it is.
+fn is_in_other_path(text: &[u8], at: usize) -> bool {
+    let ends = |b: &u8| b.is_ascii_whitespace() || b"\"'=,:;()[]{}|^<>".contains(b);
+    let start = text[..at].iter().rposition(ends).map_or(0, |end| end + 1);
+    let word = &text[start..at];
+    word.starts_with(b"/") && !word.starts_with(b"/dev/")
 }
 
 /// Whether a line says nothing.

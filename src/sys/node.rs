@@ -129,25 +129,62 @@ pub fn filesystem_uuid(file: impl AsFd) -> io::Result<Option<String>> {
     Ok(probe(&device)?.uuid)
 }
 
-/// Whether `file` is the root of a mount, and of the whole file system, not of a subtree bound there.
+/// What a directory is the root of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// A whole file system, which is mounted there.
+    Whole,
+    /// A subtree of one, bound there.
+    Part,
+    /// Nothing: it is an ordinary directory, and nothing is mounted there.
+    Nothing,
+}
+
+/// Whether `file` is the root of a mount, and of which.
 ///
 /// # Errors
 /// The system's; `Unsupported` on kernels that do not say (before 5.8).
-pub fn is_whole_mount(file: impl AsFd) -> io::Result<bool> {
+pub fn shown_at(file: impl AsFd) -> io::Result<Shown> {
     let stat = statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID)?;
     let root = rustix::fs::StatxAttributes::MOUNT_ROOT;
     if !stat.stx_attributes_mask.contains(root) {
         return Err(io::ErrorKind::Unsupported.into());
     }
     if !stat.stx_attributes.contains(root) {
-        return Ok(false);
+        return Ok(Shown::Nothing);
     }
-    // proc_pid_mountinfo(5): mount ID, parent ID, major:minor, root …
     let id = stat.stx_mnt_id.to_string();
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-    let fields = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let line = mounts.lines().map(fields).find(|fields| fields.first() == Some(&id));
-    Ok(line.is_some_and(|fields| fields.get(3).is_some_and(|root| root == "/")))
+    let is_whole = mounts()?.iter().any(|mount| mount.id == id && mount.root == "/");
+    Ok(if is_whole { Shown::Whole } else { Shown::Part })
+}
+
+/// A line of proc_pid_mountinfo(5): mount ID, parent ID, major:minor, root, mount point, …
+struct MountLine {
+    id: String,
+    device: String,
+    root: String,
+    /// Escaped as fields of fstab are.
+    at: String,
+}
+
+fn mounts() -> io::Result<Vec<MountLine>> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let line = |line: &str| {
+        let mut fields = line.split(' ').map(str::to_owned);
+        let (id, _parent) = (fields.next()?, fields.next()?);
+        Some(MountLine { id, device: fields.next()?, root: fields.next()?, at: fields.next()? })
+    };
+    Ok(text.lines().filter_map(line).collect())
+}
+
+/// Where the file system on this device is mounted whole; escaped as fields of fstab are.
+///
+/// # Errors
+/// The system's.
+pub fn whole_mounts_of(device: DeviceNumber) -> io::Result<Vec<String>> {
+    let number = format!("{}:{}", device.major, device.minor);
+    let here = mounts()?.into_iter().filter(|mount| mount.device == number && mount.root == "/");
+    Ok(here.map(|mount| mount.at).collect())
 }
 
 fn parse_export(text: &str) -> Signature {
@@ -176,7 +213,8 @@ mod tests {
     fn a_directory_within_a_mount_is_not_its_root() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let dir = File::open(dir.path()).expect("it is there");
-        assert!(!is_whole_mount(&dir).expect("the kernel says"));
-        assert!(is_whole_mount(File::open("/proc").expect("proc is mounted")).expect("the kernel says"));
+        assert_eq!(shown_at(&dir).expect("the kernel says"), Shown::Nothing);
+        let proc = File::open("/proc").expect("proc is mounted");
+        assert_eq!(shown_at(proc).expect("the kernel says"), Shown::Whole);
     }
 }

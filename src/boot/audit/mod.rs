@@ -242,7 +242,7 @@ fn words(kind: Kind) -> &'static str {
         Kind::PhysicalUuid => "physical volume's UUID",
         Kind::Volume => "logical volume",
         Kind::VolumeUuid => "logical volume's UUID",
-        Kind::Node => "device",
+        Kind::Node | Kind::Root => "device",
         Kind::Disk => "disk",
     }
 }

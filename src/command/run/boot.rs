@@ -4,12 +4,16 @@ use super::Job;
 use super::work::Work;
 use crate::boot::{Preparation, Tree};
 use crate::command::trees::{self, Place};
-use crate::mirror::{Mounted, Opened, mount_point, open_source};
+use crate::mirror::{Mounted, Opened, mount_point};
 use crate::record::BootRecord;
 use crate::sys::dir::open_root;
 use anyhow::Result;
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// What is true of a mirror whose boot could not be prepared.
+const HELD_BACK: &str =
+    "the mirror's boot files, kernels and their modules are not refreshed, and may not fit the rest any more";
 
 /// What this run does for the boot, or why it does nothing.
 pub struct Boot {
@@ -31,14 +35,15 @@ impl Boot {
                 Boot { preparation: Some(preparation), record: BootRecord { problems, findings: Vec::new() } }
             }
             Err(error) => {
-                let problems = vec![format!("the mirror's boot files are left as they are: {error:#}")];
+                let problems = vec![format!("{HELD_BACK}: {error:#}")];
                 Boot { preparation: None, record: BootRecord { problems, findings: Vec::new() } }
             }
         };
         let own = trees::own_patterns(boot.preparation.as_ref());
-        let mut wanted = boot.preparation.iter().flat_map(|preparation| preparation.wanted.clone());
         for work in works {
-            work.for_boot(wanted.next().unwrap_or_default(), &own)?;
+            let wanted =
+                boot.preparation.as_ref().and_then(|preparation| preparation.wanted.get(&work.volume.mount));
+            work.for_boot(wanted.cloned().unwrap_or_default(), &own)?;
         }
         Ok(boot)
     }
@@ -59,7 +64,7 @@ impl Boot {
         let Some(preparation) = &self.preparation else { return };
         let place = job.runtime_dir.join(&job.mirror.name).join("rebuild");
         let trees =
-            running(job).map_err(anyhow::Error::from).and_then(|primary| Ok((primary, of_mirror(works)?)));
+            running(works).map_err(anyhow::Error::from).and_then(|primary| Ok((primary, of_mirror(works)?)));
         match trees {
             Ok((primary, mirror)) => {
                 self.record.problems.extend(preparation.rebuild(&primary, &mirror, &place));
@@ -94,16 +99,16 @@ fn of_mirror(works: &[Work<'_>]) -> Result<Tree> {
 }
 
 fn prepared(job: &Job, works: &[Work<'_>], opened: &Opened<'_>) -> Result<Preparation> {
-    let sources = works.iter().map(|work| (work.volume, work.root()));
+    let sources = works.iter().map(|work| (work.volume.mount.as_str(), work.root()));
     let place = Place { root: job.root, config: job.config, mirror: job.mirror, state_dir: &job.state_dir };
     trees::preparation(&place, sources, &opened.disk, !job.args.dry_run)
 }
 
-/// The running system, of its file systems that are mounted as the configuration has them.
-fn running(job: &Job) -> io::Result<Tree> {
-    let there = job.mirror.volumes.iter().filter_map(|volume| {
-        let source = open_source(job.root, volume).ok()?;
-        Some(open_root(&source.path).map(|root| (volume.mount.clone(), root)))
+/// The running system, of its file systems that can be entered.
+fn running(works: &[Work<'_>]) -> io::Result<Tree> {
+    let there = works.iter().filter_map(|work| {
+        let source = work.source.as_ref().ok()?;
+        Some(open_root(&source.path).map(|root| (work.volume.mount.clone(), root)))
     });
     Ok(Tree::new(there.collect::<io::Result<_>>()?))
 }

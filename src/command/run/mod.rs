@@ -124,7 +124,8 @@ fn refresh(job: &Job, record: &mut RunRecord, ledger: &Ledger<'_>) -> Result<()>
         note_service(job);
         return Err(reversed.into());
     }
-    let sources = job.mirror.volumes.iter().map(|volume| mirror::open_source(job.root, volume)).collect();
+    let open = |number| mirror::open_source(job.root, job.mirror, number, &job.runtime_dir);
+    let sources = (0..job.mirror.volumes.len()).map(open).collect();
     let mut damage = known_damage(job, record);
     let works = Work::all(job, sources, &damage)?;
     work::refuse_without_sources(&works)?;

@@ -4,6 +4,7 @@
 
 use super::work::Work;
 use crate::command::remedy::remedy;
+use crate::layout::boots;
 use crate::refusal::{Failure, Refusal};
 use crate::tree;
 use crate::units::join_words;
@@ -20,12 +21,6 @@ use crate::units::join_words;
 /// against those a whole directory can be let through.
 pub fn ends_the_run(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(tree::Error::Stopped)) || error.is::<Refusal>()
-}
-
-/// Whether a file system holds a part of what boots: a kernel and its modules have to be of one version, so these are
-/// refreshed together or not at all.
-pub fn boots(mount: &str) -> bool {
-    matches!(mount, "/" | "/usr" | "/boot" | "/efi") || mount.starts_with("/boot/")
 }
 
 /// Leaves the parts of what boots alone from here on if one of them has failed: with a new root and an old /boot, or the
@@ -116,11 +111,5 @@ mod tests {
         assert!(said(flushing.expect_err("it is one")).remedy[0].contains("smartctl"));
         let own: anyhow::Error = Failure::new("fsck", "x").why("y").remedy("fsck /dev/x").into();
         assert_eq!((said(own).remedy, said(io(libc::EINVAL)).remedy), (vec!["fsck /dev/x".into()], vec![]));
-    }
-
-    #[test]
-    fn a_kernel_and_its_modules_belong_together_and_data_to_nobody() {
-        assert!(["/", "/usr", "/boot", "/boot/efi", "/efi"].iter().all(|mount| boots(mount)));
-        assert!(!["/srv", "/home", "/bootleg", "/usr/local"].iter().any(|mount| boots(mount)));
     }
 }

@@ -6,10 +6,11 @@ pub use steps::{apply, check, latest_run, mount, refuse_without_sources, scan, u
 
 use super::Job;
 use super::boot::in_one_line;
-use super::trouble::{boots, ends_the_run};
+use super::trouble::ends_the_run;
 use crate::command::trees::damage::DamageFile;
 use crate::command::trees::{self, excludes, mirror_view};
 use crate::config::Volume;
+use crate::layout::boots;
 use crate::mirror::mark::{self, Knowledge, LastRun, Mark};
 use crate::mirror::{Checked, Mounted, Source};
 use crate::record::{RunRecord, VolumeRecord};

@@ -6,7 +6,8 @@ pub mod excludes;
 pub mod found;
 
 use crate::boot::{self, Preparation, Tree};
-use crate::config::{Config, Mirror, Volume};
+use crate::config::{Config, Mirror};
+use crate::layout::boots;
 use crate::mirror::{Mounted, Source};
 use crate::monitor::Monitor;
 use crate::tree::{Pace, View};
@@ -64,23 +65,23 @@ pub fn pace(
     Pace::new(limit, considerate.unwrap_or(mirror.considerate).share(), monitor)
 }
 
-/// What the mirror's boot files shall hold, given the primary's file systems (`sources`: each with its root, if it is
-/// there) and the mirror's `disk` as it is now; `keep` whether what is found in images may be kept for the next time.
+/// What the mirror's boot files shall hold, given the primary's file systems (`sources`: each with its mount point, and its
+/// root if it is there; one that no boot needs may be absent) and the mirror's `disk` as it is now; `keep` whether what is found in images may be kept for the next time.
 ///
 /// # Errors
 /// Why that cannot be decided.
 pub fn preparation<'a>(
     place: &Place<'_>,
-    sources: impl Iterator<Item = (&'a Volume, Option<&'a OwnedFd>)>,
+    sources: impl Iterator<Item = (&'a str, Option<&'a OwnedFd>)>,
     disk: &str,
     keep: bool,
 ) -> Result<Preparation> {
-    let one = |(volume, root): (&Volume, Option<&OwnedFd>)| {
-        let root = root.with_context(|| format!("{} is not mounted", volume.mount))?;
-        Ok((volume.mount.clone(), root.try_clone()?))
+    let one = |(mount, root): (&str, Option<&OwnedFd>)| match root {
+        Some(root) => Some(root.try_clone().map(|root| (mount.to_owned(), root)).map_err(Into::into)),
+        None => boots(mount).then(|| Err(anyhow::anyhow!("{mount} is not mounted, and cannot be entered"))),
     };
     let identities = boot::identities(place.root, disk)?;
-    let source = Tree::new(sources.map(one).collect::<Result<_>>()?);
+    let source = Tree::new(sources.filter_map(one).collect::<Result<_>>()?);
     let memory = place.state_dir.join(MEMORY_FILE);
     let (config, mirror) = (place.config, place.mirror);
     boot::prepare(&boot::Job { source: &source, config, mirror, memory: &memory, keep }, identities)
