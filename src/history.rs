@@ -267,7 +267,7 @@ mod tests {
         record.error("cannot read etc/x: EIO");
         record.message = Some("1 file was not copied".into());
         record.waited = Waited { limit: 1.5, others: 300.25 };
-        record.boot = Some(BootRecord { problems: vec!["no loader".into()], findings: Vec::new() });
+        record.boot = Some(BootRecord { problems: vec!["no loader".into()], ..BootRecord::default() });
         history.finish(&record).expect("it can be written");
         assert_eq!(history.last("mirror", 5).expect("it can be read"), [record]);
         assert_eq!(history.latest("other").expect("it can be read"), None);

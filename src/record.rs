@@ -111,6 +111,9 @@ pub struct BootRecord {
     pub problems: Vec<String>,
     /// What on it still names the primary, or names what nobody has, a line each.
     pub findings: Vec<String>,
+    /// What names the primary where no boot is known to read it, a line each; each is remarked once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 /// One run.

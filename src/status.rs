@@ -139,6 +139,7 @@ pub fn answer(facts: &Facts) -> Answer {
     deferred(&mut answer, facts);
     late(&mut answer, facts);
     verified(&mut answer, facts);
+    remarked(&mut answer, facts);
     if !facts.is_scheduled {
         answer.remarks.push("no schedule is installed: diskmirror schedule install".into());
     }
@@ -232,6 +233,13 @@ fn trouble(answer: &mut Answer, facts: &Facts, since: i64) {
         answer.propose("diskmirror run");
         return;
     }
+}
+
+/// What the latest run that looked has remarked.
+fn remarked(answer: &mut Answer, facts: &Facts) {
+    let boot = facts.runs.iter().find(|run| run.ended.is_some()).and_then(|run| run.boot.as_ref());
+    let remarks = boot.map(|boot| boot.remarks.as_slice()).unwrap_or_default();
+    answer.remarks.extend(remarks.iter().map(|remark| format!("no boot is known to read it: {remark}")));
 }
 
 /// A run that takes many intervals leaves the mirror old, however well it ends.

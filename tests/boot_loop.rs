@@ -48,6 +48,9 @@ fn with_grub(shape: Shape) -> Server {
     let directory = format!("--boot-directory={}", server.root().join("boot").display());
     let node = &server.primary.node;
     tool("grub-install", &["--target=i386-pc", &directory, "--fonts=", "--locales=", "--themes=", node]);
+    let root = blkid(&server.primary.part(2), "UUID");
+    let menu = format!("menuentry own {{\n\tlinux /vmlinuz root=UUID={root} ro\n}}\n");
+    fs::write(server.root().join("boot/grub/grub.cfg"), menu).expect("written");
     server
 }
 
@@ -385,4 +388,139 @@ fn an_initramfs_gets_what_names_the_mirror_behind_it_and_is_then_left_alone() {
         second["volumes"].as_array().expect("a list").iter().filter_map(|v| v["files_copied"].as_u64()).sum();
     assert_eq!(copied, 0, "{second}");
     assert_eq!(copy(), before);
+}
+
+/// What an initramfs of a machine alone is like: dracut's hook for a device, in a file's name.
+fn host_only(server: &Server, uuid: &str, to: &Path) {
+    let escaped = format!("\\x2fdev\\x2fdisk\\x2fby-uuid\\x2f{uuid}");
+    initramfs(server, &format!("usr/lib/dracut/hooks/initqueue/finished/devexists-{escaped}.sh"), "", to);
+}
+
+#[test]
+fn images_that_no_entry_starts_and_dead_entries_alarm_nobody() {
+    if !root_or_skip("images_that_no_entry_starts_and_dead_entries_alarm_nobody") {
+        return;
+    }
+    let server = Server::new(PLAIN);
+    let (boot, old) = (server.root().join("boot"), blkid(&server.primary.part(2), "UUID"));
+    let fs = blkid(&server.primary.part(1), "UUID");
+    fs::create_dir_all(boot.join("grub")).expect("a directory");
+    let dead = "11111111-2222-4333-8444-555555555555";
+    let menu = format!(
+        "menuentry own {{\n\tsearch --fs-uuid --set=root {fs}\n\tlinux /vmlinuz root=UUID={old}\n\tinitrd /initramfs-6.1.img\n}}\n\
+         menuentry usb {{\n\tsearch --fs-uuid --set=root {dead}\n\tlinux /vmlinuz-usb root=UUID={dead}\n}}\n\
+         menuentry gone {{\n\tlinux /vmlinuz-5.10 root=UUID={dead}\n}}\n"
+    );
+    fs::write(boot.join("grub/grub.cfg"), menu).expect("written");
+    initramfs(&server, "etc/hostname", "srv\n", &boot.join("initramfs-6.1.img"));
+    for spare in ["initramfs-6.1kdump.img", "initramfs-6.1.img.bak", "initrd.img-5.9"] {
+        host_only(&server, &old, &boot.join(spare));
+    }
+    server.init_done(&[]);
+    let told = run_done(&server);
+    assert_eq!(told["boot"]["problems"], Value::Array(Vec::new()), "{told}");
+    stands_alone(&server);
+}
+
+#[test]
+fn what_lies_behind_links_is_rewritten_where_it_lies() {
+    if !root_or_skip("what_lies_behind_links_is_rewritten_where_it_lies") {
+        return;
+    }
+    let server = Server::new(PLAIN);
+    let (root, old) = (server.root(), blkid(&server.primary.part(2), "UUID"));
+    fs::create_dir_all(root.join("etc/site")).expect("a directory");
+    fs::rename(root.join("etc/fstab"), root.join("etc/site/fstab")).expect("renamed");
+    std::os::unix::fs::symlink("site/fstab", root.join("etc/fstab")).expect("a link");
+    fs::create_dir_all(root.join("boot/loader.0/entries")).expect("a directory");
+    std::os::unix::fs::symlink("loader.0", root.join("boot/loader")).expect("a link");
+    let entry = format!("title x\nlinux /vmlinuz\noptions root=UUID={old} rw\n");
+    fs::write(root.join("boot/loader.0/entries/ostree-1.conf"), entry).expect("written");
+    server.init_done(&[]);
+    let new = blkid(&server.mirror.part(2), "UUID");
+    let read = |number, path: &str| {
+        on_mirror(&server, number, |at| fs::read_to_string(at.join(path)).expect("a text"))
+    };
+    assert!(read(2, "etc/site/fstab").contains(&new));
+    assert!(read(1, "loader.0/entries/ostree-1.conf").contains(&format!("root=UUID={new} rw")));
+    let is_link = |number, path: &str| on_mirror(&server, number, |at| at.join(path).is_symlink());
+    assert!(is_link(2, "etc/fstab") && is_link(1, "loader"), "links stay links");
+    stands_alone(&server);
+}
+
+/// Swap by a unit of systemd's, whose name is the device.
+#[test]
+fn swap_of_a_unit_is_the_mirrors_own_in_fstab() {
+    if !root_or_skip("swap_of_a_unit_is_the_mirrors_own_in_fstab") {
+        return;
+    }
+    let table = "label: gpt\nsize=24MiB\nsize=40MiB, type=L\ntype=S\n";
+    let server = Server::new(Shape { table, swaps: &[3], primary_mib: 80, mirror_mib: 80, ..PLAIN });
+    let (units, old) = (server.root().join("etc/systemd/system"), blkid(&server.primary.part(3), "UUID"));
+    fs::create_dir_all(units.join("swap.target.wants")).expect("a directory");
+    let name = format!("dev-disk-by\\x2duuid-{}.swap", old.replace('-', "\\x2d"));
+    fs::write(units.join(&name), format!("[Swap]\nWhat=/dev/disk/by-uuid/{old}\n")).expect("written");
+    std::os::unix::fs::symlink(format!("../{name}"), units.join("swap.target.wants").join(&name))
+        .expect("a link");
+    let fstab = fs::read_to_string(server.root().join("etc/fstab")).expect("a text");
+    let without: String =
+        fstab.lines().filter(|line| !line.contains(" swap ")).map(|line| format!("{line}\n")).collect();
+    fs::write(server.root().join("etc/fstab"), without).expect("written");
+    server.init_done(&[]);
+    let new = blkid(&server.mirror.part(3), "UUID");
+    let unit =
+        on_mirror(&server, 2, |root| fs::read(root.join("etc/systemd/system").join(&name)).expect("a file"));
+    assert!(unit.is_empty(), "it is masked");
+    let fstab = on_mirror(&server, 2, |root| fs::read_to_string(root.join("etc/fstab")).expect("a text"));
+    assert!(fstab.contains(&format!("/dev/disk/by-uuid/{new} none swap sw,nofail 0 0")), "{fstab}");
+    stands_alone(&server);
+    run_done(&server);
+}
+
+#[test]
+fn u_boot_in_front_of_the_first_partition_is_copied() {
+    if !root_or_skip("u_boot_in_front_of_the_first_partition_is_copied") {
+        return;
+    }
+    let table = "label: dos\n1: start=8192, size=24MiB, type=83\n2: size=40MiB, type=83\n";
+    let server = server(Shape { table, primary_mib: 80, mirror_mib: 80, ..MBR });
+    let old = blkid(&server.primary.part(2), "UUID");
+    fs::write(server.root().join("boot/armbianEnv.txt"), format!("rootdev=UUID={old}\n")).expect("written");
+    put(&server.primary.node, 0, &[0; 440]);
+    put(&server.primary.node, 64 * 512, &[0xAB; 100_000]);
+    server.init_done(&[]);
+    let copied = || server.mirror.head(64 * 512 + 100_000)[64 * 512..] == [0xAB; 100_000];
+    assert!(copied());
+    assert_ne!(server.primary.head(512)[440..444], server.mirror.head(512)[440..444], "the table is its own");
+    put(&server.mirror.node, 64 * 512 + 5000, &[0; 64]);
+    run_done(&server);
+    assert!(copied(), "and mended");
+    stands_alone(&server);
+}
+
+/// A root whose /boot is on a stick: that the mirror will not boot is said before anything is erased.
+#[test]
+fn a_boot_on_another_disk_is_told_before_anything_is_erased() {
+    if !root_or_skip("a_boot_on_another_disk_is_told_before_anything_is_erased") {
+        return;
+    }
+    const ROOT_ONLY: Shape = Shape {
+        table: "label: dos\n1: start=2048, type=83\n",
+        filesystems: &[Fs { number: 1, mount: "/", mkfs: EXT4 }],
+        ..MBR
+    };
+    let server = Server::new(ROOT_ONLY);
+    let fstab = server.root().join("etc/fstab");
+    let text = fs::read_to_string(&fstab).expect("a text");
+    let stick = server::Disk::new(server.dir.path().join("stick.img"), 16, 512);
+    fs::write(&fstab, format!("{text}\n{} /boot ext4 defaults 0 2\n", stick.node)).expect("written");
+    for file in ["config.txt", "cmdline.txt"] {
+        fs::remove_file(server.root().join("boot").join(file)).expect("it is there");
+    }
+    let plan = server.plan(&[]);
+    let words = format!("/boot is {}, which is no part of", stick.node);
+    assert!(plan.stdout.contains("the mirror may not boot") && plan.stdout.contains(&words), "{plan:?}");
+    assert_eq!(server.init(&[]).code, 3);
+    assert!(problems(&server).contains(&words));
+    assert_eq!(server.call(&["status"]).code, 1, "NOT READY");
 }

@@ -1,15 +1,12 @@
 //! When the audit has to look again: a digest of what it looked at, cheap to make, kept with the mirror while it found
 //! nothing.
 
-use super::files::Tree;
-use super::{bios, initramfs};
+use super::files::{DEEPEST, Tree};
+use super::{audit, bios, initramfs};
 use crate::layout::Layout;
-use crate::retarget;
 use crate::sys::stat::Stat;
 use anyhow::Result;
-
-/// Directories whose files a boot reads, with all to this depth below.
-const PLACES: [(&str, u32); 3] = [("/boot", 3), ("/efi", 3), ("/boot/efi", 3)];
+use std::io::ErrorKind;
 
 /// A digest of everything on the mirror that a boot uses: of the loader what it holds, of files their inodes, sizes and
 /// times. Whatever a run writes is a new inode or has a new ctime.
@@ -19,13 +16,17 @@ const PLACES: [(&str, u32); 3] = [("/boot", 3), ("/efi", 3), ("/boot/efi", 3)];
 pub fn digest(mirror: &Tree, layout: &Layout, map: &str) -> Result<String> {
     let mut digest = blake3::Hasher::new();
     digest.update(map.as_bytes()).update(bios::loader_digest(layout)?.as_bytes());
-    for path in retarget::candidates(&|dir| mirror.list(dir).unwrap_or_default()) {
-        if let Some(stat) = mirror.stat(&path)? {
-            enter(&mut digest, &path, &stat);
+    for area in audit::AREAS {
+        match mirror.below(area, DEEPEST) {
+            // Too many to be looked into is a finding each time.
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => {}
+            found => found?.iter().for_each(|(path, _, stat)| enter(&mut digest, path, stat)),
         }
     }
-    for (dir, depth) in PLACES {
-        mirror.below(dir, depth)?.iter().for_each(|(path, _, stat)| enter(&mut digest, path, stat));
+    for path in audit::FILES {
+        if let Some(stat) = mirror.stat(path)? {
+            enter(&mut digest, path, &stat);
+        }
     }
     Ok(digest.finalize().to_hex().to_string())
 }

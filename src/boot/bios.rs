@@ -24,6 +24,9 @@ use std::path::Path;
 /// The gap that is copied is no longer than what `init` keeps free in front of the first partition.
 const MOST_GAP: u64 = 1 << 20;
 
+/// U-Boot and what it brings along ends in front of this on every board that is known.
+const MOST_U_BOOT: u64 = 16 << 20;
+
 /// How the mirror gets its loader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Bios {
@@ -68,6 +71,8 @@ pub enum Code {
     Unknown,
     /// GRUB's, and leads to its core image.
     Grub,
+    /// There is none in the first sector, and U-Boot, which an ARM board's firmware starts, lies behind it or elsewhere.
+    UBoot,
     /// GRUB's, and of no use on the mirror: its sectors have another size than those that a BIOS reads.
     NotForMirror,
 }
@@ -75,18 +80,21 @@ pub enum Code {
 /// Bytes in a sector as a BIOS reads it (INT 13h), and as GRUB for BIOS counts.
 const BIOS_SECTOR: u32 = 512;
 
-/// Decides how the mirror gets its loader. Reads the primary's disk.
+/// Decides how the mirror gets its loader; `is_u_boot` says that files of U-Boot's are there. Reads the primary's disk.
 ///
 /// # Errors
 /// Those of reading it.
-pub fn decide(survey: &Survey, map: &IdentityMap) -> Result<Decision> {
+pub fn decide(survey: &Survey, map: &IdentityMap, is_u_boot: bool) -> Result<Decision> {
     let disk = Path::new(&survey.primary.disk.path);
     let cannot_read = || format!("cannot read {}", disk.display());
     let block = read_boot_block(disk).with_context(cannot_read)?;
-    if !is_signed(&block) || !has_code(&block) {
-        return Ok(Decision { bios: Bios::None, code: Code::None });
-    }
     let table = survey.primary.table().context("the primary has no partition table")?;
+    if !is_signed(&block) || !has_code(&block) {
+        return Ok(match is_u_boot {
+            true => Decision { bios: in_front(survey, table), code: Code::UBoot },
+            false => Decision { bios: Bios::None, code: Code::None },
+        });
+    }
     let Some(core) = core_place(&survey.primary, table, &block) else {
         // Boot code speaks in sectors.
         let alike = survey.primary.disk.logical_sector == survey.mirror.disk.logical_sector;
@@ -103,6 +111,26 @@ pub fn decide(survey: &Survey, map: &IdentityMap) -> Result<Decision> {
         Some(why) => Bios::Install(why),
     };
     Ok(Decision { bios, code: Code::Grub })
+}
+
+/// Where U-Boot begins at the earliest (sector 16 on Allwinner's chips, 64 on Rockchip's, 2 on NXP's), and on a GPT behind its
+/// entries.
+const U_BOOT: [u64; 2] = [2 * 512, 40 * 512];
+
+/// What lies in front of the first partition is copied as far as the mirror has the same room there.
+fn in_front(survey: &Survey, table: &Table) -> Bios {
+    let first = |layout: &Layout| {
+        layout.table().and_then(|table| table.partitions.iter().map(|partition| partition.start.0).min())
+    };
+    let offset = match table.kind {
+        TableKind::Dos => U_BOOT[0],
+        TableKind::Gpt => U_BOOT[1],
+    };
+    let end = first(&survey.primary).min(first(&survey.mirror)).unwrap_or_default().min(MOST_U_BOOT);
+    match end.checked_sub(offset) {
+        None | Some(0) => Bios::None,
+        Some(length) => Bios::Copy(vec![Stretch { offset, length }]),
+    }
 }
 
 /// GRUB's core image as it lies on a disk, with the words for where; nothing where the boot code is not GRUB's.

@@ -56,14 +56,21 @@ pub struct Esp {
     left_out: Vec<String>,
 }
 
-/// Decides what the mirror's EFI system partition shall hold; none if the primary has none that is mounted.
+/// Decides what the mirror's EFI system partition shall hold; none if the primary has none that is mounted. `is_stale` says
+/// of a loader's directory that its configuration leads to nothing of this disk.
 ///
 /// # Errors
 /// Those of reading it.
-pub fn decide(source: &Tree, identities: &Identities) -> Result<Option<Esp>> {
+pub fn decide(
+    source: &Tree,
+    identities: &Identities,
+    is_stale: &dyn Fn(&str) -> bool,
+) -> Result<Option<Esp>> {
     let Some((number, mount)) = system_partition(&identities.survey) else { return Ok(None) };
     let look = || -> io::Result<Esp> {
-        let images = images(source, &mount)?;
+        let mut images = images(source, &mount)?;
+        // A system that was there before has left its own behind: any other comes first.
+        images.sort_by_key(|image| is_stale(image.directory()));
         let directory = directory_of(source, &mount)?;
         let mut esp =
             Esp { number, directory, rewritten: vec![], problems: vec![], files: vec![], left_out: vec![] };
@@ -106,8 +113,12 @@ impl Image {
         self.path.rsplit('/').next().unwrap_or(&self.path)
     }
 
+    fn directory(&self) -> &str {
+        self.path.rsplit_once('/').map_or("", |(dir, _)| dir)
+    }
+
     fn is_in(&self, directory: &str) -> bool {
-        self.path.rsplit_once('/').is_some_and(|(dir, _)| dir == directory)
+        self.directory() == directory
     }
 }
 
@@ -195,8 +206,7 @@ impl Esp {
             return Ok(());
         };
         self.files.push((SECOND_STAGE.to_owned(), self.content(grub, map)));
-        let vendor = grub.path.rsplit_once('/').map_or("", |(dir, _)| dir);
-        let path = format!("{vendor}/grub.cfg");
+        let path = format!("{}/grub.cfg", grub.directory());
         if let Some(text) = source.read(&path)? {
             let text = retarget::rewrite(&path, &text, map).unwrap_or(text);
             self.files.push(("grub.cfg".to_owned(), text));

@@ -4,7 +4,7 @@
 use super::audit::Facts;
 use super::bios;
 use super::identify::Identities;
-use crate::identity::Kind;
+use crate::identity::{IdentityMap, Kind};
 use crate::layer::blkid;
 use crate::layer::lsblk::BlockDevice;
 use crate::layout::{Content, Layout};
@@ -28,6 +28,8 @@ impl Facts {
             ..Facts::default()
         };
         facts.mirror(&survey.mirror);
+        facts.primarys_names(&survey.primary, &identities.map);
+        facts.physical_volumes = physical_volumes(&survey.mirror, &identities.map);
         let all = mirror::devices()?;
         let others = all
             .iter()
@@ -40,6 +42,17 @@ impl Facts {
         }
         facts.paths.extend(links(Path::new("/dev"), &nodes));
         Ok(facts)
+    }
+
+    /// Serial number and WWN of the primary, and what its links below /dev/disk/by-id are called.
+    fn primarys_names(&mut self, primary: &Layout, map: &IdentityMap) {
+        let disk = [("serial number", &primary.disk.serial), ("WWN", &primary.disk.wwn)];
+        let disk = disk.into_iter().filter_map(|(what, name)| Some((what, name.as_ref()?.clone())));
+        let links = map.of(Kind::Disk).chain(map.of(Kind::Node));
+        let links = links.filter_map(|pair| pair.primary.strip_prefix("/dev/disk/by-id/"));
+        let links = links.map(|name| ("name by id", name.to_owned()));
+        let names = disk.chain(links).filter(|(_, name)| name.len() >= SHORTEST_NAME);
+        self.names.extend(names.map(|(what, name)| (what.to_owned(), name)));
     }
 
     fn mirror(&mut self, layout: &Layout) {
@@ -94,6 +107,29 @@ impl Facts {
         enter(&mut self.part_uuids, part_uuid.as_ref());
         enter(&mut self.part_labels, part_label.as_ref());
     }
+}
+
+/// A shorter serial number may be a word.
+const SHORTEST_NAME: usize = 6;
+
+/// Under which names LVM can find each of the mirror's physical volumes when the mirror boots alone.
+fn physical_volumes(mirror: &Layout, map: &IdentityMap) -> Vec<BTreeSet<String>> {
+    let by_partition = |path: &str| {
+        let partitions =
+            mirror.table().into_iter().flat_map(|table| table.partitions.iter().map(move |p| (table, p)));
+        let (table, partition) = partitions.into_iter().find(|(_, partition)| partition.path == path)?;
+        Some(format!("/dev/disk/by-partuuid/{}", table.part_uuid(partition)))
+    };
+    let by_mapper = |path: &str| {
+        let open = path.strip_prefix("/dev/mapper/")?;
+        let at_boot = map.of(Kind::Mapper).find(|pair| pair.mirror == open).map_or(open, |pair| &pair.mirror);
+        Some(format!("/dev/mapper/{at_boot}"))
+    };
+    let volumes = mirror.walk().into_iter().filter(|(_, content)| matches!(content, Content::Volumes(_)));
+    let names = |path: &str| {
+        [Some(path.to_owned()), by_partition(path), by_mapper(path)].into_iter().flatten().collect()
+    };
+    volumes.map(|(path, _)| names(path)).collect()
 }
 
 /// What else these nodes are called below `dev`: udev's links by id, path and name, those of arrays and volume groups.

@@ -3,6 +3,7 @@
 //!
 //! The primary and the mirror are both looked at this way. Nothing is written here.
 
+use super::initramfs::BUFFER;
 use crate::config::Mirror;
 use crate::mirror::Mounted;
 use crate::sys::dir::{open_dir, open_path, open_read, read_names_up_to, read_symlink, too_many_names};
@@ -10,7 +11,7 @@ use crate::sys::read;
 use crate::sys::stat::{Kind, Stat};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Links followed in one path before it is called a circle, as in the kernel (path_resolution(7)).
@@ -18,6 +19,76 @@ const MAX_LINKS: u32 = 40;
 
 /// Names in one directory, and files below one: /boot with its modules and themes has below 1,000.
 const MOST_NAMES: usize = 50_000;
+
+/// The files of a system by the absolute paths that it uses itself when it is booted, links followed inside of it.
+pub trait Files {
+    /// The content of a text; none if there is no such regular file.
+    ///
+    /// # Errors
+    /// The system's; `FileTooLarge` for what is no text any more.
+    fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>>;
+
+    /// A regular file, to be read piece by piece; none if there is none.
+    ///
+    /// # Errors
+    /// The system's.
+    fn open(&self, path: &str) -> io::Result<Option<Box<dyn Content>>> {
+        Ok(self.read(path)?.map(|bytes| Box::new(Cursor::new(bytes)) as Box<dyn Content>))
+    }
+
+    /// The names in a directory; nothing if there is none.
+    ///
+    /// # Errors
+    /// The system's; `FileTooLarge` for too many.
+    fn list(&self, dir: &str) -> io::Result<Vec<String>>;
+
+    /// Every regular file below a directory and its length, links not followed.
+    ///
+    /// # Errors
+    /// The system's; `FileTooLarge` for too many.
+    fn regular_files(&self, dir: &str) -> io::Result<Vec<(String, u64)>> {
+        let mut found = Vec::new();
+        for name in self.list(dir)? {
+            let path = format!("{dir}/{name}");
+            match self.open(&path)? {
+                Some(mut file) => found.push((path, file.seek(SeekFrom::End(0))?)),
+                None => found.extend(self.regular_files(&path)?),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// An open file.
+pub trait Content: BufRead + Seek {}
+
+impl<T: BufRead + Seek> Content for T {}
+
+impl Files for Tree {
+    fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        Tree::read(self, path)
+    }
+
+    fn open(&self, path: &str) -> io::Result<Option<Box<dyn Content>>> {
+        let file = Tree::open(self, path)?;
+        Ok(file.map(|file| Box::new(BufReader::with_capacity(BUFFER, file)) as Box<dyn Content>))
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        Tree::list(self, dir)
+    }
+
+    fn regular_files(&self, dir: &str) -> io::Result<Vec<(String, u64)>> {
+        let below = self.below(dir, DEEPEST)?.into_iter();
+        Ok(below
+            .filter(|(_, _, stat)| stat.kind == Kind::File)
+            .map(|(path, _, stat)| (path, stat.size))
+            .collect())
+    }
+}
+
+/// How deep settings lie below /etc or /boot, with room to spare.
+pub const DEEPEST: u32 = 16;
 
 /// A system: its file systems by mount point, the root among them.
 #[derive(Debug)]

@@ -16,13 +16,14 @@ pub mod identify;
 pub mod initramfs;
 mod rebuild;
 mod undo;
+pub mod way;
 
 pub use files::Tree;
 pub use identify::{Identities, identities};
 
 use crate::config::{CONFIG_PATH, Config, Mirror};
 use crate::identity::IdentityMap;
-use crate::layout::Survey;
+use crate::layout::{Content, Survey};
 use crate::mirror::kept;
 use crate::record::Finding;
 use crate::retarget::{self, Spellings};
@@ -38,6 +39,7 @@ use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use way::{Way, holes, is_spare_image};
 
 /// The map, below /.diskmirror of the mirror's root.
 const IDENTITY_FILE: &str = "identity.json";
@@ -63,6 +65,10 @@ pub struct Preparation {
     settings: Vec<(String, Vec<u8>)>,
     /// Images of the primary that were not looked into, which is a problem already.
     too_large: BTreeSet<String>,
+    /// What the primary's loaders name and it has not.
+    absent: BTreeSet<String>,
+    /// Files of which nothing is remarked.
+    audit_ignore: Vec<String>,
 }
 
 /// What was last done for the boot, kept with the mirror.
@@ -77,6 +83,9 @@ struct BootState {
     /// By the audit.
     #[serde(default)]
     audited: String,
+    /// What it remarked the last time.
+    #[serde(default)]
+    remarked: BTreeSet<String>,
     /// The initramfs images that were rebuilt, by path.
     #[serde(default)]
     rebuilt: BTreeMap<String, Rebuilt>,
@@ -106,35 +115,128 @@ pub fn prepare(job: &Job<'_>, identities: Identities) -> Result<Preparation> {
     let disk = Path::new(&identities.survey.mirror.disk.path);
     let drivers = Node::find(disk).map(|node| node.drivers()).unwrap_or_default();
     let images = Images { source: job.source, map: &identities.map, drivers: &drivers, memory: job.memory };
+    let mut way = Way::follow(job.source).context("cannot read the primary's boot loader's files")?;
+    let started = Started::of(&mut way, job.source, &identities.map)?;
     let (mut rebuilds, mut too_large) = (Vec::new(), BTreeSet::new());
     for image in images.look(job.keep).context("cannot read the primary's initramfs images")? {
-        match image.unfit.is_empty() {
-            true => wanted.insert(&image.at, image.want()),
-            false => {
+        let is_started = started.has(&image);
+        match (image.unfit.is_empty(), is_started) {
+            (true, _) => wanted.insert(&image.at, image.want()),
+            // No entry starts it: it is a file like any other.
+            (false, false) => {}
+            (false, true) => {
                 own.push(image.path.clone());
                 rebuilds.push(Rebuild::new(job.source, &image, &images.wanted_for())?);
             }
         }
-        too_large.extend(image.too_large.then_some(image.path));
-        problems.extend(image.problems);
+        if is_started {
+            too_large.extend(image.too_large.then_some(image.path));
+            problems.extend(image.problems);
+        }
     }
-    let esp = esp::decide(job.source, &identities)?;
-    let bios = bios::decide(&identities.survey, &identities.map)?;
-    for (at, want) in esp.iter().flat_map(|esp| &esp.rewritten) {
+    let loaders = Loaders::of(job.source, &identities, &mut way)?;
+    for (at, want) in loaders.esp.iter().flat_map(|esp| &esp.rewritten) {
         wanted.insert(at, Some(Want::bytes(want.clone())));
     }
-    own.extend(esp.iter().flat_map(Esp::own));
-    if let Bios::Install(_) = &bios.bios {
+    own.extend(loaders.esp.iter().flat_map(Esp::own));
+    if let Bios::Install(_) = &loaders.bios {
         own.extend(bios::own());
     }
-    problems.extend(esp.iter().flat_map(|esp| esp.problems.clone()));
-    let starts = bios.code == Code::Grub || esp.as_ref().is_some_and(Esp::has_loader);
-    if !starts && !is_raspberry(job.source)? {
-        problems.push(no_loader(&identities.survey, esp.as_ref(), &bios));
-    }
+    problems.extend(loaders.problems);
     own.extend(undo::own());
-    let (wanted, settings, bios) = (wanted.volumes, wanted.settings, bios.bios);
-    Ok(Preparation { identities, wanted, own, problems, bios, esp, rebuilds, drivers, settings, too_large })
+    let absent = way.absent(job.source)?;
+    let (wanted, settings, bios, esp) = (wanted.volumes, wanted.settings, loaders.bios, loaders.esp);
+    let audit_ignore = job.mirror.audit_ignore.clone();
+    Ok(Preparation {
+        identities,
+        wanted,
+        own,
+        problems,
+        bios,
+        esp,
+        rebuilds,
+        drivers,
+        settings,
+        too_large,
+        absent,
+        audit_ignore,
+    })
+}
+
+/// Why a mirror of this primary would not boot, as far as that can be told before there is one, a line each.
+///
+/// # Errors
+/// Those of reading the primary.
+pub fn forecast(source: &Tree, survey: Survey) -> Result<Vec<String>> {
+    let identities = Identities { survey, map: IdentityMap::default() };
+    let mut way = Way::follow(source)?;
+    Ok(Loaders::of(source, &identities, &mut way)?.problems)
+}
+
+/// What starts the mirror, and why it may not.
+struct Loaders {
+    bios: Bios,
+    esp: Option<Esp>,
+    problems: Vec<String>,
+}
+
+impl Loaders {
+    fn of(source: &Tree, identities: &Identities, way: &mut Way) -> Result<Loaders> {
+        let survey = &identities.survey;
+        let mut problems = holes::missing_parts(survey, source)?;
+        let is_ours = |uuid: &str| is_in(&identities.map, survey, uuid);
+        let esp = esp::decide(source, identities, &|directory| way.is_stale(directory, &is_ours))?;
+        let mut bios = bios::decide(survey, &identities.map, holes::is_u_boot(way))?;
+        problems.extend(esp.iter().flat_map(|esp| esp.problems.clone()));
+        let has_program = esp.as_ref().is_some_and(Esp::has_loader);
+        let starts = matches!(bios.code, Code::Grub | Code::UBoot) || has_program;
+        let is_raspberry = holes::is_raspberry(source)?;
+        if !starts && !is_raspberry {
+            problems.push(no_loader(survey, esp.as_ref(), &bios));
+        }
+        if starts && !is_raspberry && problems.is_empty() {
+            let is_grub = bios.code == Code::Grub && !has_program;
+            problems.extend(holes::nothing_to_start(way, source, is_grub, &is_ours)?);
+        }
+        // grub-install would make a /boot on the mirror that is not the server's.
+        let boot_is_elsewhere = holes::parts_elsewhere(survey).iter().any(|(_, target)| target == "/boot");
+        if boot_is_elsewhere && matches!(bios.bios, Bios::Install(_)) {
+            bios.bios = Bios::None;
+        }
+        Ok(Loaders { bios: bios.bios, esp, problems })
+    }
+}
+
+/// Whether a file system's UUID is one of these disks'.
+fn is_in(map: &IdentityMap, survey: &Survey, uuid: &str) -> bool {
+    let is = |one: &str| uuid.eq_ignore_ascii_case(one);
+    let holds = |content: &Content| matches!(content, Content::Filesystem(fs) if is(&fs.uuid));
+    map.pairs.iter().any(|pair| is(&pair.primary) || is(&pair.mirror))
+        || survey.primary.walk().iter().any(|(_, content)| holds(content))
+}
+
+/// Which initramfs images a loader starts.
+struct Started(BTreeSet<(usize, String)>);
+
+impl Started {
+    fn of(way: &mut Way, source: &Tree, map: &IdentityMap) -> Result<Self> {
+        let is = |uuid: &str, one: &str| uuid.eq_ignore_ascii_case(one);
+        let is_ours =
+            |uuid: &str| map.pairs.iter().any(|pair| is(uuid, &pair.primary) || is(uuid, &pair.mirror));
+        let mut places = BTreeSet::new();
+        for path in way.images(source, &is_ours)? {
+            places.extend(source.resolve(&path)?.map(|at| (at.volume, at.path)));
+        }
+        Ok(Started(places))
+    }
+
+    /// Where no loader's file names any, all but copies.
+    fn has(&self, image: &initramfs::Image) -> bool {
+        match self.0.is_empty() {
+            true => !is_spare_image(&image.path),
+            false => self.0.contains(&(image.at.volume, image.at.path.clone())),
+        }
+    }
 }
 
 /// That nothing which starts the mirror is known, in the words of what there is.
@@ -162,12 +264,6 @@ fn no_loader(survey: &Survey, esp: Option<&Esp>, bios: &bios::Decision) -> Strin
         }
         (None, None) => code.to_owned(),
     }
-}
-
-/// A Raspberry Pi's firmware reads config.txt, and needs no loader.
-fn is_raspberry(source: &Tree) -> Result<bool> {
-    let there = |path| source.stat(path).map(|stat| stat.is_some());
-    Ok(there("/boot/firmware/config.txt")? || there("/boot/config.txt")? && there("/boot/cmdline.txt")?)
 }
 
 /// What a kernel that is held back needs beside /boot: its modules and their firmware, and what its next initramfs would be
@@ -334,8 +430,8 @@ impl Preparation {
         if now != before { keep_state(mirror, now) } else { Ok(()) }
     }
 
-    /// What on the refreshed mirror still needs the primary, or is missing. Looked for only if anything that a boot uses has
-    /// changed since nothing was found.
+    /// What on the refreshed mirror still needs the primary, or is missing, and remarks that no run has made before. Looked for
+    /// only if anything that a boot uses has changed since nothing was found.
     ///
     /// # Errors
     /// Those of reading the mirror.
@@ -346,13 +442,18 @@ impl Preparation {
         if before.audited == audited {
             return Ok(Vec::new());
         }
-        let too_large = self.too_large.clone();
-        let facts = audit::Facts { too_large, ..audit::Facts::of(&self.identities)? };
-        let findings = audit::audit(mirror, &facts)?;
+        let (too_large, absent) = (self.too_large.clone(), self.absent.clone());
+        let facts = audit::Facts { too_large, absent, ..audit::Facts::of(&self.identities)? };
+        let found = audit::without_ignored(audit::audit(mirror, &facts)?, &self.audit_ignore)?;
+        let (mut remarks, mut findings): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|found| found.is_remark);
         let audited = if findings.is_empty() { audited } else { String::new() };
-        if audited != before.audited {
-            keep_state(mirror, &BootState { audited, ..before })?;
+        let remarked: BTreeSet<String> = remarks.iter().map(ToString::to_string).collect();
+        remarks.retain(|remark| !before.remarked.contains(&remark.to_string()));
+        if audited != before.audited || remarked != before.remarked {
+            keep_state(mirror, &BootState { audited, remarked, ..before })?;
         }
+        findings.extend(remarks);
         Ok(findings)
     }
 }

@@ -1,10 +1,11 @@
 //! `audit`: does anything on the mirror still need the primary?
 
 use crate::boot::audit::{self, Facts};
+use crate::boot::way::Way;
 use crate::boot::{self, Tree};
 use crate::cli::AuditArgs;
 use crate::command::output;
-use crate::config::{Config, Mirror, below};
+use crate::config::{Config, Mirror, Volume, below};
 use crate::exit_code::Exit;
 use crate::mirror::{self, Access, Opened, device_of_source};
 use crate::record::Finding;
@@ -12,7 +13,9 @@ use crate::refusal::stated;
 use crate::render;
 use crate::sys::lock::Holder;
 use crate::sys::mount;
+use crate::tree::View;
 use anyhow::{Context, Result};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// What is true however an audit ends.
@@ -38,7 +41,8 @@ pub fn audit(root: &Path, config_file: Option<&Path>, args: &AuditArgs) -> Resul
     };
     let findings = look(root, mirror, &runtime_dir)
         .map_err(|error| stated(error, "the mirror cannot be audited", UNTOUCHED))?;
-    let forgotten = match findings.is_empty() {
+    let is_alone = findings.iter().all(|finding| finding.is_remark);
+    let forgotten = match is_alone {
         true => Ok(()),
         false => compare_all_next(&config.catalogs(root, mirror)),
     };
@@ -47,7 +51,7 @@ pub fn audit(root: &Path, config_file: Option<&Path>, args: &AuditArgs) -> Resul
         false => output::print(&render::audit::text(&mirror.disk.title(), &findings))?,
     }
     forgotten?;
-    Ok(if findings.is_empty() { Exit::Done } else { Exit::Differences })
+    Ok(if is_alone { Exit::Done } else { Exit::Differences })
 }
 
 /// Takes away what the last run knew: the mirror is not as that run left it, so the next one looks at all of it.
@@ -58,6 +62,17 @@ fn compare_all_next(catalogs: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// What the primary's boot loaders name and it has not, as far as it is mounted.
+fn absent(root: &Path, mirror: &Mirror) -> Result<BTreeSet<String>> {
+    let mounted = mirror.volumes.iter().filter(|volume| device_of_source(root, volume).is_some());
+    let open = |volume: &Volume| {
+        let view = View::private(&below(root, Path::new(&volume.mount)))?;
+        Ok((volume.mount.clone(), view.root().try_clone()?))
+    };
+    let source = Tree::new(mounted.map(open).collect::<Result<_>>()?);
+    Ok(Way::follow(&source)?.absent(&source)?)
 }
 
 /// Opens the mirror for reading, searches it, closes it.
@@ -75,8 +90,9 @@ fn searched(root: &Path, mirror: &Mirror, runtime_dir: &Path, opened: &Opened<'_
     let identities = boot::identities(root, &opened.disk)?;
     let mounted = opened.mount(mirror, runtime_dir, Access::ReadOnly, &devices)?;
     let tree = Tree::of_mirror(mirror, &mounted)?;
-    let findings =
-        audit::audit(&tree, &Facts::of(&identities)?).context("cannot read the mirror's boot files")?;
+    let facts = Facts { absent: absent(root, mirror)?, ..Facts::of(&identities)? };
+    let found = audit::audit(&tree, &facts).context("cannot read the mirror's boot files")?;
+    let findings = audit::without_ignored(found, &mirror.audit_ignore)?;
     drop(tree);
     mounted.into_iter().rev().try_for_each(mirror::Mounted::unmount)?;
     Ok(findings)

@@ -5,6 +5,7 @@ mod tools;
 mod unfinished;
 
 use crate::apply::{Context, apply};
+use crate::boot;
 use crate::cli::{FillKind, InitArgs, MirrorOptions, PlanArgs, RunArgs, Unlock};
 use crate::command::confirm::Intent;
 use crate::command::{run, schedule};
@@ -13,7 +14,7 @@ use crate::discover::{Tools, discover};
 use crate::exit_code::Exit;
 use crate::identity::FreshIds;
 use crate::layer::luks;
-use crate::layout::Survey;
+use crate::layout::{Content, Survey};
 use crate::mirror;
 use crate::monitor::{Monitor, Silent};
 use crate::plan::{self, FillChoice, Options, Plan};
@@ -22,6 +23,7 @@ use crate::render;
 use crate::step::{Filling, quoted};
 use crate::sys::secret::Passphrase;
 use crate::sys::{command, mount};
+use crate::tree::View;
 use anyhow::{Context as _, Result};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -119,8 +121,23 @@ fn looked_at(place: &Place, options: &MirrorOptions, keyslot: Option<u32>) -> Re
     let plan = plan::plan(&survey, &wanted, &mut ids)?;
     tools::refuse_without(&plan)?;
     refuse_held(place, &plan, options)?;
-    let plan = files::with_files(place, plan, &survey, options)?;
+    let mut plan = files::with_files(place, plan, &survey, options)?;
+    plan.notes.extend(forecast(place, &survey)?);
     Ok((survey, plan))
+}
+
+/// Why the mirror would not boot, as far as the primary's mounted file systems tell.
+fn forecast(place: &Place, survey: &Survey) -> Result<Vec<String>> {
+    let mut mounted = Vec::new();
+    for (_, content) in survey.primary.walk() {
+        let Content::Filesystem(fs) = content else { continue };
+        let Some(mount) = fs.mounted_at.first() else { continue };
+        // Without what is mounted on top of it.
+        let view = View::private(&below(&place.root, Path::new(mount)))?;
+        mounted.push((mount.clone(), view.root().try_clone()?));
+    }
+    let problems = boot::forecast(&boot::Tree::new(mounted), survey.clone())?;
+    Ok(problems.into_iter().map(|problem| format!("the mirror may not boot: {problem}")).collect())
 }
 
 fn wanted(place: &Place, options: &MirrorOptions, keyslot: Option<u32>) -> Result<Options> {

@@ -71,6 +71,9 @@ pub struct Mirror {
     /// What is left out besides the defaults.
     #[serde(default, rename = "exclude")]
     pub excludes: Vec<String>,
+    /// Files of which the audit remarks nothing, as patterns.
+    #[serde(default, deserialize_with = "globs")]
+    pub audit_ignore: Vec<String>,
     /// How often a run looks at both sides whole, whatever its catalog says.
     #[serde(default = "daily", deserialize_with = "every")]
     pub full_every: Every,
@@ -95,6 +98,14 @@ pub fn large() -> Bytes {
 
 fn size<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
     String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+}
+
+fn globs<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let patterns = Vec::<String>::deserialize(from)?;
+    match patterns.iter().find_map(|pattern| globset::Glob::new(pattern).err()) {
+        Some(error) => Err(serde::de::Error::custom(error)),
+        None => Ok(patterns),
+    }
 }
 
 fn usual() -> Considerate {
@@ -369,6 +380,7 @@ impl Mirror {
             volume_groups: Vec::new(),
             volumes: self.volumes.iter().map(turned).collect(),
             excludes: self.excludes.clone(),
+            audit_ignore: self.audit_ignore.clone(),
             full_every: self.full_every,
             blocks_from: self.blocks_from,
             bwlimit: self.bwlimit,

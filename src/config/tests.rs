@@ -38,6 +38,7 @@ fn example() -> Config {
             volume_groups: vec!["mirror".into()],
             volumes: vec![volume("/", FsKind::Xfs, "a1", "b1"), volume("/boot", FsKind::Ext3, "a2", "b2")],
             excludes: vec!["/srv/\"odd\"/*".into()],
+            audit_ignore: vec!["/etc/backup/*".into()],
             full_every: Every(6 * 60 * 60),
             blocks_from: Bytes((1 << 20) + 1),
             bwlimit: Some(Rate(50 << 20)),
@@ -101,6 +102,7 @@ fn values_that_contradict_each_other_are_refused() {
         ("bwlimit = \"50M\"", "bwlimit = \"0\"", "a limit is above 0"),
         ("considerate = \"off\"", "considerate = \"100%\"", "no share of the time"),
         ("verify_share = \"2.5%\"", "verify_share = \"some\"", "no share"),
+        ("audit_ignore = [\"/etc/backup/*\"]", "audit_ignore = [\"[\"]", "unclosed character class"),
         ("unlock = \"crypttab\"", "unlock = \"crypttab\"\nkey_file = \"/k\"", "no meaning"),
     ] {
         let shown = complaint(from, to);

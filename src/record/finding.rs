@@ -15,6 +15,9 @@ pub struct Finding {
     pub line: usize,
     /// What is wrong.
     pub what: String,
+    /// Whether nobody is known to read it at a boot: it is told, and the mirror stands alone all the same.
+    #[serde(skip)]
+    pub is_remark: bool,
 }
 
 impl fmt::Display for Finding {

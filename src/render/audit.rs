@@ -2,11 +2,14 @@
 
 use crate::record::Finding;
 
-/// A line each, or that there is none.
-pub fn text(mirror: &str, findings: &[Finding]) -> String {
+/// A line each, or that there is none; remarks first.
+pub fn text(mirror: &str, found: &[Finding]) -> String {
+    let (remarks, findings): (Vec<_>, Vec<_>) = found.iter().partition(|found| found.is_remark);
+    let remarks: String =
+        remarks.iter().map(|remark| format!("remark: {remark} (no boot is known to read it)\n")).collect();
     if findings.is_empty() {
         return format!(
-            "{mirror} stands alone: 0 references to the primary, and nothing that it boots from is missing\n"
+            "{remarks}{mirror} stands alone: 0 references to the primary, and nothing that it boots from is missing\n"
         );
     }
     let lines: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
@@ -14,12 +17,15 @@ pub fn text(mirror: &str, findings: &[Finding]) -> String {
         1 => "1 thing keeps".to_owned(),
         n => format!("{n} things keep"),
     };
-    format!("{lines}{count} {mirror} from booting alone; a run mends what it knows: diskmirror run\n")
+    format!(
+        "{remarks}{lines}{count} {mirror} from booting alone; a run mends what it knows: diskmirror run\n"
+    )
 }
 
-/// One object: `{"findings":[{"file","inside","line","what"}]}`.
-pub fn json(findings: &[Finding]) -> String {
-    serde_json::json!({ "findings": findings }).to_string()
+/// One object: `{"findings":[{"file","inside","line","what"}],"remarks":[…]}`.
+pub fn json(found: &[Finding]) -> String {
+    let (remarks, findings): (Vec<_>, Vec<_>) = found.iter().partition(|found| found.is_remark);
+    serde_json::json!({ "findings": findings, "remarks": remarks }).to_string()
 }
 
 #[cfg(test)]
@@ -33,6 +39,7 @@ mod tests {
             inside: inside.map(Into::into),
             line,
             what: "names the primary's UUID 1b4e".into(),
+            is_remark: false,
         };
         assert_eq!(
             text("S2", &[finding(Some("cryptroot/crypttab"), 1), finding(None, 0)]),
@@ -41,6 +48,14 @@ mod tests {
              2 things keep S2 from booting alone; a run mends what it knows: diskmirror run\n"
         );
         assert!(text("S2", &[]).starts_with("S2 stands alone: 0 references"));
+        let remark = Finding { is_remark: true, ..finding(None, 3) };
+        let told = text("S2", std::slice::from_ref(&remark));
+        assert!(
+            told.starts_with("remark: /boot/initrd.img, line 3: ") && told.contains("\nS2 stands alone: "),
+            "{told}"
+        );
+        let both: serde_json::Value = serde_json::from_str(&json(&[remark])).expect("JSON");
+        assert_eq!((&both["findings"], &both["remarks"][0]["line"]), (&serde_json::json!([]), &3.into()));
         let json: serde_json::Value = serde_json::from_str(&json(&[finding(None, 7)])).expect("JSON");
         assert_eq!(json["findings"][0]["line"], 7);
     }

@@ -2,7 +2,7 @@
 
 use crate::escape;
 use crate::layer::schedule::INTERVAL_SECS;
-use crate::record::{RunRecord, VolumeRecord};
+use crate::record::{BootRecord, RunRecord, VolumeRecord};
 use crate::units::{Bytes, duration, thousands};
 use std::time::Duration;
 
@@ -82,7 +82,11 @@ pub fn boot_lines(record: &RunRecord) -> Vec<String> {
     let lines = |what, lines: &[String]| {
         lines.iter().map(|line| escape::line(&format!("{what}: {line}")).into_owned()).collect::<Vec<_>>()
     };
-    boot.flat_map(|boot| [lines("boot", &boot.problems), lines("audit", &boot.findings)].concat()).collect()
+    let told = |boot: &BootRecord| {
+        [lines("boot", &boot.problems), lines("audit", &boot.findings), lines("remark", &boot.remarks)]
+            .concat()
+    };
+    boot.flat_map(told).collect()
 }
 
 /// The run's lines in the log, each with the time `now`.
@@ -107,12 +111,15 @@ pub fn log_lines(record: &RunRecord, now: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{BootRecord, State, Waited};
+    use crate::record::{State, Waited};
 
     #[test]
     fn a_log_has_a_line_for_each_thing_whatever_it_is_called() {
-        let boot =
-            BootRecord { problems: vec!["/efi/\x1b[2J\nerror: x".into()], findings: vec!["a\rb".into()] };
+        let boot = BootRecord {
+            problems: vec!["/efi/\x1b[2J\nerror: x".into()],
+            findings: vec!["a\rb".into()],
+            remarks: Vec::new(),
+        };
         let record = RunRecord { boot: Some(boot), ..RunRecord::begun("mirror", 0) };
         let log = log_lines(&record, "NOW");
         assert!(log.lines().all(|line| line.starts_with("NOW ")), "{log}");

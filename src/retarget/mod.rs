@@ -21,7 +21,7 @@ mod text;
 mod uboot_script;
 mod words;
 
-pub use places::{candidates, places};
+pub use places::{candidates, expand, places};
 pub use text::{Devices, Found, Spellings};
 
 use crate::identity::IdentityMap;

@@ -1,6 +1,5 @@
 //! The files that name disks and are read at boot, or before the next boot: who reads them, and so what form each has.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 
 /// The form of a file: what in it is a device, and what its reader can resolve.
@@ -152,23 +151,24 @@ pub(super) fn form_in_initramfs(path: &str) -> Option<Form> {
 /// The files at these places that exist, as paths on the primary; `list` gives the names in a directory, none if there is
 /// no such directory.
 pub fn candidates(list: &dyn Fn(&str) -> Vec<String>) -> Vec<String> {
-    let listed = RefCell::new(HashMap::new());
-    let once = |dir: &str| listed.borrow_mut().entry(dir.to_owned()).or_insert_with(|| list(dir)).clone();
-    let mut found: Vec<String> = places().flat_map(|place| expand(&place, &once)).collect();
+    let mut listed = HashMap::new();
+    let mut once = |dir: &str| listed.entry(dir.to_owned()).or_insert_with(|| list(dir)).clone();
+    let mut found: Vec<String> = places().flat_map(|place| expand(&place, &mut once)).collect();
     found.sort();
     found.dedup();
     found
 }
 
-fn expand(place: &str, list: &dyn Fn(&str) -> Vec<String>) -> Vec<String> {
+/// The paths that exist and fit `place`, a path in which `*` stands for any part of a name.
+pub fn expand(place: &str, list: &mut dyn FnMut(&str) -> Vec<String>) -> Vec<String> {
     let mut paths = vec![String::new()];
     for part in place.split('/').skip(1) {
-        let below = |dir: &String| {
-            let names = list(if dir.is_empty() { "/" } else { dir });
-            let fitting = names.into_iter().filter(|name| name_matches(part, name));
-            fitting.map(|name| format!("{dir}/{name}")).collect::<Vec<_>>()
-        };
-        paths = paths.iter().flat_map(below).collect();
+        let mut fitting = Vec::new();
+        for dir in &paths {
+            let names = list(if dir.is_empty() { "/" } else { dir }).into_iter();
+            fitting.extend(names.filter(|name| name_matches(part, name)).map(|name| format!("{dir}/{name}")));
+        }
+        paths = fitting;
     }
     paths
 }

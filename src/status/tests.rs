@@ -126,9 +126,9 @@ fn a_run_that_says_it_is_at_work_is_believed_only_while_it_holds_the_lock() {
 fn a_mirror_that_may_not_boot_or_still_names_the_primary_is_not_ready() {
     let with = |boot| facts(vec![RunRecord { boot, ..run(8, State::Done, 420) }]);
     assert!(reasons(&with(None)).contains("no run has prepared it"));
-    let problems = BootRecord { problems: vec!["no boot loader".into()], findings: Vec::new() };
+    let problems = BootRecord { problems: vec!["no boot loader".into()], ..BootRecord::default() };
     assert_eq!(reasons(&with(Some(problems))), "it may not boot: no boot loader");
-    let findings = BootRecord { problems: Vec::new(), findings: vec!["/etc/fstab: a451".into()] };
+    let findings = BootRecord { findings: vec!["/etc/fstab: a451".into()], ..BootRecord::default() };
     let answer = answer(&with(Some(findings)));
     assert_eq!(answer.reasons, ["not alone: /etc/fstab: a451"]);
     assert!(answer.lines.contains(&("alone", "1 reference to the primary".into())), "{answer:?}");

@@ -167,6 +167,7 @@ impl Pair {
                 bwlimit: None,
                 // Other tests run beside: who considers them takes its time.
                 considerate: diskmirror::units::Considerate(None),
+                audit_ignore: Vec::new(),
                 verify_share: diskmirror::config::nothing(),
             }],
         };

@@ -1,8 +1,7 @@
 //! What happens before the root is there: every initramfs, its crypttab, and what opens containers from a command line.
 
-use super::entries::{Entry, Says};
-use super::needs::MOST_PLACES;
 use super::{Content, Search};
+use crate::boot::way::{Way, is_spare_image};
 use crate::layer::crypttab;
 use crate::layer::initramfs::{self, Unreadable, Why};
 use crate::units::Bytes;
@@ -46,20 +45,13 @@ impl Early {
 }
 
 impl Search<'_> {
-    /// Every image that an entry names; all there are if none does.
-    pub(super) fn images(&mut self, entries: &[Entry], early: &mut Early) -> io::Result<()> {
-        let named = entries.iter().filter_map(|entry| match &entry.says {
-            Says::Image(path) if !self.is_elsewhere(entry) => Some(path),
-            _ => None,
-        });
-        let mut paths = BTreeSet::new();
-        for path in named.collect::<BTreeSet<_>>().into_iter().take(MOST_PLACES) {
-            paths.extend(self.place(path)?);
-        }
+    /// Every image that an entry names; all there are but copies if none does.
+    pub(super) fn images(&mut self, way: &mut Way, early: &mut Early) -> io::Result<()> {
+        let mut paths = way.images(self.files, &|uuid| self.is_ours(uuid))?;
         if paths.is_empty() {
             let names = self.list("/boot")?.into_iter();
             let images = names.filter(|name| name.starts_with("initrd") || name.starts_with("initramfs"));
-            paths.extend(images.map(|name| format!("/boot/{name}")));
+            paths.extend(images.filter(|name| !is_spare_image(name)).map(|name| format!("/boot/{name}")));
         }
         for path in paths {
             if let Some(mut image) = self.files.open(&path)? {
@@ -67,30 +59,6 @@ impl Search<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Where a path of a boot loader's file lies: it counts from the root of a file system. Looked up once.
-    pub(super) fn place(&mut self, path: &str) -> io::Result<Option<String>> {
-        if let Some(place) = self.placed.get(path) {
-            return Ok(place.clone());
-        }
-        let mut found = None;
-        for mount in ["/boot", "", "/boot/efi", "/efi"] {
-            let place = format!("{mount}{path}");
-            if found.is_none() && self.files.open(&place)?.is_some() {
-                found = Some(place);
-            }
-        }
-        self.placed.insert(path.to_owned(), found.clone());
-        Ok(found)
-    }
-
-    /// Whether an entry starts another system, on another disk.
-    pub(super) fn is_elsewhere(&self, entry: &Entry) -> bool {
-        let is = |uuid: &String, one: &str| uuid.eq_ignore_ascii_case(one);
-        entry.searched.as_ref().is_some_and(|uuid| {
-            !self.facts.map.pairs.iter().any(|pair| is(uuid, &pair.mirror) || is(uuid, &pair.primary))
-        })
     }
 
     /// One image: what stands in it when all its archives are unpacked, and what its files are called.

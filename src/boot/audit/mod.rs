@@ -8,69 +8,28 @@
 //! finding of its own.
 
 mod early;
-mod entries;
+mod live;
+mod lvm;
 mod needs;
 mod programs;
+mod readers;
+mod texts;
+mod units;
 
 #[cfg(test)]
 mod tests;
 
-use super::files::Tree;
-use super::initramfs::BUFFER;
+pub use super::files::{Content, Files};
+pub(in crate::boot) use readers::{AREAS, FILES};
+
+use super::way::{Way, is_elsewhere};
 use crate::identity::{IdentityMap, Kind};
 use crate::layer::grub_core;
 use crate::record::Finding;
-use crate::retarget::{Found, Spellings, candidates};
-use crate::units::Bytes;
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Seek};
-
-/// The mirror's files by the absolute paths that its own booted system uses, links followed inside of it.
-pub trait Files {
-    /// The content of a text; none if there is no such regular file.
-    ///
-    /// # Errors
-    /// The system's; `FileTooLarge` for what is no text any more.
-    fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>>;
-
-    /// A regular file, to be read piece by piece; none if there is none.
-    ///
-    /// # Errors
-    /// The system's.
-    fn open(&self, path: &str) -> io::Result<Option<Box<dyn Content>>> {
-        Ok(self.read(path)?.map(|bytes| Box::new(Cursor::new(bytes)) as Box<dyn Content>))
-    }
-
-    /// The names in a directory; nothing if there is none.
-    ///
-    /// # Errors
-    /// The system's; `FileTooLarge` for too many.
-    fn list(&self, dir: &str) -> io::Result<Vec<String>>;
-}
-
-/// An open file.
-pub trait Content: BufRead + Seek {}
-
-impl<T: BufRead + Seek> Content for T {}
-
-impl Files for Tree {
-    fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
-        Tree::read(self, path)
-    }
-
-    fn open(&self, path: &str) -> io::Result<Option<Box<dyn Content>>> {
-        let file = Tree::open(self, path)?;
-        Ok(file.map(|file| Box::new(BufReader::with_capacity(BUFFER, file)) as Box<dyn Content>))
-    }
-
-    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        Tree::list(self, dir)
-    }
-}
-
-/// What all texts together may have.
-const MOST_TEXT: usize = 64 << 20;
+use crate::retarget::{Found, Spellings};
+use globset::{Glob, GlobSetBuilder};
+use std::collections::BTreeSet;
+use std::io::{self, ErrorKind};
 
 /// Findings that are told one by one.
 const MOST_FINDINGS: usize = 500;
@@ -98,33 +57,49 @@ pub struct Facts {
     pub table: String,
     /// Images that the primary has as large: that they are not looked into was said of them there.
     pub too_large: BTreeSet<String>,
+    /// What loaders' files name and the primary has not either: kernels and images, as they are written there.
+    pub absent: BTreeSet<String>,
+    /// What else the primary's devices are called, which is no identifier in a file that a boot reads: serial numbers, names
+    /// below /dev/disk/by-id. Each with the words for what it is.
+    pub names: BTreeSet<(String, String)>,
+    /// Under which names LVM can find each of the mirror's physical volumes.
+    pub physical_volumes: Vec<BTreeSet<String>>,
     /// GRUB's core images as they lie on the mirror's disk, each with the words for where.
     pub cores: Vec<(String, Vec<u8>)>,
 }
 
-/// Everything on the mirror that needs the primary, or what is nowhere; sorted, each once. Empty: it stands alone.
+/// Everything on the mirror that needs the primary, or what is nowhere, and remarks about what might; sorted, each once. No
+/// finding that is no remark: it stands alone.
 ///
 /// # Errors
 /// Those of reading the mirror.
 pub fn audit(files: &dyn Files, facts: &Facts) -> io::Result<Vec<Finding>> {
     let spellings = Spellings::of(&facts.map);
-    let (found, placed) = (BTreeSet::new(), BTreeMap::new());
-    let mut search = Search { files, facts, spellings, found, placed, unpacked: 0, images: 0 };
+    let mut search = Search { files, facts, spellings, found: BTreeSet::new(), unpacked: 0, images: 0 };
+    let mut way = Way::follow(files)?;
     search.table();
     search.cores();
-    let texts = search.texts()?;
-    let entries = entries::read(&texts);
+    search.texts(&way)?;
     let mut early = early::Early::default();
     search.programs(&mut early)?;
-    search.images(&entries, &mut early)?;
-    search.needs(&texts, &entries, &early)?;
+    search.images(&mut way, &mut early)?;
+    search.needs(&mut way, &early)?;
+    search.units()?;
+    search.lvm()?;
     Ok(search.found.into_iter().collect())
 }
 
-/// A text that was read.
-struct Text {
-    path: String,
-    bytes: Vec<u8>,
+/// What was found without remarks about files that fit one of these patterns.
+///
+/// # Errors
+/// A pattern that is none.
+pub fn without_ignored(found: Vec<Finding>, patterns: &[String]) -> anyhow::Result<Vec<Finding>> {
+    let mut ignored = GlobSetBuilder::new();
+    for pattern in patterns {
+        ignored.add(Glob::new(pattern)?);
+    }
+    let ignored = ignored.build()?;
+    Ok(found.into_iter().filter(|found| !(found.is_remark && ignored.is_match(&found.file))).collect())
 }
 
 /// An audit under way.
@@ -133,8 +108,6 @@ struct Search<'a> {
     facts: &'a Facts,
     spellings: Spellings<'a>,
     found: BTreeSet<Finding>,
-    /// Where the paths in boot loaders' files lie.
-    placed: BTreeMap<String, Option<String>>,
     /// Bytes that were unpacked so far.
     unpacked: u64,
     /// Images that were read so far.
@@ -143,13 +116,29 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn find(&mut self, file: &str, inside: Option<&str>, line: usize, what: impl Into<String>) {
-        if self.found.len() < MOST_FINDINGS {
-            let (file, inside) = (file.to_owned(), inside.map(str::to_owned));
-            self.found.insert(Finding { file, inside, line, what: what.into() });
-        } else if self.found.len() == MOST_FINDINGS {
+        let (file, inside) = (file.to_owned(), inside.map(str::to_owned));
+        self.enter(Finding { file, inside, line, what: what.into(), is_remark: false });
+    }
+
+    /// What nobody is known to read at a boot.
+    fn remark(&mut self, file: &str, line: usize, what: String) {
+        self.enter(Finding { file: file.to_owned(), inside: None, line, what, is_remark: true });
+    }
+
+    fn enter(&mut self, finding: Finding) {
+        let alike = self.found.iter().filter(|other| other.is_remark == finding.is_remark).count();
+        if alike < MOST_FINDINGS {
+            self.found.insert(finding);
+        } else if alike == MOST_FINDINGS {
             let what = format!("more than {MOST_FINDINGS} things were found; the others are not listed");
-            self.found.insert(Finding { file: "the mirror".into(), inside: None, line: 0, what });
+            self.found.insert(Finding { file: "the mirror".into(), inside: None, line: 0, what, ..finding });
         }
+    }
+
+    /// Whether a file system's UUID is one of these two disks'.
+    fn is_ours(&self, uuid: &str) -> bool {
+        let is = |one: &str| uuid.eq_ignore_ascii_case(one);
+        self.facts.map.pairs.iter().any(|pair| is(&pair.mirror) || is(&pair.primary))
     }
 
     /// What was read; a limit that was met is a finding, and there is nothing then.
@@ -193,39 +182,6 @@ impl Search<'_> {
                 Err(error) => self.find(place, None, 0, format!("{error}")),
             }
         }
-    }
-
-    /// Every text that a boot reads, or what is made for the next boot.
-    fn texts(&mut self) -> io::Result<Vec<Text>> {
-        let files = self.files;
-        let unread = RefCell::new(BTreeMap::new());
-        let list = |dir: &str| {
-            files.list(dir).unwrap_or_else(|error| {
-                unread.borrow_mut().insert(dir.to_owned(), error);
-                Vec::new()
-            })
-        };
-        let paths = candidates(&list);
-        for (dir, error) in unread.into_inner() {
-            self.within_limits::<()>(&dir, Err(error))?;
-        }
-        let (mut texts, mut room) = (Vec::new(), MOST_TEXT);
-        for path in paths {
-            let text = files.read(&path);
-            let Some(bytes) = self.within_limits(&path, text)? else { continue };
-            if bytes.len() > room {
-                self.not_looked_into(
-                    &path,
-                    None,
-                    &format!("all texts together are larger than {}", Bytes(MOST_TEXT as u64)),
-                );
-                continue;
-            }
-            room -= bytes.len();
-            self.stale(&path, None, self.spellings.remains(&path, &bytes));
-            texts.push(Text { path, bytes });
-        }
-        Ok(texts)
     }
 }
 

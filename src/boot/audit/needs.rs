@@ -1,8 +1,9 @@
 //! What the boot needs and nobody has. What names the primary is not reported here again: that was found already.
 
+use super::Search;
 use super::early::Early;
-use super::entries::{Entry, Says};
-use super::{Search, Text};
+use super::live::Dead;
+use crate::boot::way::{Entry, MOST_PLACES, Says, Way};
 use crate::layer::device_spec::DeviceSpec;
 use crate::layer::{crypttab, fstab};
 use std::collections::BTreeSet;
@@ -12,33 +13,44 @@ use std::io;
 const OF_NO_DISK: [&str; 7] =
     ["/dev/zram", "/dev/ram", "/dev/nfs", "/dev/loop", "/dev/fuse", "/dev/sr", "/dev/cdrom"];
 
-/// Kernels and images that are looked for.
-pub(super) const MOST_PLACES: usize = 2000;
-
 impl Search<'_> {
-    pub(super) fn needs(&mut self, texts: &[Text], entries: &[Entry], early: &Early) -> io::Result<()> {
+    pub(super) fn needs(&mut self, way: &mut Way, early: &Early) -> io::Result<()> {
+        let dead = self.dead(way)?;
+        let is_live = |entry: &&Entry| !dead.contains(&(entry.file.clone(), entry.block));
+        let entries: Vec<Entry> = way.entries.iter().filter(is_live).cloned().collect();
         let words = entries.iter().flat_map(|entry| match &entry.says {
             Says::Words(words) => words.as_slice(),
             _ => &[],
         });
         let early_names = early.mappers(words);
         let mut names = early_names.clone();
-        let text = |path: &str| {
-            let text = texts.iter().find(|text| text.path == path);
-            text.map(|text| String::from_utf8_lossy(&text.bytes).into_owned()).unwrap_or_default()
-        };
-        let containers = text("/etc/crypttab");
-        names.extend(crypttab::entries(&containers).into_iter().map(|entry| entry.name));
+        names.extend(self.mappers()?);
+        let containers = self.setting("/etc/crypttab")?;
         self.containers(&containers);
-        self.mounts(&text("/etc/fstab"), &names);
+        self.mounts(&self.setting("/etc/fstab")?, &names);
         self.early_containers(early);
-        for entry in entries.iter().filter(|entry| !matches!(entry.says, Says::Image(_) | Says::Kernel(_))) {
+        for entry in &entries {
             self.entry(entry, &early_names);
         }
         for (file, words) in &early.lines {
             self.command_line(file, Some(".cmdline"), 0, words, &early_names);
         }
-        self.started(entries)
+        self.started(way, &entries)?;
+        self.nothing_to_start(way, &dead)
+    }
+
+    /// A text, whatever its encoding; nothing where there is none, or where it is too large, which was said already.
+    fn setting(&self, path: &str) -> io::Result<String> {
+        match self.files.read(path) {
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(String::new()),
+            text => Ok(String::from_utf8_lossy(&text?.unwrap_or_default()).into_owned()),
+        }
+    }
+
+    /// The names that crypttab gives to containers.
+    pub(super) fn mappers(&self) -> io::Result<BTreeSet<String>> {
+        let entries = crypttab::entries(&self.setting("/etc/crypttab")?);
+        Ok(entries.into_iter().map(|entry| entry.name).collect())
     }
 
     fn mounts(&mut self, text: &str, names: &BTreeSet<String>) {
@@ -114,23 +126,36 @@ impl Search<'_> {
     }
 
     /// Kernels and images that are not there.
-    fn started(&mut self, entries: &[Entry]) -> io::Result<()> {
+    fn started(&mut self, way: &mut Way, entries: &[Entry]) -> io::Result<()> {
         for entry in entries {
             let (Says::Kernel(path) | Says::Image(path)) = &entry.says else { continue };
-            if self.placed.len() >= MOST_PLACES {
+            if way.is_full() {
                 let why = format!("more than {MOST_PLACES} kernels and images are named");
                 self.not_looked_into(&entry.file, None, &why);
                 break;
             }
-            if !self.is_elsewhere(entry) && self.place(path)?.is_none() {
+            let is_elsewhere = super::is_elsewhere(entry, &|uuid| self.is_ours(uuid));
+            if !is_elsewhere && way.place(self.files, entry, path)?.is_none() {
                 self.find(&entry.file, None, entry.line, format!("{path} does not exist"));
             }
         }
         Ok(())
     }
 
+    /// Where every entry of the menus is dead, there is nothing to start.
+    fn nothing_to_start(&mut self, way: &mut Way, dead: &Dead) -> io::Result<()> {
+        let starts = way.entries.iter().filter(|entry| matches!(entry.says, Says::Kernel(_)));
+        let files: Vec<&Entry> = starts.collect();
+        let all_dead = files.iter().all(|entry| dead.contains(&(entry.file.clone(), entry.block)));
+        if let Some(entry) = files.first().filter(|_| all_dead) {
+            let (file, line) = (entry.file.clone(), entry.line);
+            self.find(&file, None, line, "no kernel that a boot loader names is there");
+        }
+        Ok(())
+    }
+
     /// Whether a device is there for nobody; `names` are those that containers get below /dev/mapper.
-    fn is_missing(&self, device: &DeviceSpec, names: &BTreeSet<String>) -> bool {
+    pub(super) fn is_missing(&self, device: &DeviceSpec, names: &BTreeSet<String>) -> bool {
         let facts = self.facts;
         let there = match device {
             DeviceSpec::Uuid(uuid) => has(&facts.uuids, uuid),
@@ -184,7 +209,7 @@ fn mapper_name(volume: &str) -> String {
 }
 
 /// As a file would write it.
-fn tag(device: &DeviceSpec) -> String {
+pub(super) fn tag(device: &DeviceSpec) -> String {
     match device {
         DeviceSpec::Uuid(value) => format!("UUID={value}"),
         DeviceSpec::Label(value) => format!("LABEL={value}"),

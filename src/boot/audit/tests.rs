@@ -1,9 +1,11 @@
 //! A mirror that stands alone, and each thing that can be wrong with it.
 
 use super::*;
+use crate::boot::Tree;
 use crate::identity::Pair;
 use crate::layer::compression::tests::compressed;
 use crate::layer::{cpio, grub_core, pe};
+use std::collections::BTreeMap;
 
 const OLD: &str = "0aaaaaaa-1111-4111-8111-111111111111";
 const NEW: &str = "0bbbbbbb-2222-4222-8222-222222222222";
@@ -280,7 +282,7 @@ fn what_is_needed_and_nobody_has_is_found() {
             "/vmlinuz-6.2".into(),
             "/boot/grub/grub.cfg, line 4: /vmlinuz-6.2 does",
         ),
-        ("/boot/grub/grub.cfg", OTHER_DISK, NOBODY.into(), "/boot/grub/grub.cfg, line 8: UUID="),
+        ("/boot/grub/grub.cfg", NEW, NOBODY.into(), "/boot/grub/grub.cfg, line 3: UUID="),
     ];
     for (path, from, to, begins) in changes {
         let finding = one(&system().changed(path, from, &to));
@@ -289,6 +291,124 @@ fn what_is_needed_and_nobody_has_is_found() {
     let mut without = system();
     without.0.remove(INITRD);
     assert!(one(&without).ends_with("line 5: /initrd.img-6.1 does not exist"));
+}
+
+/// os-prober's entry for a disk that was taken out, a kernel that was removed by hand: as dead on the primary.
+#[test]
+fn an_entry_that_starts_nothing_on_the_primary_either_is_no_finding() {
+    let gone =
+        system().changed("/boot/grub/grub.cfg", &format!("root {OTHER_DISK}"), &format!("root {NOBODY}"));
+    let gone = gone.changed("/boot/grub/grub.cfg", &format!("UUID={OTHER_DISK}"), &format!("UUID={NOBODY}"));
+    assert_eq!(found(&gone, &facts()), [""; 0]);
+
+    let stale = "menuentry 'old' {\n\tlinux /vmlinuz-5.10 root=/dev/mapper/mirror-none\n\tinitrd /initrd.img-5.10\n}\n";
+    let grub = String::from_utf8_lossy(&system().0["/boot/grub/grub.cfg"]).into_owned();
+    let stale = system().with("/boot/grub/grub.cfg", format!("{grub}{stale}"));
+    assert_eq!(found(&stale, &facts()).len(), 3, "the primary may have them");
+    let absent = ["/vmlinuz-5.10", "/initrd.img-5.10"].map(str::to_owned).into();
+    assert_eq!(found(&stale, &Facts { absent, ..facts() }), [""; 0]);
+
+    // The directory of a system that was there before, on the EFI system partition.
+    let old = system().with("/boot/efi/EFI/centos/grub.cfg", format!("search.fs_uuid {NOBODY} root\n"));
+    assert_eq!(found(&old, &facts()), [""; 0]);
+    let own = system().with("/boot/efi/EFI/BOOT/grub.cfg", format!("search.fs_uuid {NOBODY} root\n"));
+    assert!(one(&own).contains("is searched for: nobody has it"));
+}
+
+#[test]
+fn a_menu_of_dead_entries_starts_nothing() {
+    let mut system = system();
+    system.0.remove("/boot/grub/grub.cfg");
+    let entry = "title x\nlinux /vmlinuz-5.10\noptions root=/dev/mapper/mirror-root\n";
+    let system = system.with("/boot/loader/entries/a.conf", entry);
+    let absent = ["/vmlinuz-5.10".to_owned()].into();
+    let found = found(&system, &Facts { absent, ..facts() });
+    assert_eq!(found, ["/boot/loader/entries/a.conf, line 2: no kernel that a boot loader names is there"]);
+}
+
+/// By directories and not by the list of what is rewritten: also what no list has.
+#[test]
+fn what_names_the_primary_is_found_wherever_a_boot_reads_and_remarked_where_nobody_is_known_to() {
+    let line = format!("What=/dev/disk/by-uuid/{OLD}\n");
+    for path in [
+        "/etc/systemd/system/srv.mount",
+        "/etc/systemd/system/x.service.d/local.conf",
+        "/usr/lib/systemd/system/srv.mount",
+        "/etc/initramfs-tools/scripts/local-top/mine",
+        "/etc/udev/rules.d/99-mine.rules",
+        "/etc/grub.d/06_mine",
+        "/etc/cloud/ds-identify.cfg",
+        "/boot/grub/mine.cfg",
+        "/boot/armbianEnv.txt",
+        "/boot/efi/EFI/debian/mine.cfg",
+        "/efi/EFI/debian/grub.cfg",
+    ] {
+        let found = audit(&system().with(path, &line), &facts()).expect("it is readable");
+        assert!(found.len() == 1 && !found[0].is_remark && found[0].file == path, "{path}: {found:?}");
+    }
+    for path in ["/etc/backup.conf", "/boot/notes", "/etc/exports"] {
+        let found = audit(&system().with(path, &line), &facts()).expect("it is readable");
+        assert!(found.len() == 1 && found[0].is_remark && found[0].line == 1, "{path}: {found:?}");
+    }
+    for path in
+        ["/etc/fstab.bak", "/etc/lvm/backup/www", "/boot/grub/grub.cfg~", "/boot/grub/i386-pc/load.cfg"]
+    {
+        assert_eq!(found(&system().with(path, &line), &facts()), [""; 0], "{path}");
+    }
+}
+
+#[test]
+fn names_that_are_no_identifier_by_themselves_are_remarked_where_they_are_no_word() {
+    let mut facts = facts();
+    facts.names.insert(("serial number".into(), "S5GXNX0T".into()));
+    let remarks = |text: &str| {
+        let found = audit(&system().with("/etc/mine.conf", text), &facts).expect("it is readable");
+        assert!(found.iter().all(|found| found.is_remark), "{found:?}");
+        found.len()
+    };
+    assert_eq!(remarks("a -d S5GXNX0T\nvolume sda5_crypt\n"), 2);
+    assert_eq!(remarks("# S5GXNX0T\nboot www S5GXNX0Tx sda5_crypt.bak\n"), 0, "comments, words, other names");
+}
+
+#[test]
+fn a_unit_that_a_boot_pulls_in_needs_its_device() {
+    let unit = |what: &str, options: &str| {
+        let system = system().with("/etc/systemd/system/local-fs.target.requires/srv.mount", "");
+        let text = format!("[Mount]\nWhat={what}\nWhere=/srv\nOptions={options}\n");
+        found(&system.with("/etc/systemd/system/srv.mount", text), &facts())
+    };
+    assert_eq!(unit(&format!("/dev/disk/by-uuid/{NEW}"), "noatime"), [""; 0]);
+    let nobody = format!("/dev/disk/by-uuid/{NOBODY}");
+    assert_eq!(unit(&nobody, "noatime,nofail"), [""; 0]);
+    let found = unit(&nobody, "noatime");
+    assert!(found.len() == 1 && found[0].ends_with("nobody has it"), "{found:?}");
+}
+
+#[test]
+fn a_swap_unit_that_is_called_after_the_primary_is_found_unless_it_is_masked() {
+    let name = format!("/etc/systemd/system/dev-disk-by\\x2duuid-{}.swap", OLD.replace('-', "\\x2d"));
+    assert!(
+        one(&system().with(&name, "[Swap]\nWhat=/swapfile\n"))
+            .contains("(its name): names the primary's UUID")
+    );
+    assert_eq!(found(&system().with(&name, ""), &facts()), [""; 0]);
+}
+
+#[test]
+fn a_filter_that_hides_the_mirrors_physical_volume_is_found() {
+    let conf = |text: &str| system().with("/etc/lvm/lvm.conf", text);
+    let volume = ["/dev/mapper/sdb5_crypt".to_owned(), "/dev/disk/by-partuuid/5eedbeef-05".to_owned()];
+    let facts = Facts { physical_volumes: vec![volume.into()], ..facts() };
+    let hides = "devices {\n\tfilter = [ \"a|^/dev/disk/by-id/ata-x-part5$|\",\n\t\"r|.*|\" ]\n}\n";
+    let told = found(&conf(hides), &facts);
+    assert_eq!(
+        told,
+        ["/etc/lvm/lvm.conf, line 2: filter hides the mirror's physical volume /dev/mapper/sdb5_crypt"]
+    );
+    assert_eq!(found(&conf(&hides.replace("ata-x-part5$", ".*")), &facts).len(), 1);
+    assert_eq!(found(&conf(&hides.replace("by-id/ata-x-part5$", "")), &facts), [""; 0]);
+    let list = found(&conf("activation {\n\tvolume_list = [ \"www\" ]\n}\n"), &facts);
+    assert_eq!(list, ["/etc/lvm/lvm.conf, line 2: volume_list has not the mirror's volume group mirror"]);
 }
 
 #[test]
@@ -385,7 +505,7 @@ fn a_mirror_with_things_without_end_is_looked_into_up_to_a_limit() {
     }
     let found = audit(&tree, &facts()).expect("it is readable");
     let said: Vec<String> = found.iter().map(ToString::to_string).collect();
-    assert_eq!(said, ["/boot/loader/entries: not looked into: the directory holds more than 50000 entries"]);
+    assert_eq!(said, ["/boot: not looked into: the directory holds more than 50000 entries"]);
 }
 
 #[test]

@@ -105,7 +105,9 @@ fn esps(files: &[(&str, &[u8])]) -> Esps {
 
 impl Esps {
     fn decided(&self) -> Esp {
-        decide(&self.source, &identities(Some("/boot/efi"))).expect("readable").expect("one that is mounted")
+        decide(&self.source, &identities(Some("/boot/efi")), &|directory| directory.ends_with("/EFI/aold"))
+            .expect("readable")
+            .expect("one that is mounted")
     }
 
     /// What is below EFI on the mirror: path and content.
@@ -257,5 +259,17 @@ fn what_is_there_already_is_not_written_again() {
 #[test]
 fn a_system_partition_that_is_not_mounted_is_not_looked_into() {
     let esps = esps(&[(FALLBACK_PATH, &grub("x"))]);
-    assert_eq!(decide(&esps.source, &identities(None)).expect("no error"), None);
+    assert_eq!(decide(&esps.source, &identities(None), &|_| false).expect("no error"), None);
+}
+
+/// A system that was there before has left its directory behind, and its name comes first.
+#[test]
+fn a_loader_whose_configuration_leads_nowhere_is_the_last_choice() {
+    let (stale, own) = (grub("the old system's"), grub("its own"));
+    let vendor = |dir: &str| format!("{dir}/{SECOND_STAGE}");
+    let (a, b) = (vendor("aold"), vendor("rocky"));
+    let esps = esps(&[(&a, &stale), (&b, &own)]);
+    assert_eq!(esps.installed()[FALLBACK_PATH], own);
+    let alone = self::esps(&[(&a, &stale)]);
+    assert_eq!(alone.installed()[FALLBACK_PATH], stale, "better than none");
 }

@@ -97,6 +97,7 @@ fn configuration(place: &Place, plan: &Plan, survey: &Survey, old: Option<Config
     let primary_id = survey.primary.table().map(|table| table.id.clone()).unwrap_or_default();
     let excludes = old.iter().flat_map(|c| &c.mirrors).flat_map(|m| m.excludes.clone()).collect();
     let before = old.as_ref().and_then(|config| config.mirrors.first());
+    let audit_ignore = before.map(|mirror| mirror.audit_ignore.clone()).unwrap_or_default();
     let verify_share = before.map_or_else(config::nothing, |mirror| mirror.verify_share);
     let full_every = before.map_or_else(config::daily, |mirror| mirror.full_every);
     let blocks_from = before.map_or_else(config::large, |mirror| mirror.blocks_from);
@@ -110,6 +111,7 @@ fn configuration(place: &Place, plan: &Plan, survey: &Survey, old: Option<Config
         volume_groups: plan.volume_groups.clone(),
         volumes: plan.volumes.iter().map(volume).collect(),
         excludes,
+        audit_ignore,
         full_every,
         blocks_from,
         bwlimit: before.and_then(|mirror| mirror.bwlimit),

@@ -32,11 +32,14 @@ impl Boot {
         let boot = match prepared(job, works, opened) {
             Ok(preparation) => {
                 let problems = preparation.problems.clone();
-                Boot { preparation: Some(preparation), record: BootRecord { problems, findings: Vec::new() } }
+                Boot {
+                    preparation: Some(preparation),
+                    record: BootRecord { problems, ..BootRecord::default() },
+                }
             }
             Err(error) => {
                 let problems = vec![format!("{HELD_BACK}: {error:#}")];
-                Boot { preparation: None, record: BootRecord { problems, findings: Vec::new() } }
+                Boot { preparation: None, record: BootRecord { problems, ..BootRecord::default() } }
             }
         };
         let own = trees::own_patterns(boot.preparation.as_ref());
@@ -83,7 +86,11 @@ impl Boot {
         let Some(preparation) = &self.preparation else { return };
         let found = of_mirror(works).and_then(|mirror| preparation.audit(&mirror));
         match found {
-            Ok(findings) => self.record.findings = findings.iter().map(ToString::to_string).collect(),
+            Ok(found) => {
+                let of = |is_remark: bool| found.iter().filter(move |found| found.is_remark == is_remark);
+                self.record.findings = of(false).map(ToString::to_string).collect();
+                self.record.remarks = of(true).map(ToString::to_string).collect();
+            }
             Err(error) => {
                 self.record.problems.push(format!("the audit could not be made: {}", in_one_line(&error)))
             }
