@@ -128,9 +128,7 @@ mod tests {
         for (old, new) in [
             (
                 r#"global_filter = [ "a|^/dev/sda4$|", "a|sda.*|", "r|.*|" ] # "x" = ["#,
-                format!(
-                    r#"global_filter = [ "a|^/dev/mapper/mirror3_crypt$|", "a|^/dev/disk/by-partuuid/b0b0b0b0-04$|", "a|sda.*|", "r|.*|" ] # "x" = ["#
-                ),
+                r#"global_filter = [ "a|^/dev/mapper/mirror3_crypt$|", "a|^/dev/disk/by-partuuid/b0b0b0b0-04$|", "a|sda.*|", "r|.*|" ] # "x" = ["#.to_owned(),
             ),
             (r#"devices/filter="r/.*/""#, format!(r#"devices/filter= [ {ours}, "r/.*/" ]"#)),
             (r#"filter = [ "a|.*|" ]"#, r#"filter = [ "a|.*|" ]"#.to_owned()),

@@ -139,7 +139,7 @@ const INITRAMFS: [&str; 6] =
 
 /// The form of the file at `path` (without a leading slash) in an initramfs; none where no setting lies.
 pub(super) fn form_in_initramfs(path: &str) -> Option<Form> {
-    INITRAMFS.iter().any(|place| path.starts_with(place)).then(|| match path {
+    INITRAMFS.iter().any(|place| path.starts_with(place)).then_some(match path {
         "etc/fstab" => Form::Fstab,
         "etc/crypttab" | "cryptroot/crypttab" => Form::Crypttab,
         "etc/lvm/devices/system.devices" => Form::LvmDevices,

@@ -120,14 +120,14 @@ fn of_line(path: &str, line: &str) -> Vec<Says> {
         "search" if rest.iter().any(|word| matches!(word.as_str(), "--fs-uuid" | "-u")) => uuid(rest),
         "search.fs_uuid" => uuid(rest),
         "source" | "configfile" | "include" | "." | "normal" => {
-            rest.first().into_iter().filter_map(included).map(Says::Include).collect()
+            rest.first().into_iter().filter_map(|word| included(word)).map(Says::Include).collect()
         }
         _ => kernelopts(&words),
     }
 }
 
 /// A file that GRUB or EXTLINUX reads here; GRUB's own directory is the one of the file that says so.
-fn included(word: &String) -> Option<String> {
+fn included(word: &str) -> Option<String> {
     let own = ["$prefix/", "${prefix}/", "$config_directory/", "${config_directory}/"];
     let name = own.iter().find_map(|own| word.strip_prefix(own)).or(word.strip_prefix("($root)"));
     let name = name.unwrap_or(word);
