@@ -218,3 +218,32 @@ fn a_key_file_is_never_planned_where_it_would_lie_unencrypted() {
         planned(&survey, &Options { unlock: Unlock::Crypttab, ..options() }).expect("it can be mirrored");
     assert!(plan.containers.iter().all(|c| c.key_file.is_none()));
 }
+
+/// A root that was grown by a second partition: both give way, the last one first, and the sums are right to the mebibyte.
+#[test]
+fn a_group_on_two_partitions_of_one_disk_fits_a_smaller_mirror() {
+    let mut survey = survey("13");
+    let groups = |survey: &Survey| {
+        let plan = planned(survey, &options()).expect("it fits");
+        let pieces = plan.pieces.iter().filter(|p| p.what.starts_with("LVM")).map(|p| p.new_size.0 >> 20);
+        (pieces.collect::<Vec<_>>(), plan)
+    };
+    let (whole, _) = groups(&survey);
+    assert_eq!(whole, [20_000, 30_000]);
+    survey.mirror.disk.size = Bytes::gib(32);
+    assert_eq!(groups(&survey).0, [20_000, 32 * 1024 - 1025 - 20_000], "the last one gives first");
+    survey.mirror.disk.size = Bytes::gib(16);
+    let (both, plan) = groups(&survey);
+    assert_eq!(both[1], 5, "an extent and what lies before it are left");
+    let volumes: u64 = plan.pieces.iter().filter(|p| p.depth == 1).map(|p| p.new_size.0 >> 22).sum();
+    assert_eq!(volumes, (both[0] - 1) / 4 + 1, "the volumes fill what both have");
+
+    let (mut too_small, mut enough) = (Bytes::gib(4), Bytes::gib(16));
+    while enough > too_small + Bytes::mib(1) {
+        survey.mirror.disk.size = Bytes((too_small.0 + enough.0) / 2).round_down(Bytes::mib(1).0);
+        let half = survey.mirror.disk.size;
+        if planned(&survey, &options()).is_ok() { enough = half } else { too_small = half }
+    }
+    survey.mirror.disk.size = enough - Bytes::mib(600);
+    assert!(refused(&survey, &options()).contains("too small by 600 MiB"), "{enough} are enough");
+}

@@ -347,6 +347,15 @@ fn a_volume_newer_than_the_mirror_is_not_waited_for() {
 }
 
 #[test]
+fn every_physical_volume_of_a_group_on_several_partitions_is_renamed() {
+    let map = map_of(&fake::layout("13-vg-over-two-partitions-of-one-disk"));
+    let devices = "IDTYPE=devname IDNAME=/dev/sda2 DEVNAME=/dev/sda2 PVID=AdpcL5itBjKhMuL3UmgNMRnygLWeMdQo PART=2\n\
+                   IDTYPE=devname IDNAME=/dev/sda3 DEVNAME=/dev/sda3 PVID=GUKC0vENEyuq1mV0qfMuJG7wXDtPehHB PART=3\n";
+    let new = rewritten("/etc/lvm/devices/system.devices", devices, &map);
+    assert_eq!(new.matches("PVID=").count(), 2, "{new}");
+}
+
+#[test]
 fn grubs_environment_keeps_its_size() {
     let head = "# GRUB Environment Block\nsaved_entry=gnulinux-simple-10255212-fffb-4e7b-9a67-72bbd69c5caa\n\
                 kernelopts=root=/dev/mapper/www-root ro \n";

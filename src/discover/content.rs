@@ -121,7 +121,9 @@ impl Reader<'_> {
             partition.content = content;
         }
         table.partitions.sort_by_key(|partition| partition.number);
-        Ok(Content::Table(table))
+        let mut content = Content::Table(table);
+        self.gather(&mut content)?;
+        Ok(content)
     }
 
     fn partition(&self, disk: &BlockDevice, table: &Table, partition: &Partition) -> Result<Content> {

@@ -125,6 +125,10 @@ impl Walk<'_> {
             (Content::Luks(old), Content::Luks(new)) => self.luks(old, new),
             (Content::Luks(old), _) => self.opened(old, there, new, name),
             (Content::Volumes(old), Content::Volumes(new)) => self.group(old, new),
+            (Content::PhysicalVolume(old), Content::PhysicalVolume(new)) => {
+                self.pair(Kind::PhysicalUuid, &old.uuid, &new.uuid);
+                Ok(())
+            }
             (Content::Filesystem(old), Content::Filesystem(new)) if alike(old.kind, new.kind) => {
                 self.pair(Kind::Uuid, &old.uuid, &new.uuid);
                 self.label(Kind::Label, old.label.as_ref(), new.label.as_ref());
@@ -235,6 +239,7 @@ fn what(content: &Content) -> String {
         Content::Table(_) => "a partition table".into(),
         Content::Luks(_) => "an encrypted container".into(),
         Content::Volumes(vg) => format!("the volume group {}", vg.name),
+        Content::PhysicalVolume(pv) => format!("a part of the volume group {}", pv.group),
         Content::Filesystem(fs) => format!("a file system ({})", fs.kind.name()),
         Content::Swap(_) => "swap space".into(),
         Content::BiosBoot => "GRUB's core image".into(),

@@ -105,8 +105,10 @@ pub enum Content {
     Table(Table),
     /// An encrypted container.
     Luks(Box<Luks>),
-    /// An LVM physical volume, and its group if the whole of it lies here.
+    /// An LVM physical volume, and its group: the whole of it lies here, or the rest lies further up on this disk.
     Volumes(VolumeGroup),
+    /// An LVM physical volume of a group that stands with another one, further down on this disk.
+    PhysicalVolume(PhysicalVolume),
     /// A file system that can be mirrored.
     Filesystem(Filesystem),
     /// Swap space.
@@ -245,12 +247,12 @@ pub enum Pbkdf {
     },
 }
 
-/// An LVM volume group that lies on one physical volume.
+/// An LVM volume group. It stands with the last of its physical volumes, where all of it can be made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VolumeGroup {
-    /// The node of the physical volume.
+    /// The node of the physical volume it stands with.
     pub pv_path: String,
-    /// The physical volume's UUID.
+    /// That physical volume's UUID.
     pub pv_uuid: String,
     /// The group's name.
     pub name: String,
@@ -260,10 +262,23 @@ pub struct VolumeGroup {
     pub extent_size: Bytes,
     /// Extents in the group.
     pub extents: u64,
-    /// Where the first extent begins on the physical volume.
+    /// Where the first extent begins on that physical volume.
     pub data_offset: Bytes,
     /// The volumes by name.
     pub volumes: Vec<LogicalVolume>,
+}
+
+/// An LVM physical volume whose group stands elsewhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhysicalVolume {
+    /// Its node.
+    pub path: String,
+    /// Its UUID.
+    pub uuid: String,
+    /// The group's name.
+    pub group: String,
+    /// Where its first extent begins.
+    pub data_offset: Bytes,
 }
 
 /// A linear logical volume.

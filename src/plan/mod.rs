@@ -5,6 +5,7 @@
 
 mod build;
 mod digest;
+mod elastic;
 mod fit;
 mod geometry;
 mod refuse;

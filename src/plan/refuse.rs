@@ -70,6 +70,7 @@ fn release(layout: &Layout) -> Vec<String> {
             Content::Luks(luks) => {
                 commands.extend(luks.mapper.iter().map(|m| format!("cryptsetup close {m}")))
             }
+            Content::PhysicalVolume(_) => commands.push(format!("pvremove {path}")),
             Content::Volumes(vg) => {
                 commands.push(format!("vgchange -an {0} && vgremove {0} && pvremove {path}", vg.name));
             }
