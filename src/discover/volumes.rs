@@ -109,20 +109,29 @@ impl Reader<'_> {
     fn volume(&self, group_uuid: &str, volume: &Volume) -> Result<LogicalVolume> {
         let mapper = lvm::mapper_name(&volume.group, &volume.name);
         let device = self.machine.walk().find(|device| device.kind == "lvm" && device.name == mapper);
-        let unsupported = |what: String, in_use: Vec<String>| {
-            Content::Unsupported(Unsupported { path: volume.path.clone(), what, in_use, no_node: false })
-        };
-        let content = match (volume.peculiarity(), device) {
-            (Some(what), None) => unsupported(what, Vec::new()),
-            (Some(what), Some(device)) => {
-                unsupported(what, uses::uses(self.machine, device, &Signature::default()))
+        let unsupported =
+            |what: String| Unsupported { path: volume.path.clone(), what, ..Unsupported::default() };
+        let by_id = format!("{group_uuid}{}", volume.uuid).replace('-', "");
+        let links = vec![volume.path.clone(), format!("/dev/disk/by-id/dm-uuid-LVM-{by_id}")];
+        let place = device.map(|device| Place { links, ..Place::bare(device) });
+        let content = match (volume.peculiarity(), place) {
+            (Some(what), None) => Content::Unsupported(unsupported(what)),
+            (None, None) => Content::Unsupported(unsupported("a volume that is not active".to_owned())),
+            (Some(what), Some(place)) => {
+                // A snapshot has its origin's identifiers.
+                let signature = match volume.origin {
+                    None => self.signature(place.device).unwrap_or_default(),
+                    Some(_) => Signature::default(),
+                };
+                Content::Unsupported(Unsupported {
+                    in_use: uses::uses(self.machine, place.device, &signature),
+                    targets: self.targets(&place, &signature),
+                    uuid: signature.uuid,
+                    label: signature.label,
+                    ..unsupported(what)
+                })
             }
-            (None, None) => unsupported("a volume that is not active".to_owned(), Vec::new()),
-            (None, Some(device)) => {
-                let by_id = format!("{group_uuid}{}", volume.uuid).replace('-', "");
-                let links = vec![volume.path.clone(), format!("/dev/disk/by-id/dm-uuid-LVM-{by_id}")];
-                self.content(&Place { links, ..Place::bare(device) }, &self.signature(device)?)?
-            }
+            (None, Some(place)) => self.content(&place, &self.signature(place.device)?)?,
         };
         Ok(LogicalVolume {
             name: volume.name.clone(),

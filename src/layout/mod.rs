@@ -1,7 +1,10 @@
 //! What is on a disk, from the table down to the file systems, with every identity: what `discover` finds and
 //! `plan` works from. Plain data; knows no tool's text.
 
+mod not_mirrored;
 mod walk;
+
+pub use not_mirrored::NotMirrored;
 
 use crate::units::Bytes;
 use serde::{Deserialize, Serialize};
@@ -30,6 +33,9 @@ pub struct Surroundings {
     pub fstab: String,
     /// The primary's /etc/crypttab; empty if there is none.
     pub crypttab: String,
+    /// What the server has that lies neither on the primary nor on the mirror.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<NotMirrored>,
     /// The running kernel's command line.
     pub cmdline: String,
     /// Physical memory: what a key slot's cost is held against.
@@ -420,7 +426,7 @@ pub struct Swap {
 }
 
 /// Something that cannot be mirrored yet.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Unsupported {
     /// The node it lies on.
     pub path: String,
@@ -428,6 +434,15 @@ pub struct Unsupported {
     pub what: String,
     /// What uses it now, a line each, as a refusal says it: `is held by md0 (raid1)`, `is mounted on /srv`.
     pub in_use: Vec<String>,
+    /// The UUID in its signature, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// The label in its signature, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Where it, or what lies on it, is mounted in the primary's tree, now or by fstab.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<String>,
     /// Whether the kernel shows no node for it: it cannot be opened, nor be in use.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_node: bool,

@@ -5,6 +5,7 @@ mod volumes;
 use super::digest::digest;
 use super::elastic::elastic;
 use super::geometry::{Geometry, Place, geometry, needed};
+use super::not_mirrored::not_mirrored;
 use super::words::{erased, shrunk, what};
 use super::{FillChoice, MIRROR_NAME, NewContainer, NewVolume, Options, Piece, Plan, Unlock, refuse};
 use crate::identity::{FreshIds, distinct_label, fat_uuid};
@@ -84,6 +85,7 @@ impl<'a> Builder<'a> {
             confirmation: disk.confirmation().to_owned(),
             erased: erased(&survey.mirror),
             pieces: Vec::new(),
+            not_mirrored: not_mirrored(survey),
             notes: Vec::new(),
             steps: Vec::new(),
             closing: Vec::new(),
@@ -379,10 +381,6 @@ impl<'a> Builder<'a> {
         let kind = like.kind.name();
         let made = Check::Signature { device: node.into(), kind: kind.into(), uuid: mirror_uuid.clone() };
         let Some(mount) = like.target().map(str::to_owned) else {
-            self.note(format!(
-                "{} ({kind}) is mounted nowhere: the mirror's {node} is made and stays empty",
-                like.path
-            ));
             return self.run(format!("make {kind} on {node}"), invocation, vec![made]);
         };
         self.run(format!("make {kind} on {node}, for {mount}"), invocation, vec![made]);

@@ -8,11 +8,12 @@ mod digest;
 mod elastic;
 mod fit;
 mod geometry;
+mod not_mirrored;
 mod refuse;
 mod words;
 
 use crate::identity::FreshIds;
-use crate::layout::{FsKind, Survey};
+use crate::layout::{FsKind, NotMirrored, Survey};
 use crate::refusal::Refusal;
 use crate::step::{Filling, Step};
 use crate::units::Bytes;
@@ -80,6 +81,8 @@ pub struct Plan {
     pub erased: Vec<String>,
     /// What becomes of each piece of the primary.
     pub pieces: Vec<Piece>,
+    /// What of the server the mirror will not have.
+    pub not_mirrored: Vec<NotMirrored>,
     /// What the administrator should know, a line each.
     pub notes: Vec<String>,
     /// The steps, in order.
