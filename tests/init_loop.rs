@@ -342,3 +342,40 @@ fn a_fill_is_noted_where_there_is_nothing_to_encrypt() {
     }
     assert!(!server.plan(&[]).stdout.contains("filled"));
 }
+
+/// Another system's partition, which fstab mounts: it stays out, now and in later runs, and the mirror does not wait for it.
+#[test]
+fn a_server_with_what_cannot_be_mirrored_gets_its_mirror_without_it() {
+    if !root_or_skip("a_server_with_what_cannot_be_mirrored_gets_its_mirror_without_it") {
+        return;
+    }
+    let shape = Shape {
+        table: "label: gpt\nsize=24MiB, name=\"boot\"\nsize=32MiB, type=L\nsize=5MiB, type=L\n",
+        ..PLAIN
+    };
+    let server = Server::new(shape);
+    let other = server.primary.part(3);
+    tool("mkfs.minix", &[&other]);
+    let part = format!("PARTUUID={}", blkid(&other, "PART_ENTRY_UUID"));
+    let fstab = server.root().join("etc/fstab");
+    let text = fs::read_to_string(&fstab).expect("it is there")
+        + &format!("\n{part} /mnt/other minix defaults 0 0\n");
+    fs::write(&fstab, text).expect("written");
+    server.plan_and_init_refuse(&["is a minix file system", &format!("add --leave-out {other}")]);
+    let planned = server.plan(&["--leave-out", "/mnt/other"]).stdout;
+    assert!(planned.contains("--leave-out /mnt/other --erase"), "{planned}");
+    server.init_done(&["--leave-out", "/mnt/other"]);
+    let config = fs::read_to_string(server.config()).expect("it is there");
+    assert!(config.contains(&format!("leave_out = [\"{part}\"]")), "{config}");
+    assert_eq!(server.call(&["run"]).code, 0, "each run knows of it");
+    assert_eq!(server.call(&["audit"]).code, 0);
+    assert!(server.call(&["status"]).stdout.contains(&format!("without  {other} (5.00 MiB)")));
+    let copy = server.dir.path().join("mirror");
+    fs::create_dir_all(&copy).expect("a mount point");
+    let copy = copy.to_str().expect("a plain name");
+    tool("mount", &["-o", "ro", &server.mirror.part(2), copy]);
+    let text = fs::read_to_string(format!("{copy}/etc/fstab")).expect("it was copied");
+    tool("umount", &[copy]);
+    assert!(text.contains("/mnt/other minix defaults,nofail 0 0"), "{text}");
+    server.init_done(&[]);
+}

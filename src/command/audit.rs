@@ -73,7 +73,7 @@ fn look(root: &Path, mirror: &Mirror, runtime_dir: &Path) -> Result<Vec<Finding>
 fn searched(root: &Path, mirror: &Mirror, runtime_dir: &Path, opened: &Opened<'_>) -> Result<Vec<Finding>> {
     let sources = mirror.volumes.iter().filter_map(|volume| open_source(root, volume).ok());
     let devices: Vec<_> = sources.map(|source| source.device).collect();
-    let identities = boot::identities(root, &opened.disk)?;
+    let identities = boot::identities(root, &opened.disk, &mirror.leave_out)?;
     let mounted = opened.mount(mirror, runtime_dir, Access::ReadOnly, &devices)?;
     let tree = Tree::of_mirror(mirror, &mounted)?;
     let findings =

@@ -71,6 +71,9 @@ pub struct Mirror {
     /// What is left out besides the defaults.
     #[serde(default, rename = "exclude")]
     pub excludes: Vec<String>,
+    /// What names the parts of the primary's disk that the mirror does not have.
+    #[serde(default)]
+    pub leave_out: Vec<String>,
     /// How often a run looks at both sides whole, whatever its catalog says.
     #[serde(default = "daily", deserialize_with = "every")]
     pub full_every: Every,
@@ -369,6 +372,7 @@ impl Mirror {
             volume_groups: Vec::new(),
             volumes: self.volumes.iter().map(turned).collect(),
             excludes: self.excludes.clone(),
+            leave_out: Vec::new(),
             full_every: self.full_every,
             blocks_from: self.blocks_from,
             bwlimit: self.bwlimit,

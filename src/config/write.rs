@@ -36,6 +36,10 @@ impl Mirror {
         out += "# Left out, besides what is always left out (the contents of /tmp and /var/tmp, this program's own\n\
                 # files, active swap files). \"/srv/cache/*\" is anchored at /; \"*.o\" matches anywhere.\n";
         writeln!(out, "exclude = [{}]", list(&self.excludes)).expect("a string takes any text");
+        if !self.leave_out.is_empty() {
+            out += "# Parts of the primary's disk that this mirror does not have (init --leave-out), for the next init as well.\n";
+            writeln!(out, "leave_out = [{}]", list(&self.leave_out)).expect("a string takes any text");
+        }
         out += "# How often a run looks at both sides whole, whatever it knows of the last run: \"12h\", \"1d\", \"1w\".\n";
         writeln!(out, "full_every = \"{}\"", self.full_every).expect("a string takes any text");
         out += "# Files from this size on are brought up to date block by block.\n";

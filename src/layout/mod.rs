@@ -1,9 +1,11 @@
 //! What is on a disk, from the table down to the file systems, with every identity: what `discover` finds and
 //! `plan` works from. Plain data; knows no tool's text.
 
+mod leave_out;
 mod not_mirrored;
 mod walk;
 
+pub use leave_out::LeftPart;
 pub use not_mirrored::NotMirrored;
 
 use crate::units::Bytes;
@@ -125,6 +127,8 @@ pub enum Content {
     Extended,
     /// Something that cannot be mirrored yet, named.
     Unsupported(Unsupported),
+    /// Something that the mirror shall not have.
+    LeftOut(Box<Content>),
 }
 
 /// A partition table.

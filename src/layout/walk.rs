@@ -74,6 +74,7 @@ fn walk<'a>(path: &'a str, content: &'a Content, found: &mut Vec<(&'a str, &'a C
         | Content::Swap(_)
         | Content::BiosBoot
         | Content::Extended
+        | Content::LeftOut(_)
         | Content::Unsupported(_) => {}
     }
 }

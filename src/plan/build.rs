@@ -86,6 +86,7 @@ impl<'a> Builder<'a> {
             erased: erased(&survey.mirror),
             pieces: Vec::new(),
             not_mirrored: not_mirrored(survey),
+            left_out: Vec::new(),
             notes: Vec::new(),
             steps: Vec::new(),
             closing: Vec::new(),
@@ -237,7 +238,7 @@ impl<'a> Builder<'a> {
             }
             Content::Filesystem(fs) => self.filesystem(fs, node),
             Content::Swap(swap) => self.swap(swap, node),
-            Content::Empty | Content::BiosBoot | Content::Extended => {}
+            Content::Empty | Content::BiosBoot | Content::Extended | Content::LeftOut(_) => {}
             Content::Table(_) | Content::Unsupported(_) => unreachable!("refused before"),
         }
         self.depth -= 1;

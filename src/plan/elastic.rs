@@ -14,6 +14,8 @@ pub struct Elastic {
     pub number: u32,
     /// The least it can do with.
     pub least: Bytes,
+    /// Whether it may take what a larger disk has more.
+    pub grows: bool,
 }
 
 /// A physical volume in a partition, maybe in an encrypted container.
@@ -24,19 +26,31 @@ struct Physical<'a> {
     volumes: Option<&'a VolumeGroup>,
 }
 
-/// The partitions that take the difference between the disks, in the order in which they give: those of the volume group
-/// that lies last on the disk, else the last of all that is no swap. The first of them also takes what a larger disk has more.
+/// The partitions that take the difference between the disks, in the order in which they give: what is left out, which costs
+/// nothing; then those of the volume group that lies last on the disk, else the last of all that is no swap. The first of
+/// these also takes what a larger disk has more.
 pub fn elastic(table: &Table) -> Vec<Elastic> {
+    let core = table.partitions.iter().find(|p| p.content == Content::BiosBoot).map_or(Bytes(0), |p| p.start);
+    // GRUB's boot code holds the place of its core image.
+    let left_out =
+        table.partitions.iter().filter(|p| matches!(p.content, Content::LeftOut(_)) && p.start > core);
+    let left_out =
+        left_out.map(|p| Elastic { number: p.number, least: fit::least(&p.content, p.size), grows: false });
+    left_out.chain(with_content(table)).collect()
+}
+
+fn with_content(table: &Table) -> Vec<Elastic> {
     let mut by_place: Vec<&Partition> =
         table.partitions.iter().filter(|p| !matches!(p.content, Content::Extended)).collect();
     by_place.sort_by_key(|p| std::cmp::Reverse(p.start));
-    let is_fixed = |p: &&&Partition| matches!(p.content, Content::Swap(_) | Content::BiosBoot);
+    let is_fixed =
+        |p: &&&Partition| matches!(p.content, Content::Swap(_) | Content::BiosBoot | Content::LeftOut(_));
     match by_place.iter().find_map(|p| physical(&p.content)) {
         Some(last) => members(&by_place, last.group),
         None => by_place
             .iter()
             .find(|p| !is_fixed(p))
-            .map(|p| Elastic { number: p.number, least: fit::least(&p.content, p.size) })
+            .map(|p| Elastic { number: p.number, least: fit::least(&p.content, p.size), grows: true })
             .into_iter()
             .collect(),
     }
@@ -57,7 +71,11 @@ fn members(by_place: &[&Partition], group: &str) -> Vec<Elastic> {
         let least = needed.saturating_sub(before).max(1).min(own);
         needed = needed.saturating_sub(least);
         let bytes = physical.before + Bytes(least * vg.extent_size.0);
-        all.push(Elastic { number: partition.number, least: bytes.round_up(MIB).min(partition.size) });
+        all.push(Elastic {
+            number: partition.number,
+            least: bytes.round_up(MIB).min(partition.size),
+            grows: true,
+        });
     }
     all
 }

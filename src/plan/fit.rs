@@ -24,6 +24,7 @@ pub fn least(content: &Content, size: Bytes) -> Bytes {
             let volumes = Bytes(least_extents(vg) * vg.extent_size.0);
             (vg.data_offset + volumes).round_up(MIB).min(size)
         }
+        Content::LeftOut(_) => Bytes::mib(1).min(size),
         _ => size,
     }
 }

@@ -48,7 +48,7 @@ pub fn geometry(
     primary: &Disk,
     mirror: &Disk,
 ) -> Result<Geometry, TooSmall> {
-    let first = elastic.first().map(|e| e.number);
+    let first = elastic.iter().find(|e| e.grows).map(|e| e.number);
     let (places, end) = relaid(table, primary, mirror, &[]);
     let spare = usable_end(table.kind, mirror) as i64 - end as i64;
     let difference = if spare < 0 {
@@ -69,7 +69,7 @@ pub fn geometry(
 /// What each elastic partition gives of `lacking` bytes, in whole mebibytes.
 fn given(table: &Table, elastic: &[Elastic], mut lacking: u64) -> Result<Vec<(u32, i64)>, TooSmall> {
     let mut changes = Vec::new();
-    for Elastic { number, least } in elastic {
+    for Elastic { number, least, .. } in elastic {
         let size = table.partitions.iter().find(|p| p.number == *number).map_or(Bytes(0), |p| p.size);
         let gives = size.saturating_sub(*least).round_down(MIB).0.min(lacking);
         changes.push((*number, -(gives as i64)));
@@ -191,7 +191,7 @@ mod tests {
 
     fn laid(table: &Table, primary: Disk, mirror: Disk) -> Result<Geometry, TooSmall> {
         let last = table.partitions.last().expect("it has partitions").number;
-        geometry(table, &[Elastic { number: last, least: Bytes::mib(1) }], &primary, &mirror)
+        geometry(table, &[Elastic { number: last, least: Bytes::mib(1), grows: true }], &primary, &mirror)
     }
 
     fn sizes(geometry: &Geometry) -> Vec<(u32, u64, u64)> {

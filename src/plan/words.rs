@@ -26,6 +26,7 @@ pub fn what(content: &Content) -> String {
         Content::BiosBoot => "BIOS boot".into(),
         Content::Extended => "extended".into(),
         Content::Unsupported(thing) => thing.what.clone(),
+        Content::LeftOut(_) => "left out".into(),
     }
 }
 

@@ -115,6 +115,7 @@ fn configuration(place: &Place, plan: &Plan, survey: &Survey, old: Option<Config
         volume_groups: plan.volume_groups.clone(),
         volumes: plan.volumes.iter().map(volume).collect(),
         excludes,
+        leave_out: plan.left_out.clone(),
         full_every,
         blocks_from,
         bwlimit: before.and_then(|mirror| mirror.bwlimit),

@@ -79,7 +79,7 @@ pub fn preparation<'a>(
         let root = root.with_context(|| format!("{} is not mounted", volume.mount))?;
         Ok((volume.mount.clone(), root.try_clone()?))
     };
-    let identities = boot::identities(place.root, disk)?;
+    let identities = boot::identities(place.root, disk, &place.mirror.leave_out)?;
     let source = Tree::new(sources.map(one).collect::<Result<_>>()?);
     let memory = place.state_dir.join(MEMORY_FILE);
     let (config, mirror) = (place.config, place.mirror);
