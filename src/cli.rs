@@ -78,6 +78,10 @@ pub struct MirrorOptions {
     /// Leave the encryption out: an UNENCRYPTED mirror of an encrypted primary.
     #[arg(long)]
     pub allow_plaintext_mirror: bool,
+    /// Leave a part of the primary's disk out of the mirror: a partition or a volume by its node, by where it is mounted, or
+    /// as GROUP or GROUP/VOLUME. Not what the boot needs. May be given several times; later ones know it.
+    #[arg(long, value_name = "PART")]
+    pub leave_out: Vec<String>,
     /// Do not install the timer.
     #[arg(long)]
     pub no_schedule: bool,

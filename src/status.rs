@@ -3,6 +3,7 @@
 //! READY is said only of what was proven: a complete run that is young enough, none after it that failed, and a mirror
 //! that needs nothing of the primary. What is not known counts as not ready.
 
+use crate::layout::NotMirrored;
 use crate::record::{BootRecord, BootTestRecord, RunRecord, State, Verdict, VerifyRecord};
 use crate::units::thousands;
 
@@ -37,6 +38,10 @@ pub struct Facts {
     pub init_unfinished: bool,
     /// What could not be found out, and why, a line each.
     pub unknown: Vec<String>,
+    /// What of the server is not in the mirror; none if that could not be found out.
+    pub not_mirrored: Option<Vec<NotMirrored>>,
+    /// What else could not be found out, and does not matter to a start from the mirror, a line each.
+    pub unclear: Vec<String>,
     /// The system runs from the mirror: which disk is which, and what to do.
     pub reversed: Option<Reversed>,
 }
@@ -140,6 +145,8 @@ pub fn answer(facts: &Facts) -> Answer {
     late(&mut answer, facts);
     verified(&mut answer, facts);
     remarked(&mut answer, facts);
+    not_mirrored(&mut answer, facts);
+    answer.remarks.extend(facts.unclear.iter().cloned());
     if !facts.is_scheduled {
         answer.remarks.push("no schedule is installed: diskmirror schedule install".into());
     }
@@ -348,6 +355,20 @@ fn verified(answer: &mut Answer, facts: &Facts) {
          the mirror; nothing of it is copied over the mirror's good copies",
         first.join(", ")
     ));
+}
+
+/// How many names of what is not in the mirror fit into a line.
+const NAMED: usize = 5;
+
+/// What is not in the mirror, by name: for information, and no reason for anything.
+fn not_mirrored(answer: &mut Answer, facts: &Facts) {
+    let Some(all) = facts.not_mirrored.as_ref().filter(|all| !all.is_empty()) else { return };
+    let name = |one: &NotMirrored| one.size.map_or(one.what.clone(), |size| format!("{} ({size})", one.what));
+    let mut text = all.iter().take(NAMED).map(name).collect::<Vec<_>>().join(", ");
+    if all.len() > NAMED {
+        text += &format!(" and {} more", all.len() - NAMED);
+    }
+    answer.line("without", text);
 }
 
 /// `40 s`, `7 min`, `26 h`, `3 days`: how long ago something was.

@@ -125,12 +125,15 @@ pub enum Check {
         /// The node below it.
         device: String,
     },
-    /// The volume group has this name and lies on this one physical volume.
+    /// The volume group has this name and lies on these physical volumes.
     Group {
         /// The group.
         vg: String,
-        /// The physical volume.
+        /// The physical volume that it stands with.
         pv: String,
+        /// The others, if there are any.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        other_pvs: Vec<String>,
     },
     /// The volume exists and has this size in bytes.
     Volume {

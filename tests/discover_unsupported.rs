@@ -215,6 +215,31 @@ fn a_group_over_two_physical_volumes_names_both() {
     assert_eq!(things, ["a part of the volume group www, which spans /dev/vda2 and /dev/vdb"]);
 }
 
+/// Of a group of which a part is missing, or lies elsewhere, nothing is made: its volumes would not be whole.
+#[test]
+fn a_group_on_one_disk_but_for_a_part_is_named() {
+    let server = || Changed::server("13-vg-over-two-partitions-of-one-disk", "/dev/sdz");
+    assert!(
+        server()
+            .survey()
+            .expect("it can be looked at")
+            .primary
+            .walk()
+            .iter()
+            .all(|(_, content)| { !matches!(content, Content::Unsupported(_)) })
+    );
+    for elsewhere in ["[unknown]", "/dev/sdz"] {
+        let survey = server().edited(Question::Pvs, r#""/dev/sda3""#, &format!("{elsewhere:?}")).survey();
+        let survey = survey.expect("it can be looked at");
+        let table = survey.primary.table().expect("it has one");
+        let Content::Unsupported(thing) = &table.partitions[1].content else { panic!("{table:?}") };
+        assert_eq!(
+            thing.what,
+            format!("a part of the volume group rhel, which spans /dev/sda2 and {elsewhere}")
+        );
+    }
+}
+
 #[test]
 fn a_member_of_an_array_says_what_the_array_carries() {
     let mut server = Changed::server("08-md-raid1-debian12", "/dev/sda");

@@ -7,7 +7,7 @@ mod server;
 use server::{Fs, PLAIN, Server, Shape, blkid, root_or_skip, tool};
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 /// The procedure's own layout, without its encryption: MBR, ext3 /boot with blocks of 1 KiB, root and swap logical.
 const MBR: Shape = Shape {
@@ -341,4 +341,103 @@ fn a_fill_is_noted_where_there_is_nothing_to_encrypt() {
         assert!(said.stdout.contains("nothing is filled: only what will be encrypted is"), "{said:?}");
     }
     assert!(!server.plan(&[]).stdout.contains("filled"));
+}
+
+/// Another system's partition, which fstab mounts: it stays out, now and in later runs, and the mirror does not wait for it.
+#[test]
+fn a_server_with_what_cannot_be_mirrored_gets_its_mirror_without_it() {
+    if !root_or_skip("a_server_with_what_cannot_be_mirrored_gets_its_mirror_without_it") {
+        return;
+    }
+    let shape = Shape {
+        table: "label: gpt\nsize=24MiB, name=\"boot\"\nsize=32MiB, type=L\nsize=5MiB, type=L\n",
+        ..PLAIN
+    };
+    let server = Server::new(shape);
+    let other = server.primary.part(3);
+    tool("mkfs.minix", &[&other]);
+    let part = format!("PARTUUID={}", blkid(&other, "PART_ENTRY_UUID"));
+    let fstab = server.root().join("etc/fstab");
+    let text = fs::read_to_string(&fstab).expect("it is there")
+        + &format!("\n{part} /mnt/other minix defaults 0 0\n");
+    fs::write(&fstab, text).expect("written");
+    server.plan_and_init_refuse(&["is a minix file system", &format!("add --leave-out {other}")]);
+    let planned = server.plan(&["--leave-out", "/mnt/other"]).stdout;
+    assert!(planned.contains("--leave-out /mnt/other --erase"), "{planned}");
+    server.init_done(&["--leave-out", "/mnt/other"]);
+    let config = fs::read_to_string(server.config()).expect("it is there");
+    assert!(config.contains(&format!("leave_out = [\"{part}\"]")), "{config}");
+    assert_eq!(server.call(&["run"]).code, 0, "each run knows of it");
+    assert_eq!(server.call(&["audit"]).code, 0);
+    assert!(server.call(&["status"]).stdout.contains(&format!("without  {other} (5.00 MiB)")));
+    let copy = server.dir.path().join("mirror");
+    fs::create_dir_all(&copy).expect("a mount point");
+    let copy = copy.to_str().expect("a plain name");
+    tool("mount", &["-o", "ro", &server.mirror.part(2), copy]);
+    let text = fs::read_to_string(format!("{copy}/etc/fstab")).expect("it was copied");
+    tool("umount", &[copy]);
+    assert!(text.contains("/mnt/other minix defaults,nofail 0 0"), "{text}");
+    server.init_done(&[]);
+}
+
+/// As Ubuntu has it: swap in a file of the root. It is memory, so the mirror's is made anew, once, and has nothing of it.
+#[test]
+fn an_active_swap_file_is_made_anew_and_then_kept() {
+    if !root_or_skip("an_active_swap_file_is_made_anew_and_then_kept") {
+        return;
+    }
+    let server = Server::new(PLAIN);
+    let file = server.root().join("var/swap.img");
+    let path = file.to_str().expect("a plain name").to_owned();
+    let swap_of = |kib: u64| {
+        // Few pages only: on a busy machine the kernel swaps to all but the first.
+        fs::write(&file, vec![0; (kib << 10) as usize]).expect("written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("chmod");
+        tool("mkswap", &["-q", &path]);
+        tool("swapon", &[&path]);
+    };
+    swap_of(40);
+    let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        server.init_done(&[]);
+        let (first, inode) = swap_file_of(&server);
+        assert_ne!(first, fs::read(&file).expect("readable")[..4096], "it has a UUID of its own");
+        let run = server.call(&["run", "--full"]);
+        assert!(run.code == 0 && run.stderr.is_empty(), "nothing is new to a whole comparison: {run:?}");
+        assert_eq!(swap_file_of(&server), (first, inode), "it is not made a second time");
+    }));
+    tool("swapoff", &[&path]);
+    tried.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    swap_of(80);
+    let run = server.call(&["run"]);
+    tool("swapoff", &[&path]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(swap_file_of(&server).0.len(), 4096);
+    fs::remove_file(&file).expect("it is there");
+    server.call(&["run"]);
+    let listed = on_mirror(&server, |root| fs::read_dir(root.join("var")).expect("readable").count());
+    assert_eq!(listed, 2, "lib and log");
+}
+
+/// The first page of the mirror's swap file, which is as it should be, and its inode.
+fn swap_file_of(server: &Server) -> (Vec<u8>, u64) {
+    let size = fs::metadata(server.root().join("var/swap.img")).expect("it is there").len();
+    on_mirror(server, |root| {
+        let path = root.join("var/swap.img");
+        let meta = fs::metadata(&path).expect("it is on the mirror");
+        assert_eq!((meta.len(), meta.permissions().mode() & 0o7777, meta.uid()), (size, 0o600, 0));
+        assert!(meta.blocks() * 512 >= size, "it has no holes");
+        assert_eq!(blkid(path.to_str().expect("a plain name"), "TYPE"), "swap");
+        let text = fs::read(&path).expect("readable");
+        assert!(text[4096..].iter().all(|byte| *byte == 0), "nothing of the primary's memory is in it");
+        (text[..4096].to_vec(), meta.ino())
+    })
+}
+
+fn on_mirror<T>(server: &Server, look: impl FnOnce(&std::path::Path) -> T) -> T {
+    let at = server.dir.path().join("looked-at");
+    fs::create_dir_all(&at).expect("a mount point");
+    tool("mount", &["-o", "ro", &server.mirror.part(2), at.to_str().expect("a plain name")]);
+    let found = look(&at);
+    tool("umount", &[at.to_str().expect("a plain name")]);
+    found
 }

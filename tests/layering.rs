@@ -23,7 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("layer", &["layout", "step", "units"]),
     ("plan", &["layer", "layout", "identity", "step", "refusal", "units"]),
     ("record", PURE),
-    ("status", &["record", "units"]),
+    ("status", &["record", "layout", "units"]),
     (
         "render",
         &[
@@ -94,7 +94,7 @@ const APPLY: &[&str] = &[
 ];
 
 /// Modules of `command` that are no commands: every command may use them.
-const SHARED_BY_COMMANDS: &[&str] = &["confirm", "output", "remedy", "trees"];
+const SHARED_BY_COMMANDS: &[&str] = &["confirm", "not_mirrored", "output", "remedy", "trees"];
 
 /// The commands that `init` ends with.
 const CALLED_BY_INIT: &[&str] = &["run", "schedule"];

@@ -2,7 +2,7 @@
 //! one in `plan.txt` beside it. `DISKMIRROR_BLESS=1` writes them anew, to be read before they are committed.
 
 use diskmirror::identity::FreshIds;
-use diskmirror::layout::Survey;
+use diskmirror::layout::{Content, Partition, Survey, Unsupported};
 use diskmirror::plan::{FillChoice, Options, Plan, Unlock, plan};
 use diskmirror::refusal::Refusal;
 use diskmirror::render;
@@ -44,6 +44,8 @@ fn options() -> Options {
         fstab: false,
         vg: None,
         plaintext: false,
+        leave_out: vec![],
+        left_out_before: vec![],
         unfinished_groups: vec![],
         key_dir: "/etc/diskmirror/keys".into(),
         keyslot: None,
@@ -217,4 +219,132 @@ fn a_key_file_is_never_planned_where_it_would_lie_unencrypted() {
     let plan =
         planned(&survey, &Options { unlock: Unlock::Crypttab, ..options() }).expect("it can be mirrored");
     assert!(plan.containers.iter().all(|c| c.key_file.is_none()));
+}
+
+/// A root that was grown by a second partition: both give way, the last one first, and the sums are right to the mebibyte.
+#[test]
+fn a_group_on_two_partitions_of_one_disk_fits_a_smaller_mirror() {
+    let mut survey = survey("13");
+    let groups = |survey: &Survey| {
+        let plan = planned(survey, &options()).expect("it fits");
+        let pieces = plan.pieces.iter().filter(|p| p.what.starts_with("LVM")).map(|p| p.new_size.0 >> 20);
+        (pieces.collect::<Vec<_>>(), plan)
+    };
+    let (whole, _) = groups(&survey);
+    assert_eq!(whole, [20_000, 30_000]);
+    survey.mirror.disk.size = Bytes::gib(32);
+    assert_eq!(groups(&survey).0, [20_000, 32 * 1024 - 1025 - 20_000], "the last one gives first");
+    survey.mirror.disk.size = Bytes::gib(16);
+    let (both, plan) = groups(&survey);
+    assert_eq!(both[1], 5, "an extent and what lies before it are left");
+    let volumes: u64 = plan.pieces.iter().filter(|p| p.depth == 1).map(|p| p.new_size.0 >> 22).sum();
+    assert_eq!(volumes, (both[0] - 1) / 4 + 1, "the volumes fill what both have");
+
+    let (mut too_small, mut enough) = (Bytes::gib(4), Bytes::gib(16));
+    while enough > too_small + Bytes::mib(1) {
+        survey.mirror.disk.size = Bytes((too_small.0 + enough.0) / 2).round_down(Bytes::mib(1).0);
+        let half = survey.mirror.disk.size;
+        if planned(&survey, &options()).is_ok() { enough = half } else { too_small = half }
+    }
+    survey.mirror.disk.size = enough - Bytes::mib(600);
+    assert!(refused(&survey, &options()).contains("too small by 600 MiB"), "{enough} are enough");
+}
+
+fn leaving_out(parts: &[&str]) -> Options {
+    Options { leave_out: parts.iter().map(|part| (*part).to_owned()).collect(), ..options() }
+}
+
+/// A guest's thin volume in a server's group, and another system's partition.
+fn with_what_cannot_be_mirrored() -> Survey {
+    let unsupported = |path: &str, what: &str, targets: &[&str]| {
+        Content::Unsupported(Unsupported {
+            path: path.into(),
+            what: what.into(),
+            targets: targets.iter().map(|target| (*target).to_owned()).collect(),
+            ..Unsupported::default()
+        })
+    };
+    let mut survey = survey("14");
+    let Content::Table(table) = &mut survey.primary.content else { panic!("it has a table") };
+    let Content::Volumes(vg) = &mut table.partitions[1].content else { panic!("it has volumes") };
+    vg.volumes[2].content = unsupported("/dev/vg0/vm-web", "a thin volume", &[]);
+    let last = table.partitions[1].clone();
+    table.partitions.push(Partition {
+        number: 3,
+        path: "/dev/sda3".into(),
+        start: last.start + last.size,
+        size: Bytes::gib(20),
+        uuid: Some("0B6E4C1B-3F8A-4F59-9F0E-000000000003".into()),
+        content: unsupported("/dev/sda3", "an ntfs file system", &["/mnt/windows"]),
+        ..last
+    });
+    survey.primary.disk.size = Bytes::gib(180);
+    survey.mirror.disk.size = Bytes::gib(180);
+    survey
+}
+
+#[test]
+fn what_cannot_be_mirrored_can_be_left_out_as_the_refusal_says() {
+    let survey = with_what_cannot_be_mirrored();
+    let text = refused(&survey, &options());
+    assert!(text.contains("add --leave-out /dev/vg0/vm-web --leave-out /dev/sda3\n"), "{text}");
+    for parts in [
+        ["/dev/vg0/vm-web", "/dev/sda3"],
+        ["vg0/vm-web", "/mnt/windows"],
+        ["/dev/mapper/vg0-vm--web", "PARTUUID=0b6e4c1b-3f8a-4f59-9f0e-000000000003"],
+    ] {
+        let plan = planned(&survey, &leaving_out(&parts)).expect("it can do without");
+        let mut names = plan.left_out.clone();
+        names.sort();
+        assert_eq!(names, ["PARTUUID=0b6e4c1b-3f8a-4f59-9f0e-000000000003", "vg0/vm-web"]);
+        let said: Vec<_> = plan.not_mirrored.iter().filter(|one| one.why.contains("as you said")).collect();
+        assert_eq!(said.len(), 2, "{:?}", plan.not_mirrored);
+        let steps = serde_json::to_string(&plan.steps).expect("it is data");
+        assert!(!steps.contains("vm-web") && !steps.contains("/dev/sdz3"), "{steps}");
+        assert!(plan.pieces.iter().any(|p| p.to == "/dev/sdz3" && p.what == "left out"), "its place is kept");
+    }
+    let mut small = survey.clone();
+    small.mirror.disk.size = Bytes::gib(162);
+    let plan = planned(&small, &leaving_out(&["/dev/sda3", "vg0/vm-web"])).expect("it fits");
+    let size = |node: &str| plan.pieces.iter().find(|p| p.to == node).map(|p| p.new_size == p.size);
+    assert_eq!(
+        (size("/dev/sdz2"), size("/dev/sdz3")),
+        (Some(true), Some(false)),
+        "what is empty gives first"
+    );
+}
+
+#[test]
+fn what_the_boot_needs_is_not_left_out() {
+    let survey = with_what_cannot_be_mirrored();
+    for (part, why) in [
+        ("/", "/dev/vg0/root: it holds /"),
+        ("vg0", "/dev/sda2: it holds /"),
+        ("/dev/sda1", "/dev/sda1: it holds GRUB's core image"),
+        ("/dev/sda9", "/dev/sda9 is no part of /dev/sda"),
+    ] {
+        let text = refused(&survey, &leaving_out(&["/dev/sda3", "vg0/vm-web", part]));
+        assert!(
+            text.contains(why) && text.contains("nothing was written") && text.contains("do: "),
+            "{text}"
+        );
+    }
+    let gone = Options {
+        left_out_before: vec!["vg0/old".into()],
+        ..leaving_out(&["/dev/sda3", "vg0/vm-web", "vg0/old"])
+    };
+    assert!(planned(&survey, &gone).is_ok(), "what is gone by now is nothing to complain of");
+
+    let mut root = survey.clone();
+    let Content::Table(table) = &mut root.primary.content else { panic!("it has a table") };
+    let Content::Unsupported(thing) = &mut table.partitions[2].content else {
+        panic!("it is another system's")
+    };
+    thing.targets = vec!["/usr".into()];
+    let text = refused(&root, &options());
+    assert!(text.contains("add --leave-out /dev/vg0/vm-web\n"), "{text}");
+
+    let two = self::survey("13");
+    let text = refused(&two, &leaving_out(&["/dev/sda2"]));
+    assert!(text.contains("the volume group rhel lies on it, and elsewhere"), "{text}");
 }

@@ -4,7 +4,7 @@
 mod fake;
 
 use diskmirror::identity::{IdentityMap, Kind, Pair};
-use diskmirror::layout::{Content, Layout};
+use diskmirror::layout::{Content, Layout, Unsupported};
 use diskmirror::retarget::{Spellings, find, find_bytes, rewrite, rewrite_in_initramfs};
 use fake::{OWN, fresh, map_of};
 use proptest::prelude::*;
@@ -348,6 +348,43 @@ fn a_volume_newer_than_the_mirror_is_not_waited_for() {
     assert_eq!(rewritten("/etc/crypttab", crypttab, &map), expected);
     let left = find(b"root=/dev/www/swap", &map);
     assert_eq!(left.len(), 1, "elsewhere it is an identifier of the primary");
+}
+
+#[test]
+fn every_physical_volume_of_a_group_on_several_partitions_is_renamed() {
+    let map = map_of(&fake::layout("13-vg-over-two-partitions-of-one-disk"));
+    let devices = "IDTYPE=devname IDNAME=/dev/sda2 DEVNAME=/dev/sda2 PVID=AdpcL5itBjKhMuL3UmgNMRnygLWeMdQo PART=2\n\
+                   IDTYPE=devname IDNAME=/dev/sda3 DEVNAME=/dev/sda3 PVID=GUKC0vENEyuq1mV0qfMuJG7wXDtPehHB PART=3\n";
+    let new = rewritten("/etc/lvm/devices/system.devices", devices, &map);
+    assert_eq!(new.matches("PVID=").count(), 2, "{new}");
+}
+
+/// A partition of another system, and one that is a container with a guest's group: neither is in the mirror.
+#[test]
+fn what_is_left_out_is_not_waited_for() {
+    let mut primary = fake::layout(OWN);
+    let Content::Table(table) = &mut primary.content else { panic!("it has a table") };
+    let mut other = table.partitions[0].clone();
+    (other.number, other.path) = (3, "/dev/vda3".into());
+    let what = Unsupported { uuid: Some("6A5C0B1D5C0AEF01".into()), ..Unsupported::default() };
+    other.content = Content::Unsupported(what);
+    table.partitions.push(other);
+    let Content::Luks(luks) = table.partitions[2].content.clone() else { panic!("it is encrypted") };
+    let id = format!("{}-03", table.pt_uuid());
+    primary.leave_out_partitions(&[format!("PARTUUID={id}")]);
+    let map = map_of(&primary);
+    let text = "UUID=6A5C0B1D5C0AEF01 /mnt/windows ntfs3 defaults 0 0\n/dev/vda3 /mnt/x auto\n";
+    let expected = "UUID=6A5C0B1D5C0AEF01 /mnt/windows ntfs3 defaults,nofail 0 0\n/dev/vda3 /mnt/x auto defaults,nofail\n";
+    assert_eq!(rewritten("/etc/fstab", text, &map), expected);
+
+    primary.leave_out_partitions(&["/dev/vda5".into()]);
+    let map = map_of(&primary);
+    let mapper = luks.mapper.expect("it is open");
+    let text = format!("{mapper} UUID={} none luks\n", luks.uuid);
+    assert_eq!(rewritten("/etc/crypttab", &text, &map), text.replace("luks\n", "luks,nofail\n"));
+    let text = "/dev/www/root /srv/guest ext4 defaults 0 2\n";
+    assert_eq!(rewritten("/etc/fstab", text, &map), text.replace("defaults", "defaults,nofail"));
+    assert_eq!(cmdline("root=UUID=1 rd.lvm.vg=www quiet", &map), "root=UUID=1 quiet");
 }
 
 #[test]

@@ -47,6 +47,20 @@ fn a_spare_is_ready_only_if_its_last_run_knows_that_it_boots() {
     assert_eq!(disks(), before, "status has written to a disk");
     assert_eq!(server.call(&["status", "--nagios"]).code, 1, "there is no schedule");
 
+    let fstab = std::fs::read_to_string(server.root().join("etc/fstab")).expect("it is there");
+    let fstab = fstab + "\nLABEL=films /srv/films ext4 defaults 0 2\n";
+    std::fs::write(server.root().join("etc/fstab"), fstab).expect("written");
+    let (said, value) = status(&server);
+    assert_eq!(said.code, 0, "a disk that was added is no fault: {said:?}");
+    let named: Vec<&str> = value["not_mirrored"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|one| one["what"].as_str())
+        .collect();
+    assert_eq!(named, ["/srv/films"], "{value}");
+    assert!(server.call(&["status"]).stdout.contains("\n  without  /srv/films\n"));
+
     for (boot, why) in [
         (None, "no run has prepared it"),
         (Some(BootRecord { problems: vec!["no loader".into()], ..BootRecord::default() }), "no loader"),

@@ -4,6 +4,7 @@ use crate::discover::{Probe, Question, Tools};
 use crate::layer::{blkid, luks, lvm, partition_table};
 use crate::layout::Partition;
 use crate::step::Check;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
@@ -55,11 +56,12 @@ fn look(check: &Check) -> Result<(), String> {
             let status = luks::parse_status(&ask(Question::CryptStatus(mapper.clone()))?);
             same(&format!("the device below {mapper}"), &status.device, &Some(device.clone()))
         }
-        Check::Group { vg, pv } => {
+        Check::Group { vg, pv, other_pvs } => {
             let volumes = lvm::parse_pvs(&ask(Question::Pvs)?).map_err(text)?;
-            let found: Vec<_> =
+            let found: BTreeSet<_> =
                 volumes.into_iter().filter(|p| p.group.as_ref() == Some(vg)).map(|p| p.path).collect();
-            same(&format!("the physical volumes of {vg}"), &found, &vec![pv.clone()])
+            let wanted = other_pvs.iter().chain([pv]).cloned().collect();
+            same(&format!("the physical volumes of {vg}"), &found, &wanted)
         }
         Check::Volume { vg, lv, size } => {
             let volumes = lvm::parse_lvs(&ask(Question::Lvs)?).map_err(text)?;

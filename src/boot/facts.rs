@@ -125,7 +125,8 @@ fn physical_volumes(mirror: &Layout, map: &IdentityMap) -> Vec<BTreeSet<String>>
         let at_boot = map.of(Kind::Mapper).find(|pair| pair.mirror == open).map_or(open, |pair| &pair.mirror);
         Some(format!("/dev/mapper/{at_boot}"))
     };
-    let volumes = mirror.walk().into_iter().filter(|(_, content)| matches!(content, Content::Volumes(_)));
+    let is_one = |content: &Content| matches!(content, Content::Volumes(_) | Content::PhysicalVolume(_));
+    let volumes = mirror.walk().into_iter().filter(|(_, content)| is_one(content));
     let names = |path: &str| {
         [Some(path.to_owned()), by_partition(path), by_mapper(path)].into_iter().flatten().collect()
     };

@@ -16,12 +16,14 @@ pub struct Identities {
     pub map: IdentityMap,
 }
 
-/// Looks at the primary mounted at `root` and at the mirror's `disk`, which must be open.
+/// Looks at the primary mounted at `root` and at the mirror's `disk`, which must be open; the mirror has none of what
+/// `left_out` names.
 ///
 /// # Errors
 /// Those of discovery; a mirror that is not shaped like the primary.
-pub fn identities(root: &Path, disk: &str) -> Result<Identities> {
-    let survey = discover(root, None, Path::new(disk), &Tools { root: root.to_owned() })?;
+pub fn identities(root: &Path, disk: &str, left_out: &[String]) -> Result<Identities> {
+    let mut survey = discover(root, None, Path::new(disk), &Tools { root: root.to_owned() })?;
+    survey.primary.leave_out_partitions(left_out);
     let links = links(&[&survey.primary, &survey.mirror]);
     let map = IdentityMap::between(&survey.primary, &survey.mirror, &links)
         .with_context(|| format!("{} and {disk} are not of one shape", survey.primary.disk.path))?;

@@ -87,7 +87,7 @@ fn look(root: &Path, mirror: &Mirror, runtime_dir: &Path) -> Result<Vec<Finding>
 
 fn searched(root: &Path, mirror: &Mirror, runtime_dir: &Path, opened: &Opened<'_>) -> Result<Vec<Finding>> {
     let devices: Vec<_> = mirror.volumes.iter().filter_map(|volume| device_of_source(root, volume)).collect();
-    let identities = boot::identities(root, &opened.disk)?;
+    let identities = boot::identities(root, &opened.disk, &mirror.leave_out)?;
     let mounted = opened.mount(mirror, runtime_dir, Access::ReadOnly, &devices)?;
     let tree = Tree::of_mirror(mirror, &mounted)?;
     let facts = Facts { absent: absent(root, mirror)?, ..Facts::of(&identities)? };

@@ -142,6 +142,9 @@ fn forecast(place: &Place, survey: &Survey) -> Result<Vec<String>> {
 
 fn wanted(place: &Place, options: &MirrorOptions, keyslot: Option<u32>) -> Result<Options> {
     let key_dir = place.root.join(KEY_DIR);
+    let existing = files::existing(place)?;
+    let left_out_before: Vec<String> =
+        existing.iter().flat_map(|c| &c.mirrors).flat_map(|m| m.leave_out.clone()).collect();
     Ok(Options {
         fill: match options.fill {
             None => FillChoice::Default,
@@ -157,8 +160,9 @@ fn wanted(place: &Place, options: &MirrorOptions, keyslot: Option<u32>) -> Resul
         fstab: options.fstab,
         vg: options.vg.clone(),
         plaintext: options.allow_plaintext_mirror,
-        unfinished_groups: unfinished::read(&files::state_dir(place, files::existing(place)?.as_ref()))?
-            .volume_groups,
+        leave_out: options.leave_out.iter().chain(&left_out_before).cloned().collect(),
+        left_out_before,
+        unfinished_groups: unfinished::read(&files::state_dir(place, existing.as_ref()))?.volume_groups,
         key_dir: key_dir.to_str().context("the path of --root is not UTF-8")?.to_owned(),
         keyslot,
     })
@@ -319,6 +323,7 @@ fn command_line_without_erase(place: &Place, options: &MirrorOptions) -> String 
     if options.allow_plaintext_mirror {
         add("--allow-plaintext-mirror".into());
     }
+    options.leave_out.iter().for_each(|part| add(format!("--leave-out {}", quoted(part))));
     if options.no_schedule {
         add("--no-schedule".into());
     }

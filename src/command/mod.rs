@@ -1,5 +1,5 @@
 //! The commands. Each one's top function is its table of contents. They do not know each other, but `init` calls `run` and `schedule`;
-//! `confirm`, `output`, `remedy` and `trees` are what several of them need.
+//! `confirm`, `not_mirrored`, `output`, `remedy` and `trees` are what several of them need.
 
 pub mod audit;
 pub mod boot_block;
@@ -9,6 +9,7 @@ pub mod demo;
 pub mod fill;
 pub mod history;
 pub mod init;
+pub mod not_mirrored;
 pub mod output;
 pub mod remedy;
 pub mod run;

@@ -1,8 +1,8 @@
 //! `status`: would this spare save the server now? Nothing is opened, and nothing is written.
 
 use crate::cli::StatusArgs;
-use crate::command::output;
 use crate::command::trees::damage::{DamageFile, HeldFile};
+use crate::command::{not_mirrored, output};
 use crate::config::{Config, Mirror, UNFINISHED_INIT, Unlock, below};
 use crate::exit_code::Exit;
 use crate::history::{History, is_broken};
@@ -77,6 +77,9 @@ fn facts(root: &Path, config_file: Option<&Path>, args: &StatusArgs) -> Result<F
         unknown.push(format!("what of the primary is damaged is not known: {}", told(&error)));
         DamageFile::unknown(&state_dir, mirror)
     });
+    let mut unclear = Vec::new();
+    let not_mirrored = not_mirrored::now(root, &state_dir, mirror)
+        .map_err(|error| unclear.push(format!("what is not in the mirror is not known: {}", told(&error))));
     Ok(Facts {
         name: mirror.name.clone(),
         title: mirror.disk.title(),
@@ -92,6 +95,8 @@ fn facts(root: &Path, config_file: Option<&Path>, args: &StatusArgs) -> Result<F
         opens: opens(mirror),
         init_unfinished: state_dir.join(UNFINISHED_INIT).exists(),
         unknown,
+        not_mirrored: not_mirrored.ok(),
+        unclear,
         reversed,
     })
 }

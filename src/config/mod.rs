@@ -74,6 +74,9 @@ pub struct Mirror {
     /// Files of which the audit remarks nothing, as patterns.
     #[serde(default, deserialize_with = "globs")]
     pub audit_ignore: Vec<String>,
+    /// What names the parts of the primary's disk that the mirror does not have.
+    #[serde(default)]
+    pub leave_out: Vec<String>,
     /// How often a run looks at both sides whole, whatever its catalog says.
     #[serde(default = "daily", deserialize_with = "every")]
     pub full_every: Every,
@@ -381,6 +384,7 @@ impl Mirror {
             volumes: self.volumes.iter().map(turned).collect(),
             excludes: self.excludes.clone(),
             audit_ignore: self.audit_ignore.clone(),
+            leave_out: Vec::new(),
             full_every: self.full_every,
             blocks_from: self.blocks_from,
             bwlimit: self.bwlimit,

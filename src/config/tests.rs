@@ -39,6 +39,7 @@ fn example() -> Config {
             volumes: vec![volume("/", FsKind::Xfs, "a1", "b1"), volume("/boot", FsKind::Ext3, "a2", "b2")],
             excludes: vec!["/srv/\"odd\"/*".into()],
             audit_ignore: vec!["/etc/backup/*".into()],
+            leave_out: vec!["PARTUUID=4f3a21bc-03".into(), "guests/web".into()],
             full_every: Every(6 * 60 * 60),
             blocks_from: Bytes((1 << 20) + 1),
             bwlimit: Some(Rate(50 << 20)),

@@ -38,6 +38,10 @@ impl Mirror {
         writeln!(out, "exclude = [{}]", list(&self.excludes)).expect("a string takes any text");
         out += "# Files of which the audit remarks nothing: \"/etc/smartd.conf\", \"/etc/backup/*\".\n";
         writeln!(out, "audit_ignore = [{}]", list(&self.audit_ignore)).expect("a string takes any text");
+        if !self.leave_out.is_empty() {
+            out += "# Parts of the primary's disk that this mirror does not have (init --leave-out), for the next init as well.\n";
+            writeln!(out, "leave_out = [{}]", list(&self.leave_out)).expect("a string takes any text");
+        }
         out += "# How often a run looks at both sides whole, whatever it knows of the last run: \"12h\", \"1d\", \"1w\".\n";
         writeln!(out, "full_every = \"{}\"", self.full_every).expect("a string takes any text");
         out += "# Files from this size on are brought up to date block by block.\n";

@@ -14,6 +14,7 @@ use crate::layout::{
 };
 use crate::refusal::Refusal;
 use anyhow::{Context, Result};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Whose disk is read: that decides how mounts are told.
@@ -121,7 +122,9 @@ impl Reader<'_> {
             partition.content = content;
         }
         table.partitions.sort_by_key(|partition| partition.number);
-        Ok(Content::Table(table))
+        let mut content = Content::Table(table);
+        self.gather(&mut content)?;
+        Ok(content)
     }
 
     fn partition(&self, disk: &BlockDevice, table: &Table, partition: &Partition) -> Result<Content> {
@@ -135,8 +138,8 @@ impl Reader<'_> {
             return Ok(Content::Unsupported(Unsupported {
                 path: partition.path.clone(),
                 what,
-                in_use: Vec::new(),
                 no_node: true,
+                ..Unsupported::default()
             }));
         };
         let signature = self.signature(device)?;
@@ -148,7 +151,14 @@ impl Reader<'_> {
                 Ok(Content::BiosBoot)
             }
             TableKind::Dos if is_free && is_extended => Ok(Content::Extended),
-            _ => self.content(&Place::partition(device, table, partition), &signature),
+            _ => {
+                let place = Place::partition(device, table, partition);
+                let mut content = self.content(&place, &signature)?;
+                if let Content::Unsupported(thing) = &mut content {
+                    thing.targets = self.targets(&place, &signature);
+                }
+                Ok(content)
+            }
         }
     }
 
@@ -282,9 +292,22 @@ impl Reader<'_> {
     }
 
     fn fstab_target(&self, place: &Place, signature: &Signature) -> Option<String> {
-        let Role::Primary { fstab, .. } = self.role else { return None };
-        let mut entries = fstab.iter().filter(|entry| entry.target.starts_with('/'));
-        entries.find(|entry| place.is(&entry.device, signature)).map(|entry| entry.target.clone())
+        self.fstab_targets(place, signature).next()
+    }
+
+    fn fstab_targets(&self, place: &Place, signature: &Signature) -> impl Iterator<Item = String> {
+        let fstab = if let Role::Primary { fstab, .. } = self.role { fstab } else { &[] };
+        let entries = fstab.iter().filter(|entry| entry.target.starts_with('/'));
+        entries.filter(|entry| place.is(&entry.device, signature)).map(|entry| entry.target.clone())
+    }
+
+    /// Where what cannot be mirrored, or anything on it, belongs in the primary's tree.
+    pub(super) fn targets(&self, place: &Place, signature: &Signature) -> Vec<String> {
+        let Role::Primary { root, .. } = self.role else { return Vec::new() };
+        let devices = place.device.walk();
+        let mounts = devices.iter().flat_map(|device| self.machine.mounts_of(device));
+        let mounted = mounts.filter_map(|mount| below_root(root, &mount.target));
+        mounted.chain(self.fstab_targets(place, signature)).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// What cannot be read is not skipped: it is named. Only the primary's want of a tool ends discovery: what the
@@ -313,7 +336,15 @@ impl Reader<'_> {
 
     pub(super) fn unsupported(&self, device: &BlockDevice, signature: &Signature, what: String) -> Content {
         let in_use = uses::uses(self.machine, device, signature);
-        Content::Unsupported(Unsupported { path: device.path.clone(), what, in_use, no_node: false })
+        Content::Unsupported(Unsupported {
+            path: device.path.clone(),
+            what,
+            in_use,
+            uuid: signature.uuid.clone(),
+            label: signature.label.clone(),
+            targets: self.targets(&Place::bare(device), signature),
+            no_node: false,
+        })
     }
 }
 
@@ -323,7 +354,7 @@ fn is_ours(kind: Option<&str>) -> bool {
 }
 
 /// `target` as seen from `root`: `/mnt/x/boot` below `/mnt/x` is `/boot`.
-fn below_root(root: &Path, target: &str) -> Option<String> {
+pub(super) fn below_root(root: &Path, target: &str) -> Option<String> {
     let rest = Path::new(target).strip_prefix(root).ok()?;
     Some(format!("/{}", rest.to_str()?))
 }

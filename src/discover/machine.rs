@@ -127,7 +127,7 @@ impl Machine {
     }
 
     /// The devices at the top that `device` is, or is built on.
-    fn disks_below(&self, device: &BlockDevice) -> Vec<&BlockDevice> {
+    pub(super) fn disks_below(&self, device: &BlockDevice) -> Vec<&BlockDevice> {
         let is_it = |other: &&BlockDevice| other.kernel_name == device.kernel_name;
         self.devices.iter().filter(|top| top.walk().iter().any(is_it)).collect()
     }

@@ -2,6 +2,7 @@
 //! to the layers, and puts together one `Survey`. Changes nothing; decides nothing but whether it can tell.
 
 mod content;
+mod elsewhere;
 mod machine;
 pub mod probe;
 mod uses;
@@ -44,7 +45,8 @@ pub fn discover(root: &Path, primary: Option<&Path>, mirror: &Path, ask: &dyn Pr
     let on_mirror = Reader { machine: &machine, ask, role: content::Role::Mirror };
     let primary = Layout { disk: disk(primary), content: on_primary.whole_disk(primary)? };
     let mirror = Layout { disk: disk(mirror), content: on_mirror.whole_disk(mirror)? };
-    let around = surroundings(&machine, [&primary, &mirror], texts, ask)?;
+    let elsewhere = elsewhere::elsewhere(&machine, &root, &fstab, [&primary, &mirror]);
+    let around = Surroundings { elsewhere, ..surroundings(&machine, [&primary, &mirror], texts, ask)? };
     Ok(Survey { primary, mirror, around })
 }
 
@@ -90,6 +92,7 @@ fn surroundings(
         labels: sorted(labels),
         fstab,
         crypttab,
+        elsewhere: Vec::new(),
         cmdline: ask.ask(&Question::Cmdline)?.trim().to_owned(),
         memory: memory(&ask.ask(&Question::Memory)?),
     })

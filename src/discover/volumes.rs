@@ -1,4 +1,4 @@
-//! What LVM has made of a physical volume: the group, if the whole of it lies there, and its volumes.
+//! What LVM has made of a physical volume: the group, if the whole of it lies on this disk, and its volumes.
 
 use super::content::{Place, Reader};
 use super::machine::is_named;
@@ -6,40 +6,98 @@ use super::probe;
 use super::uses;
 use crate::layer::blkid::Signature;
 use crate::layer::lsblk::BlockDevice;
-use crate::layer::lvm::{self, PhysicalVolume, Volume};
-use crate::layout::{Content, LogicalVolume, Unsupported, VolumeGroup};
+use crate::layer::lvm::{self, Group, Volume};
+use crate::layout::{Content, LogicalVolume, PhysicalVolume, Unsupported, VolumeGroup};
 use anyhow::Result;
 
 impl Reader<'_> {
-    /// The group on `device`, or why there is none that can be mirrored.
+    /// The group on `device`, or why there is none that can be mirrored. Of a group on several physical volumes each is
+    /// told alone first: `gather` puts them together.
     pub(super) fn volumes(&self, device: &BlockDevice, signature: &Signature) -> Result<Content> {
         let no = |what: String| Ok(self.unsupported(device, signature, what));
-        let Some(pv) = self.physical_volume(device, signature) else {
+        let Some(row) = self.physical_volume(device, signature) else {
             if self.machine.physical_volumes.is_empty() {
                 return Err(probe::missing("pvs").into());
             }
             return no("an LVM physical volume that LVM does not use".to_owned());
         };
-        let Some(name) = &pv.group else {
+        let Some(name) = &row.group else {
             return no("an LVM physical volume in no volume group".to_owned());
         };
-        let groups: Vec<_> = self.machine.groups.iter().filter(|group| group.name == *name).collect();
+        let groups: Vec<_> = self.groups_named(name).collect();
         let [group] = groups.as_slice() else {
             return no(format!("an LVM physical volume; {} volume groups are named {name}", groups.len()));
         };
-        if group.physical_volumes != 1 {
-            let all = self.machine.physical_volumes.iter().filter(|pv| pv.group.as_ref() == Some(name));
-            let nodes: Vec<&str> = all.map(|pv| pv.path.as_str()).collect();
-            return no(format!("a part of the volume group {name}, which spans {}", nodes.join(" and ")));
+        let pv = PhysicalVolume {
+            path: device.path.clone(),
+            uuid: row.uuid.clone(),
+            group: name.clone(),
+            data_offset: row.data_offset,
+        };
+        if group.physical_volumes == 1 {
+            return self.group(&pv, group);
         }
-        let volumes = self.machine.volumes.iter().filter(|volume| volume.group == *name && !volume.hidden);
+        let all: Vec<_> =
+            self.machine.physical_volumes.iter().filter(|pv| pv.group.as_ref() == Some(name)).collect();
+        if all.iter().all(|other| self.is_on_the_disk_of(device, other)) {
+            return Ok(Content::PhysicalVolume(pv));
+        }
+        let nodes: Vec<&str> = all.iter().map(|pv| pv.path.as_str()).collect();
+        no(format!("a part of the volume group {name}, which spans {}", nodes.join(" and ")))
+    }
+
+    /// Puts each group that lies on several physical volumes of one disk where the last of them is: there, and not
+    /// before, it can be made.
+    pub(super) fn gather(&self, content: &mut Content) -> Result<()> {
+        let mut members = Vec::new();
+        collect(content, &mut members);
+        let mut seen: Vec<String> = Vec::new();
+        for member in members.into_iter().rev() {
+            let Content::PhysicalVolume(pv) = &*member else { continue };
+            if seen.contains(&pv.group) {
+                continue;
+            }
+            seen.push(pv.group.clone());
+            let group = self.groups_named(&pv.group).next();
+            if let Some(group) = group {
+                *member = self.group(&pv.clone(), group)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn groups_named(&self, name: &str) -> impl Iterator<Item = &Group> {
+        self.machine.groups.iter().filter(move |group| group.name == name)
+    }
+
+    /// LVM's row for `device`: by its node; by UUID only where LVM names it as nothing else that is there.
+    fn physical_volume(&self, device: &BlockDevice, signature: &Signature) -> Option<&lvm::PhysicalVolume> {
+        let rows = &self.machine.physical_volumes;
+        let is_elsewhere =
+            |pv: &lvm::PhysicalVolume| self.machine.walk().any(|other| is_named(other, &pv.path));
+        let by_uuid =
+            |pv: &&lvm::PhysicalVolume| Some(&pv.uuid) == signature.uuid.as_ref() && !is_elsewhere(pv);
+        rows.iter().find(|pv| is_named(device, &pv.path)).or_else(|| rows.iter().find(by_uuid))
+    }
+
+    /// Whether all of `pv` lies on the one disk that `device` lies on; a missing one, which LVM calls `[unknown]`, does not.
+    fn is_on_the_disk_of(&self, device: &BlockDevice, pv: &lvm::PhysicalVolume) -> bool {
+        let Some(other) = self.machine.walk().find(|other| is_named(other, &pv.path)) else { return false };
+        let paths =
+            |device| self.machine.disks_below(device).iter().map(|disk| &disk.path).collect::<Vec<_>>();
+        let disks = paths(device);
+        disks.len() == 1 && paths(other) == disks
+    }
+
+    fn group(&self, pv: &PhysicalVolume, group: &Group) -> Result<Content> {
+        let volumes = self.machine.volumes.iter().filter(|v| v.group == group.name && !v.hidden);
         let mut volumes: Vec<LogicalVolume> =
-            volumes.map(|volume| self.volume(device, &group.uuid, volume)).collect::<Result<_>>()?;
+            volumes.map(|volume| self.volume(&group.uuid, volume)).collect::<Result<_>>()?;
         volumes.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Content::Volumes(VolumeGroup {
-            pv_path: device.path.clone(),
+            pv_path: pv.path.clone(),
             pv_uuid: pv.uuid.clone(),
-            name: name.clone(),
+            name: group.name.clone(),
             uuid: group.uuid.clone(),
             extent_size: group.extent_size,
             extents: group.extents,
@@ -48,31 +106,32 @@ impl Reader<'_> {
         }))
     }
 
-    /// LVM's row for `device`: by its node; by UUID only where LVM names it as nothing else that is there.
-    fn physical_volume(&self, device: &BlockDevice, signature: &Signature) -> Option<&PhysicalVolume> {
-        let rows = &self.machine.physical_volumes;
-        let is_elsewhere = |pv: &PhysicalVolume| self.machine.walk().any(|other| is_named(other, &pv.path));
-        let by_uuid = |pv: &&PhysicalVolume| Some(&pv.uuid) == signature.uuid.as_ref() && !is_elsewhere(pv);
-        rows.iter().find(|pv| is_named(device, &pv.path)).or_else(|| rows.iter().find(by_uuid))
-    }
-
-    fn volume(&self, pv: &BlockDevice, group_uuid: &str, volume: &Volume) -> Result<LogicalVolume> {
+    fn volume(&self, group_uuid: &str, volume: &Volume) -> Result<LogicalVolume> {
         let mapper = lvm::mapper_name(&volume.group, &volume.name);
-        let device = pv.walk().into_iter().find(|device| device.kind == "lvm" && device.name == mapper);
-        let unsupported = |what: String, in_use: Vec<String>| {
-            Content::Unsupported(Unsupported { path: volume.path.clone(), what, in_use, no_node: false })
-        };
-        let content = match (volume.peculiarity(), device) {
-            (Some(what), None) => unsupported(what, Vec::new()),
-            (Some(what), Some(device)) => {
-                unsupported(what, uses::uses(self.machine, device, &Signature::default()))
+        let device = self.machine.walk().find(|device| device.kind == "lvm" && device.name == mapper);
+        let unsupported =
+            |what: String| Unsupported { path: volume.path.clone(), what, ..Unsupported::default() };
+        let by_id = format!("{group_uuid}{}", volume.uuid).replace('-', "");
+        let links = vec![volume.path.clone(), format!("/dev/disk/by-id/dm-uuid-LVM-{by_id}")];
+        let place = device.map(|device| Place { links, ..Place::bare(device) });
+        let content = match (volume.peculiarity(), place) {
+            (Some(what), None) => Content::Unsupported(unsupported(what)),
+            (None, None) => Content::Unsupported(unsupported("a volume that is not active".to_owned())),
+            (Some(what), Some(place)) => {
+                // A snapshot has its origin's identifiers.
+                let signature = match volume.origin {
+                    None => self.signature(place.device).unwrap_or_default(),
+                    Some(_) => Signature::default(),
+                };
+                Content::Unsupported(Unsupported {
+                    in_use: uses::uses(self.machine, place.device, &signature),
+                    targets: self.targets(&place, &signature),
+                    uuid: signature.uuid,
+                    label: signature.label,
+                    ..unsupported(what)
+                })
             }
-            (None, None) => unsupported("a volume that is not active".to_owned(), Vec::new()),
-            (None, Some(device)) => {
-                let by_id = format!("{group_uuid}{}", volume.uuid).replace('-', "");
-                let links = vec![volume.path.clone(), format!("/dev/disk/by-id/dm-uuid-LVM-{by_id}")];
-                self.content(&Place { links, ..Place::bare(device) }, &self.signature(device)?)?
-            }
+            (None, Some(place)) => self.content(&place, &self.signature(place.device)?)?,
         };
         Ok(LogicalVolume {
             name: volume.name.clone(),
@@ -81,5 +140,16 @@ impl Reader<'_> {
             size: volume.size,
             content,
         })
+    }
+}
+
+/// Every physical volume without its group, in the order of the table.
+fn collect<'a>(content: &'a mut Content, members: &mut Vec<&'a mut Content>) {
+    match content {
+        Content::PhysicalVolume(_) => members.push(content),
+        Content::Table(table) => table.partitions.iter_mut().for_each(|p| collect(&mut p.content, members)),
+        Content::Luks(luks) => collect(&mut luks.content, members),
+        Content::Volumes(vg) => vg.volumes.iter_mut().for_each(|lv| collect(&mut lv.content, members)),
+        _ => {}
     }
 }

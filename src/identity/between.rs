@@ -5,7 +5,9 @@
 
 use super::disk_name::best_disk_name;
 use super::map::{IdentityMap, Kind, Pair};
-use crate::layout::{Content, Filesystem, FsKind, Layout, LogicalVolume, Luks, Table, VolumeGroup, boots};
+use crate::layout::{
+    Content, Filesystem, FsKind, Layout, LogicalVolume, Luks, Partition, Table, VolumeGroup, boots,
+};
 
 /// A link below /dev, such as `/dev/disk/by-id/ata-…-part1`, and the node it leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +101,10 @@ impl Walk<'_> {
         }
         self.pair(Kind::Table, &old.pt_uuid(), &new.pt_uuid());
         for partition in &old.partitions {
+            if let Content::LeftOut(content) = &partition.content {
+                self.lost_partition(old, partition, content);
+                continue;
+            }
             let Some(twin) = new.partitions.iter().find(|p| p.number == partition.number) else {
                 let text =
                     format!("{mirror} has no partition {} as {} is one", partition.number, partition.path);
@@ -133,6 +139,10 @@ impl Walk<'_> {
             (Content::Luks(old), Content::Luks(new)) => self.luks(old, new),
             (Content::Luks(old), _) => self.opened(old, there, new, name),
             (Content::Volumes(old), Content::Volumes(new)) => self.group(old, new),
+            (Content::PhysicalVolume(old), Content::PhysicalVolume(new)) => {
+                self.pair(Kind::PhysicalUuid, &old.uuid, &new.uuid);
+                Ok(())
+            }
             (Content::Filesystem(old), Content::Filesystem(new)) if alike(old.kind, new.kind) => {
                 self.pair(Kind::Uuid, &old.uuid, &new.uuid);
                 self.label(Kind::Label, old.label.as_ref(), new.label.as_ref());
@@ -219,14 +229,42 @@ impl Walk<'_> {
     fn lost_volume(&mut self, full: &str, volume: &LogicalVolume) {
         self.pair(Kind::Volume, full, "");
         self.pair(Kind::VolumeUuid, &volume.uuid, "");
-        let (uuid, label) = match &volume.content {
+        self.lost(&volume.content);
+    }
+
+    /// A partition whose content the mirror shall not have: its own has nothing that could be mounted.
+    fn lost_partition(&mut self, table: &Table, partition: &Partition, content: &Content) {
+        let nothing = Some(&String::new());
+        self.pair(Kind::Partition, &table.part_uuid(partition), "");
+        self.label(Kind::PartitionName, partition.name.as_ref(), nothing);
+        self.named(Kind::Node, &partition.path, "");
+        self.lost(content);
+    }
+
+    fn lost(&mut self, content: &Content) {
+        let (uuid, label) = match content {
             Content::Filesystem(fs) => (Some(&fs.uuid), fs.label.as_ref()),
             Content::Swap(swap) => (Some(&swap.uuid), swap.label.as_ref()),
             Content::Luks(luks) => (Some(&luks.uuid), luks.label.as_ref()),
+            Content::Unsupported(thing) => (thing.uuid.as_ref(), thing.label.as_ref()),
             _ => (None, None),
         };
         self.label(Kind::Uuid, uuid, Some(&String::new()));
         self.label(Kind::Label, label, Some(&String::new()));
+        match content {
+            Content::Luks(luks) => {
+                luks.mapper.iter().for_each(|name| self.pair(Kind::Node, &format!("/dev/mapper/{name}"), ""));
+                self.lost(&luks.content);
+            }
+            Content::Volumes(vg) => {
+                self.pair(Kind::Group, &vg.name, "");
+                self.pair(Kind::GroupUuid, &vg.uuid, "");
+                self.pair(Kind::PhysicalUuid, &vg.pv_uuid, "");
+                vg.volumes.iter().for_each(|lv| self.lost_volume(&format!("{}/{}", vg.name, lv.name), lv));
+            }
+            Content::PhysicalVolume(pv) => self.pair(Kind::PhysicalUuid, &pv.uuid, ""),
+            _ => {}
+        }
     }
 }
 
@@ -259,10 +297,12 @@ fn what(content: &Content) -> String {
         Content::Table(_) => "a partition table".into(),
         Content::Luks(_) => "an encrypted container".into(),
         Content::Volumes(vg) => format!("the volume group {}", vg.name),
+        Content::PhysicalVolume(pv) => format!("a part of the volume group {}", pv.group),
         Content::Filesystem(fs) => format!("a file system ({})", fs.kind.name()),
         Content::Swap(_) => "swap space".into(),
         Content::BiosBoot => "GRUB's core image".into(),
         Content::Extended => "logical partitions".into(),
         Content::Unsupported(thing) => thing.what.clone(),
+        Content::LeftOut(_) => "what is left out".into(),
     }
 }

@@ -2,6 +2,7 @@
 //! the same as a tag are read as that tag.
 
 use super::json;
+use std::fmt;
 
 /// A device as a file names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,18 @@ impl DeviceSpec {
             Some(tag) => tag,
             None if field.starts_with('/') => DeviceSpec::Path(field.to_owned()),
             None => DeviceSpec::Other(field.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for DeviceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeviceSpec::Uuid(value) => write!(f, "UUID={value}"),
+            DeviceSpec::Label(value) => write!(f, "LABEL={value}"),
+            DeviceSpec::PartUuid(value) => write!(f, "PARTUUID={value}"),
+            DeviceSpec::PartLabel(value) => write!(f, "PARTLABEL={value}"),
+            DeviceSpec::Path(value) | DeviceSpec::Other(value) => f.write_str(value),
         }
     }
 }

@@ -162,12 +162,13 @@ pub fn create_pv(device: &str) -> Invocation {
     Invocation::new("pvcreate", ["--quiet", "--yes", device])
 }
 
-/// Makes a group on one physical volume. Its UUID is LVM's own: `vgcreate` takes none.
-pub fn create_vg(vg: &str, extent_size: Bytes, pv: &str) -> Invocation {
-    Invocation::new("vgcreate", ["--quiet", "--physicalextentsize", &format!("{}b", extent_size.0), vg, pv])
+/// Makes a group on these physical volumes. Its UUID is LVM's own: `vgcreate` takes none.
+pub fn create_vg(vg: &str, extent_size: Bytes, pvs: &[&str]) -> Invocation {
+    let size = format!("{}b", extent_size.0);
+    Invocation::new("vgcreate", [&["--quiet", "--physicalextentsize", &size, vg], pvs].concat())
 }
 
-/// Makes a linear volume of `size`, a multiple of the extent. Old signatures in it are wiped.
+/// Makes a linear volume of `size`, a multiple of the extent; it may lie on several physical volumes. Old signatures in it are wiped.
 pub fn create_lv(vg: &str, lv: &str, size: Bytes) -> Invocation {
     let size = format!("{}b", size.0);
     Invocation::new(

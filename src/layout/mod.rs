@@ -1,7 +1,12 @@
 //! What is on a disk, from the table down to the file systems, with every identity: what `discover` finds and
 //! `plan` works from. Plain data; knows no tool's text.
 
+mod leave_out;
+mod not_mirrored;
 mod walk;
+
+pub use leave_out::LeftPart;
+pub use not_mirrored::NotMirrored;
 
 use crate::units::Bytes;
 use serde::{Deserialize, Serialize};
@@ -30,6 +35,9 @@ pub struct Surroundings {
     pub fstab: String,
     /// The primary's /etc/crypttab; empty if there is none.
     pub crypttab: String,
+    /// What the server has that lies neither on the primary nor on the mirror.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<NotMirrored>,
     /// The running kernel's command line.
     pub cmdline: String,
     /// Physical memory: what a key slot's cost is held against.
@@ -105,8 +113,10 @@ pub enum Content {
     Table(Table),
     /// An encrypted container.
     Luks(Box<Luks>),
-    /// An LVM physical volume, and its group if the whole of it lies here.
+    /// An LVM physical volume, and its group: the whole of it lies here, or the rest lies further up on this disk.
     Volumes(VolumeGroup),
+    /// An LVM physical volume of a group that stands with another one, further down on this disk.
+    PhysicalVolume(PhysicalVolume),
     /// A file system that can be mirrored.
     Filesystem(Filesystem),
     /// Swap space.
@@ -117,6 +127,8 @@ pub enum Content {
     Extended,
     /// Something that cannot be mirrored yet, named.
     Unsupported(Unsupported),
+    /// Something that the mirror shall not have.
+    LeftOut(Box<Content>),
 }
 
 /// A partition table.
@@ -245,12 +257,12 @@ pub enum Pbkdf {
     },
 }
 
-/// An LVM volume group that lies on one physical volume.
+/// An LVM volume group. It stands with the last of its physical volumes, where all of it can be made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VolumeGroup {
-    /// The node of the physical volume.
+    /// The node of the physical volume it stands with.
     pub pv_path: String,
-    /// The physical volume's UUID.
+    /// That physical volume's UUID.
     pub pv_uuid: String,
     /// The group's name.
     pub name: String,
@@ -260,10 +272,23 @@ pub struct VolumeGroup {
     pub extent_size: Bytes,
     /// Extents in the group.
     pub extents: u64,
-    /// Where the first extent begins on the physical volume.
+    /// Where the first extent begins on that physical volume.
     pub data_offset: Bytes,
     /// The volumes by name.
     pub volumes: Vec<LogicalVolume>,
+}
+
+/// An LVM physical volume whose group stands elsewhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhysicalVolume {
+    /// Its node.
+    pub path: String,
+    /// Its UUID.
+    pub uuid: String,
+    /// The group's name.
+    pub group: String,
+    /// Where its first extent begins.
+    pub data_offset: Bytes,
 }
 
 /// A linear logical volume.
@@ -411,7 +436,7 @@ pub struct Swap {
 }
 
 /// Something that cannot be mirrored yet.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Unsupported {
     /// The node it lies on.
     pub path: String,
@@ -419,6 +444,15 @@ pub struct Unsupported {
     pub what: String,
     /// What uses it now, a line each, as a refusal says it: `is held by md0 (raid1)`, `is mounted on /srv`.
     pub in_use: Vec<String>,
+    /// The UUID in its signature, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// The label in its signature, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Where it, or what lies on it, is mounted in the primary's tree, now or by fstab.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<String>,
     /// Whether the kernel shows no node for it: it cannot be opened, nor be in use.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_node: bool,

@@ -43,10 +43,22 @@ impl Layout {
     /// Whatever uses the disk or a part of it now, a line each: mounts, swap, open containers, volume groups (but
     /// those in `disregarded`), holders.
     pub fn in_use(&self, disregarded: &[String]) -> Vec<String> {
-        let counts =
-            |content: &Content| !matches!(content, Content::Volumes(vg) if disregarded.contains(&vg.name));
+        let counts = |content: &Content| {
+            !content.group().is_some_and(|group| disregarded.iter().any(|name| name == group))
+        };
         let found = self.walk().into_iter().filter(|(_, content)| counts(content));
         found.flat_map(|(path, content)| uses(path, content)).collect()
+    }
+}
+
+impl Content {
+    /// The volume group that a physical volume belongs to.
+    pub fn group(&self) -> Option<&str> {
+        match self {
+            Content::Volumes(vg) => Some(&vg.name),
+            Content::PhysicalVolume(pv) => Some(&pv.group),
+            _ => None,
+        }
     }
 }
 
@@ -57,10 +69,12 @@ fn walk<'a>(path: &'a str, content: &'a Content, found: &mut Vec<(&'a str, &'a C
         Content::Luks(luks) => walk(&luks.path, &luks.content, found),
         Content::Volumes(vg) => vg.volumes.iter().for_each(|lv| walk(&lv.path, &lv.content, found)),
         Content::Empty
+        | Content::PhysicalVolume(_)
         | Content::Filesystem(_)
         | Content::Swap(_)
         | Content::BiosBoot
         | Content::Extended
+        | Content::LeftOut(_)
         | Content::Unsupported(_) => {}
     }
 }
@@ -74,8 +88,11 @@ fn uses(path: &str, content: &Content) -> Vec<String> {
         Content::Luks(luks) => {
             luks.mapper.iter().map(|m| format!("{path} is open as /dev/mapper/{m}")).collect()
         }
-        Content::Volumes(vg) => vec![format!("{path} is in the volume group {}", vg.name)],
         Content::Unsupported(thing) => thing.in_use.iter().map(|use_| format!("{path} {use_}")).collect(),
-        _ => Vec::new(),
+        _ => content
+            .group()
+            .map(|group| format!("{path} is in the volume group {group}"))
+            .into_iter()
+            .collect(),
     }
 }

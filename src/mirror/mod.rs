@@ -12,6 +12,7 @@ pub mod mark;
 mod mounted;
 mod open;
 mod source;
+mod swap_file;
 mod unmounted;
 
 pub use check::{Checked, check};
@@ -20,3 +21,4 @@ pub use lock::{busy, lock, locked_by};
 pub use mounted::{Access, Mounted, mount_point, write_initial_marks};
 pub use open::{Opened, remove_orphans, sweep};
 pub use source::{Source, check_role, device_of_source, note_service, open_source};
+pub use swap_file::make_swap_file;

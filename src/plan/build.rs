@@ -1,17 +1,20 @@
 //! Builds the steps, from the table inwards: each layer makes itself and then what it holds.
 
+mod volumes;
+
 use super::digest::digest;
+use super::elastic::elastic;
 use super::geometry::{Geometry, Place, geometry, needed};
+use super::not_mirrored::not_mirrored;
 use super::words::{erased, shrunk, what};
-use super::{FillChoice, MIRROR_NAME, NewContainer, NewVolume, Options, Piece, Plan, Unlock, fit, refuse};
+use super::{FillChoice, MIRROR_NAME, NewContainer, NewVolume, Options, Piece, Plan, Unlock, refuse};
 use crate::identity::{FreshIds, distinct_label, fat_uuid};
-use crate::layer::{filesystem, luks, lvm, partition_table, swap};
-use crate::layout::{
-    Content, Filesystem, FsKind, Luks, Partition, Pbkdf, Survey, Swap, Table, TableKind, VolumeGroup,
-};
+use crate::layer::{filesystem, luks, partition_table, swap};
+use crate::layout::{Content, Filesystem, FsKind, Luks, Partition, Pbkdf, Survey, Swap, Table, TableKind};
 use crate::refusal::Refusal;
 use crate::step::{Action, Check, FileText, Filling, Invocation, Step};
 use crate::units::{Bytes, MIB};
+use volumes::Waiting;
 
 /// A key file's length in bytes: 512 random bits are as many as any volume key has.
 const KEY_BYTES: usize = 64;
@@ -23,6 +26,7 @@ struct Builder<'a> {
     options: &'a Options,
     ids: &'a mut FreshIds,
     vg_names: Vec<String>,
+    waiting: Vec<Waiting>,
     labels: Vec<String>,
     partition: u32,
     depth: usize,
@@ -54,15 +58,7 @@ pub fn build(survey: &Survey, options: &Options, ids: &mut FreshIds) -> Result<P
 /// Lays out the partitions, and refuses what would not hold what is used.
 fn place(survey: &Survey, table: &Table) -> Result<Geometry, Refusal> {
     let (primary, mirror) = (&survey.primary.disk, &survey.mirror.disk);
-    let places = geometry(table, primary, mirror).map_err(|e| too_small(survey, table, e.missing))?;
-    for (partition, place) in table.partitions.iter().zip(&places.places) {
-        let least = fit::least(&partition.content, partition.size);
-        let shrinks = place.size < partition.size;
-        if shrinks && !matches!(partition.content, Content::Extended) && place.size < least {
-            return Err(too_small(survey, table, least - place.size));
-        }
-    }
-    Ok(places)
+    geometry(table, &elastic(table), primary, mirror).map_err(|e| too_small(survey, table, e.missing))
 }
 
 fn too_small(survey: &Survey, table: &Table, missing: Bytes) -> Refusal {
@@ -89,6 +85,8 @@ impl<'a> Builder<'a> {
             confirmation: disk.confirmation().to_owned(),
             erased: erased(&survey.mirror),
             pieces: Vec::new(),
+            not_mirrored: not_mirrored(survey),
+            left_out: Vec::new(),
             notes: Vec::new(),
             steps: Vec::new(),
             closing: Vec::new(),
@@ -107,6 +105,7 @@ impl<'a> Builder<'a> {
             options,
             ids,
             vg_names,
+            waiting: Vec::new(),
             labels,
             partition: 0,
             depth: 0,
@@ -232,10 +231,14 @@ impl<'a> Builder<'a> {
                 self.content(&luks.content, node, size)?;
             }
             Content::Luks(luks) => self.luks(luks, node, size)?,
-            Content::Volumes(vg) => self.volumes(vg, node, size)?,
+            Content::PhysicalVolume(pv) => self.physical_volume(&pv.group, pv.data_offset, node, size),
+            Content::Volumes(vg) => {
+                self.physical_volume(&vg.name, vg.data_offset, node, size);
+                self.volumes(vg)?;
+            }
             Content::Filesystem(fs) => self.filesystem(fs, node),
             Content::Swap(swap) => self.swap(swap, node),
-            Content::Empty | Content::BiosBoot | Content::Extended => {}
+            Content::Empty | Content::BiosBoot | Content::Extended | Content::LeftOut(_) => {}
             Content::Table(_) | Content::Unsupported(_) => unreachable!("refused before"),
         }
         self.depth -= 1;
@@ -304,7 +307,7 @@ impl<'a> Builder<'a> {
 
     /// Lists what lies in a container without a volume group; a group lists its volumes itself.
     fn piece_inside(&mut self, mapper: &str, like: &Luks, inner: Bytes) {
-        if matches!(like.content, Content::Volumes(_) | Content::Empty) {
+        if like.content.group().is_some() || like.content == Content::Empty {
             return;
         }
         let from = like.mapper.as_deref().map_or(like.path.clone(), |m| format!("/dev/mapper/{m}"));
@@ -369,40 +372,6 @@ impl<'a> Builder<'a> {
             .expect("there are more numbers than mappers")
     }
 
-    fn free_vg(&mut self) -> String {
-        let base = self.options.vg.clone().unwrap_or(MIRROR_NAME.to_owned());
-        let name = std::iter::once(base.clone())
-            .chain((2..).map(|n| format!("{base}{n}")))
-            .find(|name| !self.vg_names.contains(name))
-            .expect("there are more numbers than volume groups");
-        self.vg_names.push(name.clone());
-        name
-    }
-
-    fn volumes(&mut self, like: &VolumeGroup, node: &str, size: Bytes) -> Result<(), Refusal> {
-        let table = self.survey.primary.table().expect("a primary without a table is refused before");
-        let sizes = fit::fit(like, size).map_err(|missing| too_small(self.survey, table, missing))?;
-        let vg = self.free_vg();
-        self.run(format!("make {node} a physical volume"), lvm::create_pv(node), vec![]);
-        let group = Check::Group { vg: vg.clone(), pv: node.into() };
-        self.run(
-            format!("make the volume group {vg}"),
-            lvm::create_vg(&vg, like.extent_size, node),
-            vec![group],
-        );
-        self.close(format!("deactivate the volume group {vg}"), lvm::deactivate(&vg));
-        self.plan.volume_groups.push(vg.clone());
-        for (lv, new_size) in like.volumes.iter().zip(sizes) {
-            let path = lvm::lv_path(&vg, &lv.name);
-            self.piece(&lv.path, &path, what(&lv.content), lv.size, new_size);
-            let check = Check::Volume { vg: vg.clone(), lv: lv.name.clone(), size: new_size.0 };
-            let create = lvm::create_lv(&vg, &lv.name, new_size);
-            self.run(format!("make the volume {vg}/{} ({new_size})", lv.name), create, vec![check]);
-            self.content(&lv.content, &path, new_size)?;
-        }
-        Ok(())
-    }
-
     fn filesystem(&mut self, like: &Filesystem, node: &str) {
         let uuid = if like.kind == FsKind::Vfat { self.ids.fat_serial() } else { self.ids.uuid() };
         let label = like.label.as_ref().map(|label| self.distinct(label, like.kind.label_bytes()));
@@ -413,10 +382,6 @@ impl<'a> Builder<'a> {
         let kind = like.kind.name();
         let made = Check::Signature { device: node.into(), kind: kind.into(), uuid: mirror_uuid.clone() };
         let Some(mount) = like.target().map(str::to_owned) else {
-            self.note(format!(
-                "{} ({kind}) is mounted nowhere: the mirror's {node} is made and stays empty",
-                like.path
-            ));
             return self.run(format!("make {kind} on {node}"), invocation, vec![made]);
         };
         self.run(format!("make {kind} on {node}, for {mount}"), invocation, vec![made]);

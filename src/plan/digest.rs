@@ -17,6 +17,7 @@ fn settle(content: &mut Content) {
     match content {
         Content::Table(table) => table.partitions.iter_mut().for_each(|p| settle(&mut p.content)),
         Content::Luks(luks) => settle(&mut luks.content),
+        Content::LeftOut(content) => settle(content),
         Content::Volumes(vg) => vg.volumes.iter_mut().for_each(|lv| settle(&mut lv.content)),
         Content::Filesystem(fs) => {
             (fs.used, fs.capacity) = (None, None);

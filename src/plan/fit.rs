@@ -21,27 +21,36 @@ pub fn least(content: &Content, size: Bytes) -> Bytes {
         }
         Content::Luks(luks) => luks.data_offset + least(&luks.content, size.saturating_sub(luks.data_offset)),
         Content::Volumes(vg) => {
-            let volumes: Bytes =
-                vg.volumes.iter().map(|lv| least(&lv.content, lv.size).round_up(vg.extent_size.0)).sum();
+            let volumes = Bytes(least_extents(vg) * vg.extent_size.0);
             (vg.data_offset + volumes).round_up(MIB).min(size)
         }
+        Content::LeftOut(_) => Bytes::mib(1).min(size),
         _ => size,
     }
 }
 
-/// The sizes of the group's volumes on a physical volume of `pv_size`: the same where they fit, else each gives of
-/// what it does not use, in proportion.
+/// How many of the group's extents `room` has.
+pub fn extents(vg: &VolumeGroup, room: Bytes) -> u64 {
+    room.0 / vg.extent_size.0
+}
+
+/// How many extents the group's volumes can do with.
+pub fn least_extents(vg: &VolumeGroup) -> u64 {
+    vg.volumes.iter().map(|lv| least_of(lv, vg.extent_size.0)).sum()
+}
+
+/// The sizes of the group's volumes where it has `available` extents: the same where they fit, else each gives of what
+/// it does not use, in proportion.
 ///
 /// # Errors
 /// How many bytes are missing even then.
-pub fn fit(vg: &VolumeGroup, pv_size: Bytes) -> Result<Vec<Bytes>, Bytes> {
+pub fn fit(vg: &VolumeGroup, available: u64) -> Result<Vec<Bytes>, Bytes> {
     let extent = vg.extent_size.0;
     let extents = |bytes: Bytes| bytes.0.div_ceil(extent);
-    let available = pv_size.saturating_sub(vg.data_offset).0 / extent;
     let wanted: Vec<u64> = vg.volumes.iter().map(|lv| extents(lv.size)).collect();
     let lacking = wanted.iter().sum::<u64>().saturating_sub(available);
     let slack: Vec<u64> =
-        vg.volumes.iter().zip(&wanted).map(|(lv, n)| n - least_extents(lv, extent).min(*n)).collect();
+        vg.volumes.iter().zip(&wanted).map(|(lv, n)| n - least_of(lv, extent).min(*n)).collect();
     let total_slack: u64 = slack.iter().sum();
     if lacking > total_slack {
         return Err(Bytes((lacking - total_slack) * extent));
@@ -57,7 +66,7 @@ pub fn fit(vg: &VolumeGroup, pv_size: Bytes) -> Result<Vec<Bytes>, Bytes> {
     Ok(sizes)
 }
 
-fn least_extents(lv: &LogicalVolume, extent: u64) -> u64 {
+fn least_of(lv: &LogicalVolume, extent: u64) -> u64 {
     least(&lv.content, lv.size).0.div_ceil(extent)
 }
 
@@ -109,11 +118,15 @@ mod tests {
         Content::Swap(Swap { path: String::new(), uuid: String::new(), label: None, active: true })
     }
 
+    fn fit_on(vg: &VolumeGroup, pv_size: Bytes) -> Result<Vec<Bytes>, Bytes> {
+        fit(vg, extents(vg, pv_size - vg.data_offset))
+    }
+
     #[test]
     fn volumes_that_fit_keep_their_size() {
         let vg = group(vec![(Bytes::mib(400), swap()), (Bytes::mib(800), filesystem(Bytes::mib(800), None))]);
-        assert_eq!(fit(&vg, Bytes::mib(1201)), Ok(vec![Bytes::mib(400), Bytes::mib(800)]));
-        assert_eq!(fit(&vg, Bytes::mib(1200)), Err(Bytes::mib(4)), "nothing is known to be free");
+        assert_eq!(fit_on(&vg, Bytes::mib(1201)), Ok(vec![Bytes::mib(400), Bytes::mib(800)]));
+        assert_eq!(fit_on(&vg, Bytes::mib(1200)), Err(Bytes::mib(4)), "nothing is known to be free");
     }
 
     #[test]
@@ -123,12 +136,12 @@ mod tests {
             (Bytes::mib(800), filesystem(Bytes::mib(800), Some(Bytes::mib(100)))),
             (Bytes::mib(400), filesystem(Bytes::mib(400), Some(Bytes::mib(200)))),
         ]);
-        let sizes = fit(&vg, Bytes::mib(1201)).expect("1600 less 400 fits");
+        let sizes = fit_on(&vg, Bytes::mib(1201)).expect("1600 less 400 fits");
         assert_eq!(sizes[0], Bytes::mib(400));
         assert_eq!(sizes.iter().copied().sum::<Bytes>(), Bytes::mib(1200));
         assert!(sizes[1] >= Bytes::mib(116) && sizes[2] >= Bytes::mib(232), "{sizes:?}");
         // 400 swap + 116 + 232 are the least; one extent below that does not do.
-        assert_eq!(fit(&vg, Bytes::mib(749)).map(|s| s.len()), Ok(3));
-        assert_eq!(fit(&vg, Bytes::mib(745)), Err(Bytes::mib(4)));
+        assert_eq!(fit_on(&vg, Bytes::mib(749)).map(|s| s.len()), Ok(3));
+        assert_eq!(fit_on(&vg, Bytes::mib(745)), Err(Bytes::mib(4)));
     }
 }

@@ -1,8 +1,10 @@
 //! Where the mirror's partitions lie: in bytes, so that sector sizes may differ.
 //!
-//! One partition is *elastic*: it takes what a larger disk has more, and gives what a smaller one lacks. All others
-//! keep their size; those before it keep their place (GRUB's images hold absolute sector numbers).
+//! One partition is *elastic*: it takes what a larger disk has more, and gives what a smaller one lacks; of a volume group
+//! on several partitions the others give too, when it has nothing left. All others keep their size; those before it keep
+//! their place (GRUB's images hold absolute sector numbers).
 
+use super::elastic::Elastic;
 use crate::layout::{Content, Disk, Partition, Table, TableKind};
 use crate::units::{Bytes, MIB};
 
@@ -20,29 +22,34 @@ pub struct Place {
     pub size: Bytes,
 }
 
-/// The places of all partitions, in the table's order, and how much the elastic one gained or lost.
+/// The places of all partitions, in the table's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Geometry {
     /// Each partition's place.
     pub places: Vec<Place>,
-    /// The number of the partition that takes the difference, if there is one.
+    /// The number of the partition that takes what a larger disk has more, if there is one.
     pub elastic: Option<u32>,
 }
 
-/// The disk lacks so many bytes even if the elastic partition vanished.
+/// The disk lacks so many bytes even if each elastic partition had its least size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooSmall {
     /// How many.
     pub missing: Bytes,
 }
 
-/// Lays out `table` (of a disk of `primary` size and sectors) on `mirror`.
+/// Lays out `table` (of a disk of `primary` size and sectors) on `mirror`; `elastic` are the partitions that give, in order.
 ///
 /// # Errors
-/// `TooSmall` where the partitions that keep their size do not fit.
-pub fn geometry(table: &Table, primary: &Disk, mirror: &Disk) -> Result<Geometry, TooSmall> {
-    let elastic = elastic(table);
-    let (relaid, end) = relaid(table, primary, mirror, elastic, 0);
+/// `TooSmall` where the partitions do not fit.
+pub fn geometry(
+    table: &Table,
+    elastic: &[Elastic],
+    primary: &Disk,
+    mirror: &Disk,
+) -> Result<Geometry, TooSmall> {
+    let first = elastic.iter().find(|e| e.grows).map(|e| e.number);
+    let (places, end) = relaid(table, primary, mirror, &[]);
     let spare = usable_end(table.kind, mirror) as i64 - end as i64;
     let difference = if spare < 0 {
         spare
@@ -51,43 +58,31 @@ pub fn geometry(table: &Table, primary: &Disk, mirror: &Disk) -> Result<Geometry
         spare.min((mirror.size.0 as i64 - primary.size.0 as i64).max(0))
     };
     let change = difference.div_euclid(MIB as i64) * MIB as i64;
-    if change == 0 {
-        return Ok(Geometry { places: relaid, elastic });
-    }
-    let room =
-        |number| table.partitions.iter().find(|p| Some(p.number) == number).map_or(0, |p| p.size.0 as i64);
-    if room(elastic) + change < MIB as i64 {
-        return Err(TooSmall { missing: Bytes((MIB as i64 - room(elastic) - change) as u64) });
-    }
-    Ok(Geometry { places: self::relaid(table, primary, mirror, elastic, change).0, elastic })
+    let changes = match change {
+        0 => return Ok(Geometry { places, elastic: first }),
+        1.. => first.map(|number| (number, change)).into_iter().collect(),
+        _ => given(table, elastic, change.unsigned_abs())?,
+    };
+    Ok(Geometry { places: relaid(table, primary, mirror, &changes).0, elastic: first })
 }
 
-/// The partition that takes the difference: the last that holds volumes, else the last of all that is no swap.
-fn elastic(table: &Table) -> Option<u32> {
-    let mut by_place: Vec<&Partition> =
-        table.partitions.iter().filter(|p| !matches!(p.content, Content::Extended)).collect();
-    by_place.sort_by_key(|p| p.start);
-    let last =
-        |wanted: fn(&Content) -> bool| by_place.iter().rev().find(|p| wanted(&p.content)).map(|p| p.number);
-    last(holds_volumes).or_else(|| last(|c| !matches!(c, Content::Swap(_) | Content::BiosBoot)))
-}
-
-fn holds_volumes(content: &Content) -> bool {
-    match content {
-        Content::Volumes(_) => true,
-        Content::Luks(luks) => holds_volumes(&luks.content),
-        _ => false,
+/// What each elastic partition gives of `lacking` bytes, in whole mebibytes.
+fn given(table: &Table, elastic: &[Elastic], mut lacking: u64) -> Result<Vec<(u32, i64)>, TooSmall> {
+    let mut changes = Vec::new();
+    for Elastic { number, least, .. } in elastic {
+        let size = table.partitions.iter().find(|p| p.number == *number).map_or(Bytes(0), |p| p.size);
+        let gives = size.saturating_sub(*least).round_down(MIB).0.min(lacking);
+        changes.push((*number, -(gives as i64)));
+        lacking -= gives;
     }
+    if lacking > 0 {
+        return Err(TooSmall { missing: Bytes(lacking) });
+    }
+    Ok(changes)
 }
 
-/// Every partition's place when the elastic one changes by `change` bytes, and the end of the last.
-fn relaid(
-    table: &Table,
-    primary: &Disk,
-    mirror: &Disk,
-    elastic: Option<u32>,
-    change: i64,
-) -> (Vec<Place>, u64) {
+/// Every partition's place when those in `changes` grow or shrink by so many bytes, and the end of the last.
+fn relaid(table: &Table, primary: &Disk, mirror: &Disk, changes: &[(u32, i64)]) -> (Vec<Place>, u64) {
     let verbatim = primary.logical_sector == mirror.logical_sector;
     let align = |bytes: u64| if verbatim { bytes } else { bytes.div_ceil(MIB) * MIB };
     let mut by_place: Vec<&Partition> = table.partitions.iter().collect();
@@ -100,10 +95,8 @@ fn relaid(
         // Each logical partition has a sector of its own in front of it, where the next link of the chain lies.
         let link = if !verbatim && is_logical(table.kind, partition.number) { MIB } else { 0 };
         let start = align((partition.start.0 as i64 + shift) as u64).max(floor + link);
-        let mut size = align(partition.size.0) as i64;
-        if Some(partition.number) == elastic {
-            size += change;
-        }
+        let change = changes.iter().find(|(number, _)| *number == partition.number).map_or(0, |(_, by)| *by);
+        let size = align(partition.size.0) as i64 + change;
         let end = (start as i64 + size).max(0) as u64;
         floor = start;
         if !matches!(partition.content, Content::Extended) {
@@ -196,6 +189,11 @@ mod tests {
         Table { kind: TableKind::Dos, id: "0x01020304".into(), partitions }
     }
 
+    fn laid(table: &Table, primary: Disk, mirror: Disk) -> Result<Geometry, TooSmall> {
+        let last = table.partitions.last().expect("it has partitions").number;
+        geometry(table, &[Elastic { number: last, least: Bytes::mib(1), grows: true }], &primary, &mirror)
+    }
+
     fn sizes(geometry: &Geometry) -> Vec<(u32, u64, u64)> {
         geometry.places.iter().map(|p| (p.number, p.start.0 / MIB, p.size.0 / MIB)).collect()
     }
@@ -203,15 +201,14 @@ mod tests {
     #[test]
     fn an_equal_disk_is_partitioned_exactly_the_same() {
         let table = procedure();
-        let same = geometry(&table, &disk(Bytes::gib(4), 512), &disk(Bytes::gib(4), 512)).expect("it fits");
+        let same = laid(&table, disk(Bytes::gib(4), 512), disk(Bytes::gib(4), 512)).expect("it fits");
         let old: Vec<_> = table.partitions.iter().map(|p| (p.number, p.start, p.size)).collect();
         assert_eq!(same.places.iter().map(|p| (p.number, p.start, p.size)).collect::<Vec<_>>(), old);
     }
 
     #[test]
     fn on_a_larger_disk_the_last_partition_grows_and_its_extended_one_with_it() {
-        let larger =
-            geometry(&procedure(), &disk(Bytes::gib(4), 512), &disk(Bytes::gib(6), 512)).expect("it fits");
+        let larger = laid(&procedure(), disk(Bytes::gib(4), 512), disk(Bytes::gib(6), 512)).expect("it fits");
         assert_eq!(sizes(&larger), [(1, 1, 254), (2, 255, 3839 + 2048), (5, 256, 3839 + 2048)]);
         let end = |n: usize| (larger.places[n].start + larger.places[n].size).0;
         assert_eq!(end(1), end(2), "the extended partition ends with its logical one");
@@ -220,10 +217,10 @@ mod tests {
     #[test]
     fn on_a_smaller_disk_the_last_partition_gives_what_is_missing() {
         let smaller =
-            geometry(&procedure(), &disk(Bytes::gib(4), 512), &disk(Bytes::gib(3), 512)).expect("it fits");
+            laid(&procedure(), disk(Bytes::gib(4), 512), disk(Bytes::gib(3), 512)).expect("it fits");
         let last = smaller.places[2];
         assert_eq!((last.start, last.start + last.size), (Bytes::mib(256), Bytes::gib(3)));
-        let tiny = geometry(&procedure(), &disk(Bytes::gib(4), 512), &disk(Bytes::mib(128), 512));
+        let tiny = laid(&procedure(), disk(Bytes::gib(4), 512), disk(Bytes::mib(128), 512));
         assert_eq!(tiny.expect_err("it does not fit").missing, Bytes::mib(4095 - 128 - 3839 + 1));
     }
 
@@ -232,8 +229,7 @@ mod tests {
         let mut table = procedure();
         table.kind = TableKind::Gpt;
         table.partitions.truncate(1);
-        let smaller =
-            geometry(&table, &disk(Bytes::gib(4), 512), &disk(Bytes::gib(1), 512)).expect("it fits");
+        let smaller = laid(&table, disk(Bytes::gib(4), 512), disk(Bytes::gib(1), 512)).expect("it fits");
         assert_eq!(sizes(&smaller), [(1, 1, 254)]);
     }
 
@@ -241,8 +237,7 @@ mod tests {
     fn another_sector_size_moves_partitions_to_whole_mebibytes() {
         let mut table = procedure();
         table.partitions[0].start = Bytes(63 * 512);
-        let native =
-            geometry(&table, &disk(Bytes::gib(4), 512), &disk(Bytes::gib(5), 4096)).expect("it fits");
+        let native = laid(&table, disk(Bytes::gib(4), 512), disk(Bytes::gib(5), 4096)).expect("it fits");
         for place in native.places.iter().filter(|p| p.number != 2) {
             assert_eq!((place.start.0 % MIB, place.size.0 % MIB), (0, 0), "{place:?}");
         }
@@ -255,7 +250,7 @@ mod tests {
     #[test]
     fn an_mbr_partition_ends_at_two_to_the_thirty_second_sectors() {
         let huge =
-            geometry(&procedure(), &disk(Bytes::gib(4), 512), &disk(Bytes::gib(4096), 512)).expect("it fits");
+            laid(&procedure(), disk(Bytes::gib(4), 512), disk(Bytes::gib(4096), 512)).expect("it fits");
         let last = huge.places[2];
         assert!((last.start + last.size).0 <= u32::MAX as u64 * 512);
         assert!((last.start + last.size).0 > (u32::MAX as u64 * 512) - 2 * MIB);

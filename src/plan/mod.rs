@@ -5,13 +5,16 @@
 
 mod build;
 mod digest;
+mod elastic;
 mod fit;
 mod geometry;
+mod leave_out;
+mod not_mirrored;
 mod refuse;
 mod words;
 
 use crate::identity::FreshIds;
-use crate::layout::{FsKind, Survey};
+use crate::layout::{FsKind, NotMirrored, Survey};
 use crate::refusal::Refusal;
 use crate::step::{Filling, Step};
 use crate::units::Bytes;
@@ -30,6 +33,12 @@ pub struct Options {
     pub vg: Option<String>,
     /// Whether the encryption is left out.
     pub plaintext: bool,
+    /// Parts of the primary's disk that the mirror shall not have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub leave_out: Vec<String>,
+    /// Those of them that an earlier mirror had not: they may be gone by now.
+    #[serde(skip)]
+    pub left_out_before: Vec<String>,
     /// Volume groups that an interrupted `init` left: they do not count as in use, nor as taken names.
     #[serde(skip)]
     pub unfinished_groups: Vec<String>,
@@ -79,6 +88,10 @@ pub struct Plan {
     pub erased: Vec<String>,
     /// What becomes of each piece of the primary.
     pub pieces: Vec<Piece>,
+    /// What of the server the mirror will not have.
+    pub not_mirrored: Vec<NotMirrored>,
+    /// What names the parts of the primary's disk that were left out on request.
+    pub left_out: Vec<String>,
     /// What the administrator should know, a line each.
     pub notes: Vec<String>,
     /// The steps, in order.
@@ -149,8 +162,12 @@ pub struct NewVolume {
 /// # Errors
 /// A `Refusal` that names every reason at once; nothing was written, for nothing can be from here.
 pub fn plan(survey: &Survey, options: &Options, ids: &mut FreshIds) -> Result<Plan, Refusal> {
-    refuse::unfit(survey, options)?;
-    build::build(survey, options, ids)
+    let (survey, parts) = leave_out::leave_out(survey, options)?;
+    refuse::unfit(&survey, options)?;
+    let mut plan = build::build(&survey, options, ids)?;
+    plan.left_out = parts.iter().map(|part| part.name.clone()).collect();
+    plan.not_mirrored = leave_out::as_not_mirrored(&parts).chain(plan.not_mirrored).collect();
+    Ok(plan)
 }
 
 /// The default name of a mirror's volume group, and what its mapper names begin with.

@@ -1,5 +1,6 @@
 //! Every reason not to make a mirror that can be seen beforehand, all of them in one answer.
 
+use super::leave_out::is_needed;
 use super::{FillChoice, Options, Unlock};
 use crate::layer::lvm;
 use crate::layout::{Content, Layout, Survey};
@@ -70,6 +71,7 @@ fn release(layout: &Layout) -> Vec<String> {
             Content::Luks(luks) => {
                 commands.extend(luks.mapper.iter().map(|m| format!("cryptsetup close {m}")))
             }
+            Content::PhysicalVolume(_) => commands.push(format!("pvremove {path}")),
             Content::Volumes(vg) => {
                 commands.push(format!("vgchange -an {0} && vgremove {0} && pvremove {path}", vg.name));
             }
@@ -82,12 +84,17 @@ fn release(layout: &Layout) -> Vec<String> {
 fn unmirrorable(survey: &Survey) -> Result<(), Refusal> {
     let primary = &survey.primary;
     let mut why = Vec::new();
+    let mut spare = Vec::new();
     for (path, content) in primary.walk() {
         match content {
             Content::Unsupported(thing) => {
-                why.push(format!("{path} is {}, which cannot be mirrored yet", thing.what))
+                why.push(format!("{path} is {}, which cannot be mirrored yet", thing.what));
+                if !thing.targets.iter().any(|target| is_needed(target)) && path != primary.disk.path {
+                    spare.push(format!("--leave-out {}", quoted(path)));
+                }
             }
             Content::Luks(luks) if luks.mapper.is_none() => {
+                spare.push(format!("--leave-out {}", quoted(path)));
                 why.push(format!(
                     "{path} is an encrypted container that is not open: what it holds cannot be seen"
                 ));
@@ -113,6 +120,9 @@ fn unmirrorable(survey: &Survey) -> Result<(), Refusal> {
         format!("nothing was written to {}", survey.mirror.disk.path),
     );
     refusal.why = why;
+    if !spare.is_empty() {
+        refusal = refusal.remedy(format!("if its mirror can do without, add {}", spare.join(" ")));
+    }
     Err(refusal.remedy("see \"What cannot be mirrored yet\" in the README"))
 }
 

@@ -1,7 +1,7 @@
 //! How pieces of a disk are called in a plan.
 
 use super::Piece;
-use crate::layout::{Content, Layout};
+use crate::layout::{Content, Layout, PhysicalVolume, VolumeGroup};
 
 /// That a piece shrinks, and why it may.
 pub fn shrunk(p: &Piece) -> String {
@@ -14,7 +14,10 @@ pub fn what(content: &Content) -> String {
         Content::Empty => "nothing that is known".into(),
         Content::Table(_) => "a table".into(),
         Content::Luks(luks) => format!("LUKS{}", luks.version),
-        Content::Volumes(vg) => format!("LVM, group {}", vg.name),
+        Content::Volumes(VolumeGroup { name, .. })
+        | Content::PhysicalVolume(PhysicalVolume { group: name, .. }) => {
+            format!("LVM, group {name}")
+        }
         Content::Filesystem(fs) => match fs.target() {
             Some(target) => format!("{} {target}", fs.kind.name()),
             None => fs.kind.name().into(),
@@ -23,6 +26,7 @@ pub fn what(content: &Content) -> String {
         Content::BiosBoot => "BIOS boot".into(),
         Content::Extended => "extended".into(),
         Content::Unsupported(thing) => thing.what.clone(),
+        Content::LeftOut(_) => "left out".into(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::escape;
 use crate::layer::fill::estimate;
+use crate::layout::NotMirrored;
 use crate::plan::{Piece, Plan};
 use crate::step::{Action, FileText, Filling, Step};
 use crate::units::{Bytes, duration};
@@ -26,6 +27,10 @@ fn write_plan(plan: &Plan, rotational: bool, out: &mut impl Write) -> io::Result
     plan.erased.iter().try_for_each(|line| writeln!(out, "  {line}"))?;
     section(out, "The mirror")?;
     plan.pieces.iter().try_for_each(|piece| write_piece(out, piece))?;
+    if !plan.not_mirrored.is_empty() {
+        section(out, "Not in this mirror")?;
+        plan.not_mirrored.iter().try_for_each(|one| write_not_mirrored(out, one))?;
+    }
     if !plan.notes.is_empty() {
         section(out, "To know")?;
         plan.notes.iter().try_for_each(|note| writeln!(out, "  {note}"))?;
@@ -58,6 +63,14 @@ fn write_piece(out: &mut impl Write, piece: &Piece) -> io::Result<()> {
     };
     let to = format!("{indent}{}", piece.to);
     writeln!(out, "{to:<30} {:<18} {size:<28} as {}", piece.what, piece.from)
+}
+
+fn write_not_mirrored(
+    out: &mut impl Write,
+    NotMirrored { what, size, why, .. }: &NotMirrored,
+) -> io::Result<()> {
+    let size = size.map_or(String::new(), |size| size.to_string());
+    writeln!(out, "  {what:<28} {size:<10} {why}")
 }
 
 fn write_step(out: &mut impl Write, number: usize, step: &Step) -> io::Result<()> {

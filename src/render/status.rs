@@ -63,6 +63,7 @@ pub fn json(facts: &Facts, answer: &Answer) -> String {
         "running_since": facts.locked_since,
         "scheduled": facts.is_scheduled,
         "reversed": reversed,
+        "not_mirrored": facts.not_mirrored,
     })
     .to_string()
 }

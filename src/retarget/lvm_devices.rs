@@ -22,6 +22,9 @@ fn entry(line: &str, spellings: &Spellings) -> String {
     let pair =
         spellings.map.of(Kind::PhysicalUuid).find(|pair| value("PVID") == Some(&dashless(&pair.primary)));
     let Some(pair) = pair else { return spellings.field(line, Devices::Paths) };
+    if pair.mirror.is_empty() {
+        return String::new();
+    }
     let end = if line.ends_with('\n') { "\n" } else { "" };
     let pvid = dashless(&pair.mirror);
     let (device, idname) = (value("DEVNAME").unwrap_or_default(), value("IDNAME").unwrap_or_default());

@@ -3,8 +3,8 @@
 use super::text::Hit;
 use std::ops::Range;
 
-/// What opens a container, and would wait for one that the mirror does not have.
-const OPENERS: [&str; 5] = ["rd.luks.", "luks.", "cryptdevice=", "cryptopts=", "cryptouuid/"];
+/// What opens a container or brings volumes online, and would wait for those that the mirror does not have.
+const OPENERS: [&str; 6] = ["rd.luks.", "luks.", "cryptdevice=", "cryptopts=", "cryptouuid/", "rd.lvm."];
 
 /// The words between blanks and quotes.
 pub(super) fn words(line: &[u8]) -> Vec<Range<usize>> {
@@ -25,7 +25,7 @@ pub(super) fn words(line: &[u8]) -> Vec<Range<usize>> {
 }
 
 /// The words that do not hold on the mirror, each with the blank before it: where a swap file begins on the primary's
-/// disk, and what opens a container that the mirror does not have.
+/// disk, and what opens a container, or brings volumes online, that the mirror does not have.
 pub(super) fn dropped(line: &[u8], is_lost: impl Fn(&str) -> bool) -> Vec<Hit> {
     let goes = |range: &Range<usize>| {
         let word = String::from_utf8_lossy(&line[range.clone()]);

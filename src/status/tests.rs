@@ -1,4 +1,5 @@
 use super::*;
+use crate::units::Bytes;
 
 const NOW: i64 = 1_000_000;
 
@@ -171,4 +172,28 @@ fn a_system_that_runs_from_the_mirror_is_told_which_disk_is_which() {
     assert!(gone.lines[1].1.ends_with("is not attached"), "{gone:?}");
     assert_eq!(gone.next.as_deref(), Some("diskmirror init --mirror DISK"));
     assert!(!gone.is_ready());
+}
+
+#[test]
+fn what_is_not_in_the_mirror_is_a_line_and_no_reason() {
+    let one = |n: u64| NotMirrored {
+        what: format!("/srv/{n}"),
+        size: (n > 1).then_some(Bytes::gib(n)),
+        why: "lies on another disk (/dev/sdc1)".into(),
+        on_primary: false,
+    };
+    let with = |count: u64| Facts {
+        not_mirrored: Some((1..=count).map(one).collect()),
+        ..facts(vec![run(8, State::Done, 420)])
+    };
+    let line = |facts: &Facts| {
+        let answer = answer(facts);
+        assert!(answer.is_ready() && answer.remarks.is_empty(), "{answer:?}");
+        answer.lines.into_iter().find(|(name, _)| *name == "without").map(|(_, text)| text)
+    };
+    assert_eq!(line(&with(0)), None);
+    assert_eq!(line(&with(2)).as_deref(), Some("/srv/1, /srv/2 (2.00 GiB)"));
+    assert!(line(&with(7)).is_some_and(|text| text.ends_with("/srv/5 (5.00 GiB) and 2 more")));
+    let unclear = Facts { unclear: vec!["what is not".into()], not_mirrored: None, ..with(0) };
+    assert_eq!(answer(&unclear).remarks, ["what is not"]);
 }

@@ -345,6 +345,15 @@ pub fn link(old_dir: impl AsFd, old: &[u8], new_dir: impl AsFd, new: &[u8]) -> i
     Ok(rustix::fs::linkat(old_dir, old, new_dir, new, AtFlags::empty())?)
 }
 
+/// Gives a file without a name the name `new` in `new_dir`; by its magic link, for that needs no capability.
+///
+/// # Errors
+/// The system's: `EEXIST` if the name is taken.
+pub fn link_nameless(file: &Handle, new_dir: impl AsFd, new: &[u8]) -> io::Result<()> {
+    let how = AtFlags::SYMLINK_FOLLOW;
+    Ok(rustix::fs::linkat(rustix::fs::CWD, file.proc_path(), new_dir, new, how)?)
+}
+
 /// Renames, replacing what bears the new name.
 ///
 /// # Errors

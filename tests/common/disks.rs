@@ -162,6 +162,7 @@ impl Pair {
                 volume_groups: Vec::new(),
                 volumes: configured,
                 excludes: Vec::new(),
+                leave_out: Vec::new(),
                 full_every: diskmirror::config::daily(),
                 blocks_from: diskmirror::config::large(),
                 bwlimit: None,

@@ -76,6 +76,8 @@ fn renew(content: &mut Content, number: u32) {
                 renew(&mut lv.content, number);
             }
         }
+        Content::LeftOut(_) => *content = Content::Empty,
+        Content::PhysicalVolume(pv) => (pv.uuid, pv.group) = (fresh(&pv.uuid), "mirror".into()),
         Content::Filesystem(fs) => (fs.uuid, fs.label) = (fresh(&fs.uuid), marked(&fs.label)),
         Content::Swap(swap) => (swap.uuid, swap.label) = (fresh(&swap.uuid), marked(&swap.label)),
         _ => {}

@@ -2,6 +2,7 @@
 
 use super::Place;
 use crate::cli::MirrorOptions;
+use crate::command::not_mirrored;
 use crate::config::{self, Config, Container, DiskId, Mirror, Unlock, Volume};
 use crate::layer::lines::Lines;
 use crate::layout::{Disk, Survey};
@@ -49,6 +50,10 @@ pub fn with_files(place: &Place, mut plan: Plan, survey: &Survey, options: &Mirr
             place.config.display()
         ));
     }
+    let seen = FileText::Text(not_mirrored::to_text(&plan.not_mirrored));
+    let path = state_dir(place, old.as_ref()).join(not_mirrored::FILE);
+    let action = Action::Write { path, mode: 0o600, text: seen };
+    plan.steps.push(Step { title: "note what is not in this mirror".into(), action, checks: vec![] });
     let config = configuration(place, &plan, survey, old);
     let text = FileText::Text(config.to_toml());
     let action = Action::Write { path: place.config.clone(), mode: 0o600, text };
@@ -112,6 +117,7 @@ fn configuration(place: &Place, plan: &Plan, survey: &Survey, old: Option<Config
         volumes: plan.volumes.iter().map(volume).collect(),
         excludes,
         audit_ignore,
+        leave_out: plan.left_out.clone(),
         full_every,
         blocks_from,
         bwlimit: before.and_then(|mirror| mirror.bwlimit),

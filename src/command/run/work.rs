@@ -1,6 +1,7 @@
 //! One file system on its way through a run: what is known of it, what is done with it, and what is to be reported.
 
 mod steps;
+mod swap_files;
 
 pub use steps::{apply, check, latest_run, mount, refuse_without_sources, scan, unmount, verify_share};
 
@@ -34,6 +35,8 @@ pub struct Work<'a> {
     view: Option<View>,
     /// What is left out of every file system.
     patterns: Arc<Vec<String>>,
+    /// The active swap files on it, below its root.
+    swap_files: Vec<String>,
     options: Options,
     knowledge: Knowledge,
     checked: Checked,
@@ -65,6 +68,7 @@ impl<'a> Work<'a> {
     ) -> Result<Vec<Work<'a>>> {
         let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
         let patterns = Arc::new(excludes::patterns(job.config, job.mirror, job.root, &swaps));
+        let swap_files = excludes::swap_files(&swaps, job.root);
         let one = |(volume, source): (&'a Volume, Result<Source, Refusal>)| {
             let (source, view) = entered(source);
             let held = damage.held_on(&volume.mount, &job.args.accept);
@@ -82,6 +86,7 @@ impl<'a> Work<'a> {
                 source,
                 view,
                 patterns: patterns.clone(),
+                swap_files: swap_files::on_volume(&swap_files, volume, &job.mirror.volumes),
                 options,
                 knowledge,
                 checked,

@@ -42,7 +42,7 @@ fn localised(pattern: &str, mount: &str) -> Option<String> {
 }
 
 /// The active swap files below `root`, as the primary names them: they hold memory, and are made anew.
-fn swap_files(swaps: &str, root: &Path) -> Vec<String> {
+pub fn swap_files(swaps: &str, root: &Path) -> Vec<String> {
     let file = |line: &str| {
         let mut fields = line.split_whitespace();
         let path = fields.next().filter(|_| fields.next() == Some("file"))?.replace("\\040", " ");

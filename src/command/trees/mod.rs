@@ -80,7 +80,7 @@ pub fn preparation<'a>(
         Some(root) => Some(root.try_clone().map(|root| (mount.to_owned(), root)).map_err(Into::into)),
         None => boots(mount).then(|| Err(anyhow::anyhow!("{mount} is not mounted, and cannot be entered"))),
     };
-    let identities = boot::identities(place.root, disk)?;
+    let identities = boot::identities(place.root, disk, &place.mirror.leave_out)?;
     let source = Tree::new(sources.filter_map(one).collect::<Result<_>>()?);
     let memory = place.state_dir.join(MEMORY_FILE);
     let (config, mirror) = (place.config, place.mirror);

@@ -167,7 +167,7 @@ pub fn refuse_without_sources(works: &[Work<'_>]) -> Result<(), Refusal> {
     Err(with_others)
 }
 
-/// Writes: marks dirty, additions everywhere, flush, loaders, flush, deletions everywhere, images rebuilt, flush, marks
+/// Writes: marks dirty, additions everywhere, flush, loaders, flush, deletions everywhere, swap files, images rebuilt, flush, marks
 /// clean. A file system whose work fails keeps its dirty mark, and the others are refreshed.
 ///
 /// # Errors
@@ -195,6 +195,8 @@ pub fn apply(
     }
     keep_together(works);
     each(works, |work, mounted| work.delete(job, mounted))?;
+    // What was deleted may have been in their way.
+    each(works, |work, mounted| work.make_swap_files(job, mounted))?;
     keep_together(works);
     if may_boot(works) {
         boot.rebuild(job, works);
