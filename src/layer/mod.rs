@@ -19,6 +19,7 @@ pub mod lines;
 pub mod lsblk;
 pub mod luks;
 pub mod lvm;
+pub mod lvm_conf;
 pub mod mounts;
 pub mod octal;
 pub mod partition_table;

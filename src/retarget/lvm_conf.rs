@@ -3,6 +3,7 @@
 
 use super::text::{Devices, Spellings};
 use crate::identity::Kind;
+use crate::layer::lvm_conf;
 use std::collections::BTreeSet;
 
 /// What holds patterns: the first that matches one of a device's names decides.
@@ -14,10 +15,10 @@ const LISTS: [&str; 3] = ["volume_list", "auto_activation_volume_list", "read_on
 /// The mirror's settings: its devices in place of the primary's, and let through first; its group in the lists.
 pub(super) fn rewrite(text: &str, spellings: &Spellings) -> String {
     let (mut out, mut within) = (String::with_capacity(text.len() + 128), None);
-    let rejects = text.lines().any(|line| rejects(&line[..comment_start(line)]));
+    let rejects = text.lines().any(|line| rejects(lvm_conf::uncommented(line)));
     for line in text.split_inclusive('\n') {
-        let (said, comment) = line.split_at(comment_start(line));
-        let opens = setting(said);
+        let (said, comment) = line.split_at(lvm_conf::uncommented(line).len());
+        let opens = lvm_conf::setting(said).filter(|name| FILTERS.contains(name) || LISTS.contains(name));
         within = opens.or(within);
         let own = match within {
             Some(key) if FILTERS.contains(&key) => {
@@ -36,27 +37,9 @@ pub(super) fn rewrite(text: &str, spellings: &Spellings) -> String {
     out
 }
 
-/// Where the comment of a line begins; its end if it has none.
-fn comment_start(line: &str) -> usize {
-    let mut quoted = false;
-    let at = line.char_indices().find(|(_, c)| {
-        quoted ^= *c == '"';
-        *c == '#' && !quoted
-    });
-    at.map_or(line.len(), |(at, _)| at)
-}
-
-/// Which of the settings a line begins: `filter = …`, or in one with its section, `devices/filter = …`.
-fn setting(line: &str) -> Option<&'static str> {
-    let (name, _) = line.split_once('=')?;
-    let name = name.rsplit(['/', '{']).next()?.trim();
-    FILTERS.into_iter().chain(LISTS).find(|key| *key == name)
-}
-
 /// Whether a pattern that hides devices stands in a line: `"r|…|"`, any sign may enclose the expression.
 fn rejects(line: &str) -> bool {
-    let quoted = line.split('"').skip(1).step_by(2);
-    quoted
+    lvm_conf::texts(line)
         .filter_map(|pattern| pattern.strip_prefix('r'))
         .any(|rest| !rest.starts_with(char::is_alphanumeric))
 }

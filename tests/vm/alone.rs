@@ -84,6 +84,7 @@ fn a_mirror_with_uefi_boots_its_new_kernel_alone_in_a_machine_that_knows_no_disk
     primary.ok("echo soon deleted >/srv/deleted; echo at home >/home/file");
     init(&mut primary, "/dev/sda", MIRROR);
     audit_finds_nothing(&mut primary);
+    some_of_it_is_mounted_nowhere(&mut primary);
     let newer = update_the_kernel(&mut primary);
     primary.ok("rm /srv/deleted; echo written before the last run >/srv/written");
     run(&mut primary);
@@ -95,7 +96,8 @@ fn a_mirror_with_uefi_boots_its_new_kernel_alone_in_a_machine_that_knows_no_disk
     let mut alone = rack.look(&[MIRROR]);
     assert_eq!(alone.unlocked, ["mirror3_crypt"]);
     it_runs_from(&mut alone, "/dev/mapper/mirror-root", "/dev/sda2");
-    assert_eq!(alone.ok("findmnt -rno SOURCE,FSTYPE /boot/efi"), "/dev/sda1 vfat");
+    let esp = "mount /boot/efi && findmnt -rno SOURCE,FSTYPE /boot/efi";
+    assert_eq!(alone.ok(esp), "/dev/sda1 vfat");
     assert_eq!(alone.ok("findmnt -rno SOURCE /home && cat /home/file"), "/dev/mapper/mirror-home\nat home");
     it_has_what_the_last_run_saw(&mut alone);
     its_swap_is_in_use(&mut alone, "mirror-swap_1");
@@ -111,18 +113,47 @@ fn a_mirror_of_plain_partitions_boots_alone_and_its_audit_finds_what_is_planted(
     let Some(rack) = rack(Layout::Plain, &[Disk::EQUAL_MIRROR]) else { return };
     let mut primary = server_with_the_program(&rack, &[PRIMARY, MIRROR]);
     primary.ok("echo soon deleted >/srv/deleted");
+    it_swaps_to_a_file(&mut primary);
+    it_has_what_no_boot_needs(&mut primary);
     init(&mut primary, "/dev/vdb", MIRROR);
     primary.ok("rm /srv/deleted; echo written before the last run >/srv/written");
     run(&mut primary);
     audit_finds_nothing(&mut primary);
+    timed("status", || primary.run("diskmirror status")).assert_ok();
     audit_finds_what_is_planted_and_a_run_mends_it(&mut primary);
     primary.power_off();
 
     let mut alone = rack.look(&[MIRROR]);
     it_runs_from(&mut alone, "/dev/vda2", "");
     it_has_what_the_last_run_saw(&mut alone);
-    its_swap_is_in_use(&mut alone, "vda3");
+    assert_eq!(alone.ok("swapon --noheadings --show=NAME | sort"), "/dev/vda3\n/swapfile");
+    assert_eq!(alone.ok("stat -c '%a %s' /swapfile"), format!("600 {SWAP_FILE_BYTES}"));
     run_refuses_where_the_roles_are_reversed(&mut alone);
+}
+
+const SWAP_FILE_BYTES: u64 = 16 << 20;
+
+fn it_swaps_to_a_file(server: &mut Server) {
+    server.ok(&format!(
+        "fallocate -l {SWAP_FILE_BYTES} /swapfile && chmod 600 /swapfile && mkswap -q /swapfile && swapon /swapfile && \
+         echo '/swapfile none swap sw 0 0' >>/etc/fstab"
+    ));
+}
+
+/// A disk that was plugged in at the last update-grub, an image that somebody kept, one for crashes, settings of a monitor.
+fn it_has_what_no_boot_needs(server: &mut Server) {
+    let gone = "11111111-2222-4333-8444-555555555555";
+    server.ok(&format!(
+        "printf 'menuentry usb {{\\n search --fs-uuid --set=root {gone}\\n linux /vmlinuz root=UUID={gone}\\n}}\\n' \
+         >/boot/grub/custom.cfg; \
+         image=$(ls /boot/initrd.img-* | head -n 1) && head -c 1000 $image >$image.bak && cp $image.bak ${{image}}kdump; \
+         echo /dev/disk/by-id/virtio-{PRIMARY} >/etc/monitored-disks"
+    ));
+}
+
+/// The EFI system partition only while it is needed, /home not at the moment: runs enter them by themselves.
+fn some_of_it_is_mounted_nowhere(server: &mut Server) {
+    server.ok("sed -i 's/umask=0077/umask=0077,noauto/' /etc/fstab && umount /boot/efi && umount /home");
 }
 
 /// What the lab promises to the others: a boot that fails is told at once, and a look leaves nothing behind.

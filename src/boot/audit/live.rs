@@ -34,5 +34,6 @@ impl Search<'_> {
 fn is_default(entry: &Entry) -> bool {
     let vendor = entry.file.split_once("/EFI/").map(|(_, rest)| rest.to_lowercase());
     let is_vendors = vendor.is_some_and(|rest| !rest.starts_with("boot/"));
-    entry.block <= 1 && !is_vendors && !entry.file.contains("/loader/entries/")
+    let is_first = entry.block == 0 || entry.block == 1 && !entry.file.ends_with("/custom.cfg");
+    is_first && !is_vendors && !entry.file.contains("/loader/entries/")
 }

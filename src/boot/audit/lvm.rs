@@ -2,8 +2,9 @@
 
 use super::Search;
 use crate::identity::Kind;
-use crate::layer::encoding;
+use crate::layer::{encoding, lvm_conf};
 use regex::Regex;
+use std::collections::BTreeSet;
 use std::io;
 
 const SETTINGS: [&str; 2] = ["/etc/lvm/lvm.conf", "/etc/lvm/lvmlocal.conf"];
@@ -58,7 +59,7 @@ impl Search<'_> {
 
 /// Whether a filter lets a device of these names through: one name that an `a` pattern matches first is enough; without any
 /// match it is let through (lvm.conf(5)).
-fn lets_through(patterns: &[String], names: &std::collections::BTreeSet<String>) -> bool {
+fn lets_through(patterns: &[String], names: &BTreeSet<String>) -> bool {
     let decide = |name: &String| patterns.iter().find_map(|pattern| decided(pattern, name));
     let decided: Vec<bool> = names.iter().filter_map(decide).collect();
     decided.is_empty() || decided.contains(&true)
@@ -83,13 +84,12 @@ fn decided(pattern: &str, name: &str) -> Option<bool> {
 fn lists(text: &str) -> Vec<(usize, String, Vec<String>)> {
     let (mut all, mut open): (Vec<(usize, String, Vec<String>)>, bool) = (Vec::new(), false);
     for (number, line) in text.lines().enumerate() {
-        let said = uncommented(line);
-        let quoted = said.split('"').skip(1).step_by(2).map(str::to_owned);
-        match said.split_once('=').filter(|_| !open) {
-            Some((name, value)) => {
-                let name = name.rsplit(['/', '{']).next().unwrap_or(name).trim().to_owned();
-                all.push((number + 1, name, quoted.collect()));
-                open = value.contains('[') && !value.contains(']');
+        let said = lvm_conf::uncommented(line);
+        let quoted = lvm_conf::texts(said).map(str::to_owned);
+        match lvm_conf::setting(said).filter(|_| !open) {
+            Some(name) => {
+                all.push((number + 1, name.to_owned(), quoted.collect()));
+                open = said.contains('[') && !said.contains(']');
             }
             None if open => {
                 if let Some((_, _, values)) = all.last_mut() {
@@ -101,15 +101,6 @@ fn lists(text: &str) -> Vec<(usize, String, Vec<String>)> {
         }
     }
     all
-}
-
-fn uncommented(line: &str) -> &str {
-    let mut quoted = false;
-    let at = line.char_indices().find(|(_, c)| {
-        quoted ^= *c == '"';
-        *c == '#' && !quoted
-    });
-    at.map_or(line, |(at, _)| &line[..at])
 }
 
 #[cfg(test)]
