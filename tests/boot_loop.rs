@@ -308,6 +308,12 @@ fn plants(uuid: &str) -> Vec<(&'static str, String)> {
                 uuid.replace('-', "")
             ),
         ),
+        ("/etc/systemd/system/srv.mount", format!("[Mount]\nWhat=/dev/disk/by-uuid/{uuid}\n")),
+        ("/etc/udev/rules.d/9.rules", format!("ENV{{ID_FS_UUID}}==\"{uuid}\", RUN+=\"/bin/true\"\n")),
+        ("/etc/cloud/cloud.cfg.d/x.cfg", format!("mounts:\n - [ /dev/disk/by-uuid/{uuid}, /srv ]\n")),
+        ("/etc/lvm/lvm.conf", format!("devices {{\n\tfilter = [ \"a|/dev/disk/by-uuid/{uuid}|\" ]\n}}\n")),
+        ("/boot/armbianEnv.txt", format!("rootdev=UUID={uuid}\n")),
+        ("/boot/extlinux/extlinux.conf", format!("label x\n\tkernel /vmlinuz\n\tappend {line}\n")),
         ("/boot/cmdline.txt", format!("{line}\n")),
         ("/boot/grub/grub.cfg", format!("menuentry x {{\n\tlinux /vmlinuz {line}\n}}\n")),
         ("/boot/grub/custom.cfg", format!("search --no-floppy --fs-uuid --set=root {uuid}\n")),

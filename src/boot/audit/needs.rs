@@ -56,7 +56,7 @@ impl Search<'_> {
     fn mounts(&mut self, text: &str, names: &BTreeSet<String>) {
         for (line, entry) in numbered(text, fstab::entries) {
             if !gives_way(&entry.options) && self.is_missing(&entry.device, names) {
-                let what = format!("{} for {}: nobody has it", tag(&entry.device), entry.target);
+                let what = format!("{} for {}: nobody has it", entry.device, entry.target);
                 self.find("/etc/fstab", None, line, what);
             }
         }
@@ -65,7 +65,7 @@ impl Search<'_> {
     fn containers(&mut self, text: &str) {
         for (line, entry) in numbered(text, crypttab::entries) {
             if !gives_way(&entry.options) && self.is_missing(&entry.device, &BTreeSet::new()) {
-                let what = format!("{} for {}: nobody has it", tag(&entry.device), entry.name);
+                let what = format!("{} for {}: nobody has it", entry.device, entry.name);
                 self.find("/etc/crypttab", None, line, what);
             }
         }
@@ -75,7 +75,7 @@ impl Search<'_> {
         for (file, inside, text) in &early.crypttabs {
             for (line, entry) in numbered(text, crypttab::entries) {
                 if self.is_missing(&entry.device, &BTreeSet::new()) {
-                    let what = format!("{} for {}: nobody has it", tag(&entry.device), entry.name);
+                    let what = format!("{} for {}: nobody has it", entry.device, entry.name);
                     self.find(file, Some(inside), line, what);
                 }
                 if let Some(key) = self.unwanted_key(&entry) {
@@ -165,7 +165,7 @@ impl Search<'_> {
             DeviceSpec::Path(path) => self.has_path(path, names),
             DeviceSpec::Other(_) => true,
         };
-        !there && self.spellings.find(tag(device).as_bytes()).is_empty()
+        !there && self.spellings.find(device.to_string().as_bytes()).is_empty()
     }
 
     fn has_path(&self, path: &str, names: &BTreeSet<String>) -> bool {
@@ -206,15 +206,4 @@ fn has(set: &BTreeSet<String>, one: &str) -> bool {
 /// The name that LVM gives `group/volume` below /dev/mapper: a hyphen inside of either is doubled.
 fn mapper_name(volume: &str) -> String {
     volume.replace('-', "--").replacen('/', "-", 1)
-}
-
-/// As a file would write it.
-pub(super) fn tag(device: &DeviceSpec) -> String {
-    match device {
-        DeviceSpec::Uuid(value) => format!("UUID={value}"),
-        DeviceSpec::Label(value) => format!("LABEL={value}"),
-        DeviceSpec::PartUuid(value) => format!("PARTUUID={value}"),
-        DeviceSpec::PartLabel(value) => format!("PARTLABEL={value}"),
-        DeviceSpec::Path(value) | DeviceSpec::Other(value) => value.clone(),
-    }
 }

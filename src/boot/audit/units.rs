@@ -1,6 +1,5 @@
 //! systemd's own units: what the boot waits for besides fstab and crypttab, and units that are called after a device.
 
-use super::needs::tag;
 use super::{Search, words};
 use crate::layer::device_spec::DeviceSpec;
 use crate::layer::encoding;
@@ -73,7 +72,7 @@ impl Search<'_> {
             });
             let device = DeviceSpec::parse(what.trim());
             if !gives_way && self.is_missing(&device, &self.mappers()?) {
-                self.find(&path, None, 0, format!("{}: nobody has it", tag(&device)));
+                self.find(&path, None, 0, format!("{device}: nobody has it"));
             }
             return Ok(());
         }

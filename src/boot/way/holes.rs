@@ -46,17 +46,7 @@ pub fn parts_elsewhere(survey: &Survey) -> Vec<(String, String)> {
         DeviceSpec::Path(path) => path.starts_with("/dev/"),
         _ => true,
     });
-    devices.map(|entry| (words(&entry.device), entry.target)).collect()
-}
-
-fn words(device: &DeviceSpec) -> String {
-    match device {
-        DeviceSpec::Uuid(uuid) => format!("UUID={uuid}"),
-        DeviceSpec::Label(label) => format!("LABEL={label}"),
-        DeviceSpec::PartUuid(uuid) => format!("PARTUUID={uuid}"),
-        DeviceSpec::PartLabel(label) => format!("PARTLABEL={label}"),
-        DeviceSpec::Path(path) | DeviceSpec::Other(path) => path.clone(),
-    }
+    devices.map(|entry| (entry.device.to_string(), entry.target)).collect()
 }
 
 /// The Raspberry Pi's firmware starts from the first FAT partition; NOOBS and PINN have a boot manager there that nobody
