@@ -111,6 +111,9 @@ pub struct BootRecord {
     pub problems: Vec<String>,
     /// What on it still names the primary, or names what nobody has, a line each.
     pub findings: Vec<String>,
+    /// The state of all that it boots from, as the run left it; none if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 /// One run.

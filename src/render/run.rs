@@ -111,8 +111,11 @@ mod tests {
 
     #[test]
     fn a_log_has_a_line_for_each_thing_whatever_it_is_called() {
-        let boot =
-            BootRecord { problems: vec!["/efi/\x1b[2J\nerror: x".into()], findings: vec!["a\rb".into()] };
+        let boot = BootRecord {
+            problems: vec!["/efi/\x1b[2J\nerror: x".into()],
+            findings: vec!["a\rb".into()],
+            digest: None,
+        };
         let record = RunRecord { boot: Some(boot), ..RunRecord::begun("mirror", 0) };
         let log = log_lines(&record, "NOW");
         assert!(log.lines().all(|line| line.starts_with("NOW ")), "{log}");

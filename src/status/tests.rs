@@ -127,9 +127,10 @@ fn a_run_that_says_it_is_at_work_is_believed_only_while_it_holds_the_lock() {
 fn a_mirror_that_may_not_boot_or_still_names_the_primary_is_not_ready() {
     let with = |boot| facts(vec![RunRecord { boot, ..run(8, State::Done, 420) }]);
     assert!(reasons(&with(None)).contains("no run has prepared it"));
-    let problems = BootRecord { problems: vec!["no boot loader".into()], findings: Vec::new() };
+    let problems = BootRecord { problems: vec!["no boot loader".into()], findings: Vec::new(), digest: None };
     assert_eq!(reasons(&with(Some(problems))), "it may not boot: no boot loader");
-    let findings = BootRecord { problems: Vec::new(), findings: vec!["/etc/fstab: a451".into()] };
+    let findings =
+        BootRecord { problems: Vec::new(), findings: vec!["/etc/fstab: a451".into()], digest: None };
     let answer = answer(&with(Some(findings)));
     assert_eq!(answer.reasons, ["not alone: /etc/fstab: a451"]);
     assert!(answer.lines.contains(&("alone", "1 reference to the primary".into())), "{answer:?}");
@@ -196,4 +197,22 @@ fn what_is_not_in_the_mirror_is_a_line_and_no_reason() {
     assert!(line(&with(7)).is_some_and(|text| text.ends_with("/srv/5 (5.00 GiB) and 2 more")));
     let unclear = Facts { unclear: vec!["what is not".into()], not_mirrored: None, ..with(0) };
     assert_eq!(answer(&unclear).remarks, ["what is not"]);
+}
+
+#[test]
+fn a_boot_test_is_of_what_was_booted() {
+    let line = |then: Option<&str>, now: Option<&str>| {
+        let mut latest = run(8, State::Done, 420);
+        latest.boot = Some(BootRecord { digest: now.map(str::to_owned), ..BootRecord::default() });
+        let booted = then.map(str::to_owned);
+        let answer =
+            answer(&Facts { boot_test: Some(boot_test(Verdict::Booted)), booted, ..facts(vec![latest]) });
+        assert!(answer.is_ready() && answer.remarks.is_empty(), "{answer:?}");
+        answer.lines.into_iter().find(|(name, _)| *name == "boots").expect("it is there").1
+    };
+    let proven = "proven 3 days ago (boot-test of run 7)";
+    assert_eq!(line(Some("a"), Some("a")), format!("{proven}, nothing changed since"));
+    assert_eq!(line(Some("a"), Some("b")), format!("{proven}, changed since"));
+    assert_eq!(line(None, Some("b")), proven, "an older version has kept no state");
+    assert_eq!(line(Some("a"), None), proven);
 }
