@@ -38,6 +38,7 @@ fn example() -> Config {
             volume_groups: vec!["mirror".into()],
             volumes: vec![volume("/", FsKind::Xfs, "a1", "b1"), volume("/boot", FsKind::Ext3, "a2", "b2")],
             excludes: vec!["/srv/\"odd\"/*".into()],
+            boot_test: Some(Often::Monthly),
             leave_out: vec!["PARTUUID=4f3a21bc-03".into(), "guests/web".into()],
             full_every: Every(6 * 60 * 60),
             blocks_from: Bytes((1 << 20) + 1),

@@ -55,6 +55,12 @@ impl Mirror {
         }
         out += "# Which share of all files each run reads on both sides, to find what a disk has lost: \"1%\", or \"0%\" for none.\n";
         writeln!(out, "verify_share = \"{}\"", self.verify_share).expect("a string takes any text");
+        out += "# How often the schedule boots the mirror in a virtual machine: \"weekly\", \"daily\" or \"monthly\". Install the schedule\n\
+                # again when this has changed: diskmirror schedule install\n";
+        match self.boot_test {
+            Some(often) => writeln!(out, "boot_test = \"{often}\"").expect("a string takes any text"),
+            None => out += "#boot_test = \"weekly\"\n",
+        }
         if !self.volume_groups.is_empty() {
             out += "# The mirror's LVM volume groups.\n";
             writeln!(out, "volume_groups = [{}]", list(&self.volume_groups))
