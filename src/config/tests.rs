@@ -109,3 +109,12 @@ fn values_that_contradict_each_other_are_refused() {
         assert!(shown.contains(says), "{to}: {shown}");
     }
 }
+
+#[test]
+fn a_mount_point_in_another_encoding_is_kept_in_a_file_that_is_utf_8() {
+    let mut config = example();
+    config.mirrors[0].volumes[1].mount = "/srv/caf\u{10ffe9} \"x\"\\".into();
+    let text = config.to_toml();
+    assert!(text.contains(r#"mount = "/srv/caf\U0010ffe9 \"x\"\\""#), "{text}");
+    assert_eq!(parse(&text), Ok(config));
+}

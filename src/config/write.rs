@@ -127,8 +127,19 @@ impl Container {
     }
 }
 
+/// A TOML string. What stands for a byte that is no UTF-8 (the last 256 characters there are) is written by its number: as
+/// itself it would become that byte in the file, which is UTF-8.
 fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
+    let is_stand_in = |c: char| c >= '\u{10ff00}';
+    if !text.contains(is_stand_in) {
+        return toml::Value::from(text).to_string();
+    }
+    let one = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if is_stand_in(c) || c.is_control() => format!("\\U{:08x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    format!("\"{}\"", text.chars().map(one).collect::<String>())
 }
 
 const REVERSED: &str = "\

@@ -3,10 +3,13 @@
 use super::find::UNTOUCHED;
 use super::mark::{self, Mark};
 use crate::config::{Mirror, Volume, below};
+use crate::layer::encoding;
 use crate::refusal::Refusal;
 use crate::sys::dir::{open_root, read_names};
 use crate::sys::node::{DeviceNumber, device_below, filesystem_uuid, is_whole_mount};
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// A file system of the primary that may be copied from.
@@ -78,7 +81,8 @@ fn untouched(path: &Path) -> String {
 /// # Errors
 /// A `Refusal` if it is not mounted, not the one that is meant, or only a part of it is mounted there.
 pub fn open_source(root: &Path, volume: &Volume) -> Result<Source, Refusal> {
-    let path = below(root, Path::new(&volume.mount));
+    let mount = encoding::bytes(&volume.mount);
+    let path = below(root, Path::new(OsStr::from_bytes(&mount)));
     let refuse = |what: &str, why: String| {
         Refusal::new(format!("refusing to mirror {}: {what}", path.display()), untouched(&path))
             .why(why)

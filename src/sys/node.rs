@@ -1,6 +1,6 @@
 //! Block devices: which device a descriptor lies on, whether anybody uses one, and what lies on it.
 
-use super::command;
+use super::{command, read};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, fstat, major, minor, open, statx};
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -144,7 +144,7 @@ pub fn is_whole_mount(file: impl AsFd) -> io::Result<bool> {
     }
     // proc_pid_mountinfo(5): mount ID, parent ID, major:minor, root …
     let id = stat.stx_mnt_id.to_string();
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let mounts = read::kernel_text("/proc/self/mountinfo")?;
     let fields = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let line = mounts.lines().map(fields).find(|fields| fields.first() == Some(&id));
     Ok(line.is_some_and(|fields| fields.get(3).is_some_and(|root| root == "/")))
