@@ -261,6 +261,9 @@ pub struct BootTestArgs {
     /// Read the passphrase from this open file descriptor instead of the terminal: for mirrors without a key file.
     #[arg(long, value_name = "N")]
     pub passphrase_fd: Option<i32>,
+    /// Wait for a run that is at work, for an hour at most: what the schedule does.
+    #[arg(long)]
+    pub wait: bool,
     /// Give up after this many seconds [default: 300 with KVM, 900 without].
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..))]
     pub time_limit: Option<u64>,
@@ -297,7 +300,8 @@ pub struct ScheduleArgs {
 /// What to do with the schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub enum ScheduleAction {
-    /// Write and enable the timer (every 15 minutes) and the log rotation.
+    /// Write and enable the timer (every 15 minutes) and the log rotation; and the boot tests' timer, if the configuration has
+    /// them (boot_test).
     Install {
         /// A line for cron instead of a systemd timer.
         #[arg(long)]

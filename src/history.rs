@@ -6,7 +6,7 @@ mod verifications;
 
 pub use broken::{is_broken, set_aside};
 
-use crate::record::{RunRecord, State, Waited};
+use crate::record::{BootRecord, RunRecord, State, Waited};
 use crate::sys::private;
 use anyhow::{Context, Result};
 use rusqlite::config::DbConfig;
@@ -202,6 +202,16 @@ impl History {
         Ok(self.last(mirror, 100)?.into_iter().find(|run| wrote(run.state)))
     }
 
+    /// What the run with this number knew of booting, if it knew anything.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn boot_of(&self, id: i64) -> Result<Option<BootRecord>> {
+        let sql = "SELECT boot FROM run WHERE id = ?1 AND boot IS NOT NULL";
+        let read = |row: &Row<'_>| json(&row.get::<_, String>(0)?);
+        self.database.query_row(sql, [id], read).optional().context("cannot read the run history")
+    }
+
     /// The latest run of `mirror`, if there was one.
     ///
     /// # Errors
@@ -267,8 +277,14 @@ mod tests {
         record.error("cannot read etc/x: EIO");
         record.message = Some("1 file was not copied".into());
         record.waited = Waited { limit: 1.5, others: 300.25 };
-        record.boot = Some(BootRecord { problems: vec!["no loader".into()], ..BootRecord::default() });
+        record.boot = Some(BootRecord {
+            problems: vec!["no loader".into()],
+            digest: Some("1f".into()),
+            ..BootRecord::default()
+        });
         history.finish(&record).expect("it can be written");
+        assert_eq!(history.boot_of(record.id).expect("it can be read"), record.boot);
+        assert_eq!(history.boot_of(record.id + 1).expect("it can be read"), None);
         assert_eq!(history.last("mirror", 5).expect("it can be read"), [record]);
         assert_eq!(history.latest("other").expect("it can be read"), None);
     }

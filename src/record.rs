@@ -114,6 +114,9 @@ pub struct BootRecord {
     /// What names the primary where no boot is known to read it, a line each; each is remarked once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
+    /// The state of all that it boots from, as the run left it; none if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 /// One run.

@@ -2,7 +2,9 @@
 //!
 //! All or nothing is decided first: a file that is not ours, or no longer as it was installed, stops the whole.
 
-use crate::layer::schedule::{CRON, Called, Caller, FILES, Origin, TIMER, files, origin};
+use crate::layer::schedule::{
+    CRON, Called, Caller, FILES, Origin, TEST_SERVICE, TEST_TIMER, TIMER, files, origin,
+};
 use crate::refusal::{Failure, Refusal};
 use crate::step::quoted;
 use crate::sys::{command, read};
@@ -13,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// Where a systemd that runs as the init process shows itself: sd_booted(3).
 const BOOTED: &str = "/run/systemd/system";
-const TIMER_UNIT: &str = "diskmirror.timer";
+/// The timers, each with its file.
+const TIMERS: [(&str, &str); 2] = [(TIMER, "diskmirror.timer"), (TEST_TIMER, "diskmirror-boot-test.timer")];
 
 /// A file of the schedule as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +66,10 @@ pub fn install(root: &Path, caller: Caller, called: Called) -> anyhow::Result<Ve
     refuse_second(root, &present, caller)?;
     refuse_uncalled(root, caller)?;
     let mut written = Vec::new();
-    for (file, text) in files(caller, called) {
+    let wanted = files(caller, called);
+    withdraw_tests(root, &present, &wanted)?;
+    let timers = timers(wanted.iter().map(|(file, _)| root.join(file)), root);
+    for (file, text) in wanted {
         let path = root.join(file);
         if !present.iter().any(|old| old.path == path && old.text == text) {
             write(&path, &text).map_err(|error| half_written(&path, &error, &written))?;
@@ -71,7 +77,7 @@ pub fn install(root: &Path, caller: Caller, called: Called) -> anyhow::Result<Ve
         written.push(path);
     }
     if caller == Caller::Timer {
-        enable(root)?;
+        enable(root, &timers)?;
     }
     Ok(written)
 }
@@ -83,9 +89,7 @@ pub fn install(root: &Path, caller: Caller, called: Called) -> anyhow::Result<Ve
 pub fn remove(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let present = installed(root)?;
     refuse_others(&present, "to remove the schedule")?;
-    if present.iter().any(|file| file.path == root.join(TIMER)) {
-        disable(root)?;
-    }
+    disable(root, &timers(present.iter().map(|file| file.path.clone()), root))?;
     let mut removed = Vec::new();
     for file in present {
         fs::remove_file(&file.path).map_err(|error| {
@@ -98,6 +102,32 @@ pub fn remove(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
         systemctl(&["daemon-reload"], "the schedule's files are removed")?;
     }
     Ok(removed)
+}
+
+/// The names of the timers among these files.
+fn timers(files: impl Iterator<Item = PathBuf>, root: &Path) -> Vec<&'static str> {
+    let files: Vec<PathBuf> = files.collect();
+    TIMERS.iter().filter(|(file, _)| files.contains(&root.join(file))).map(|(_, unit)| *unit).collect()
+}
+
+/// Takes away the boot tests' files where they are no longer wanted.
+fn withdraw_tests(
+    root: &Path,
+    present: &[Installed],
+    wanted: &[(&'static str, String)],
+) -> anyhow::Result<()> {
+    let is_wanted = |path: &Path| wanted.iter().any(|(file, _)| root.join(file) == path);
+    let tests = [TEST_SERVICE, TEST_TIMER].map(|file| root.join(file));
+    let old: Vec<PathBuf> = present.iter().map(|file| file.path.clone()).collect();
+    let old: Vec<PathBuf> = old.into_iter().filter(|path| tests.contains(path) && !is_wanted(path)).collect();
+    disable(root, &timers(old.iter().cloned(), root))?;
+    for path in old {
+        fs::remove_file(&path).map_err(|error| {
+            Failure::new(format!("cannot remove {}", path.display()), "nothing else was changed")
+                .why(error.to_string())
+        })?;
+    }
+    Ok(())
 }
 
 fn refuse_others(present: &[Installed], what: &str) -> Result<(), Refusal> {
@@ -186,22 +216,28 @@ fn listed(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-fn enable(root: &Path) -> Result<(), Failure> {
+fn enable(root: &Path, timers: &[&str]) -> Result<(), Failure> {
     let state = "the schedule's files are written, the timer is not enabled";
+    let root_option = format!("--root={}", root.display());
+    let how: &[&str] = if is_running_system(root) { &["enable", "--now"] } else { &[&root_option, "enable"] };
     if is_running_system(root) {
         systemctl(&["daemon-reload"], state)?;
-        return systemctl(&["enable", "--now", TIMER_UNIT], state);
     }
-    systemctl(&[&format!("--root={}", root.display()), "enable", TIMER_UNIT], state)
+    systemctl(&[how, timers].concat(), state)
 }
 
-fn disable(root: &Path) -> Result<(), Failure> {
-    let state = "the schedule's files are still there";
-    match (is_running_system(root), Path::new(BOOTED).exists()) {
-        (true, true) => systemctl(&["disable", "--now", TIMER_UNIT], state),
-        (true, false) => systemctl(&["disable", TIMER_UNIT], state),
-        (false, _) => systemctl(&[&format!("--root={}", root.display()), "disable", TIMER_UNIT], state),
+fn disable(root: &Path, timers: &[&str]) -> Result<(), Failure> {
+    if timers.is_empty() {
+        return Ok(());
     }
+    let state = "the schedule's files are still there";
+    let root_option = format!("--root={}", root.display());
+    let how: &[&str] = match (is_running_system(root), Path::new(BOOTED).exists()) {
+        (true, true) => &["disable", "--now"],
+        (true, false) => &["disable"],
+        (false, _) => &[&root_option, "disable"],
+    };
+    systemctl(&[how, timers].concat(), state)
 }
 
 fn systemctl(args: &[&str], state: &str) -> Result<(), Failure> {

@@ -22,6 +22,8 @@ pub struct Facts {
     pub runs: Vec<RunRecord>,
     /// The latest boot test of this disk.
     pub boot_test: Option<BootTestRecord>,
+    /// The state of what was booted then, if it is known.
+    pub booted: Option<String>,
     /// The latest verification of this disk.
     pub verified: Option<VerifyRecord>,
     /// Files of the primary that are damaged, a path each: the mirror keeps the good copies.
@@ -283,16 +285,26 @@ fn boots(answer: &mut Answer, facts: &Facts) {
         Some(test) => {
             let ago = span(facts.now - test.started);
             let run = test.run.map_or(String::new(), |run| format!(" of run {run}"));
+            let since = since_then(facts, boot.as_ref());
             if test.verdict == Verdict::Booted {
-                format!("proven {ago} ago (boot-test{run})")
+                format!("proven {ago} ago (boot-test{run}){since}")
             } else {
                 answer.reason(format!("boot-test {ago} ago: it {}: {}", test.verdict.words(), test.sign));
                 answer.propose("diskmirror boot-test");
-                format!("failed {ago} ago (boot-test{run})")
+                format!("failed {ago} ago (boot-test{run}){since}")
             }
         }
     };
     answer.line("boots", text);
+}
+
+/// Whether what boots is what the test has booted.
+fn since_then(facts: &Facts, boot: Option<&BootRecord>) -> &'static str {
+    match (&facts.booted, boot.and_then(|boot| boot.digest.as_ref())) {
+        (Some(then), Some(now)) if then == now => ", nothing changed since",
+        (Some(_), Some(_)) => ", changed since",
+        _ => "",
+    }
 }
 
 fn opens(answer: &mut Answer, facts: &Facts) {

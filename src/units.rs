@@ -189,6 +189,38 @@ impl fmt::Display for Every {
     }
 }
 
+/// How often something is done by a calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Often {
+    /// Each night.
+    Daily,
+    /// Each Sunday.
+    Weekly,
+    /// On the first of each month.
+    Monthly,
+}
+
+const OFTEN: [(&str, Often); 3] =
+    [("daily", Often::Daily), ("weekly", Often::Weekly), ("monthly", Often::Monthly)];
+
+impl FromStr for Often {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = OFTEN.iter().find(|(name, _)| *name == text);
+        found
+            .map(|(_, often)| *often)
+            .ok_or_else(|| format!("{text:?} is none of \"daily\", \"weekly\" and \"monthly\""))
+    }
+}
+
+impl fmt::Display for Often {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let found = OFTEN.iter().find(|(_, often)| often == self);
+        f.write_str(found.map_or("", |(name, _)| name))
+    }
+}
+
 /// How much others may be stalled while work goes on, in percent of the time; none: nobody is considered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Considerate(pub Option<u8>);

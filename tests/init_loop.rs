@@ -6,8 +6,11 @@ mod server;
 
 use server::{Fs, PLAIN, Server, Shape, blkid, root_or_skip, tool};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::Command;
 
 /// The procedure's own layout, without its encryption: MBR, ext3 /boot with blocks of 1 KiB, root and swap logical.
 const MBR: Shape = Shape {
@@ -440,4 +443,40 @@ fn on_mirror<T>(server: &Server, look: impl FnOnce(&std::path::Path) -> T) -> T 
     let found = look(&at);
     tool("umount", &[at.to_str().expect("a plain name")]);
     found
+}
+
+/// A directory that was named in ISO 8859-1, and a file system that fstab mounts there.
+#[test]
+fn a_mount_point_in_another_encoding_is_mirrored() {
+    if !root_or_skip("a_mount_point_in_another_encoding_is_mirrored") {
+        return;
+    }
+    let shape =
+        Shape { table: "label: gpt\nsize=24MiB, name=\"boot\"\nsize=30MiB, type=L\ntype=L\n", ..PLAIN };
+    let server = Server::new(shape);
+    let node = server.primary.part(3);
+    tool("mke2fs", &["-q", "-t", "ext4", "-E", "lazy_itable_init=0", &node]);
+    let at = server.root().join(OsStr::from_bytes(b"srv/caf\xe9"));
+    fs::create_dir_all(&at).expect("a mount point");
+    assert!(Command::new("mount").arg(&node).arg(&at).status().expect("it starts").success());
+    fs::write(at.join("menu"), "coffee").expect("written");
+    let fstab = server.root().join("etc/fstab");
+    let line = [format!("\nUUID={} ", blkid(&node, "UUID")).as_bytes(), b"/srv/caf\xe9 ext4 defaults 0 2\n"]
+        .concat();
+    fs::write(&fstab, [fs::read(&fstab).expect("it is there"), line].concat()).expect("written");
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        server.init_done(&[]);
+        let text = fs::read_to_string(server.config()).expect("it is UTF-8");
+        assert!(text.contains(r#"mount = "/srv/caf\U0010ffe9""#), "{text}");
+        assert_eq!(server.call(&["run"]).code, 0);
+    }));
+    assert!(Command::new("umount").arg(&at).status().expect("it starts").success());
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let copy = server.dir.path().join("copy");
+    fs::create_dir_all(&copy).expect("a mount point");
+    let copy = copy.to_str().expect("a plain name");
+    tool("mount", &["-o", "ro", &server.mirror.part(3), copy]);
+    let menu = fs::read_to_string(format!("{copy}/menu"));
+    tool("umount", &[copy]);
+    assert_eq!(menu.expect("it was copied"), "coffee");
 }

@@ -1,13 +1,18 @@
 //! The schedule, installed below a directory of its own and judged by the tools that will read it.
 
-use diskmirror::layer::schedule::{CRON, Called, Caller, LOGROTATE, SERVICE, TIMER, files};
+use diskmirror::layer::schedule::{
+    CRON, Called, Caller, FILES, LOGROTATE, SERVICE, TEST_SERVICE, TEST_TIMER, TIMER, files,
+};
+use diskmirror::units::Often;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
-const CALLED: Called = Called { program: "/usr/sbin/diskmirror", config: None };
+const CALLED: Called = Called { program: "/usr/sbin/diskmirror", config: None, boot_test: None };
+/// With boot tests.
+const TESTED: Called = Called { boot_test: Some(Often::Weekly), ..CALLED };
 const ENABLED: &str = "etc/systemd/system/timers.target.wants/diskmirror.timer";
 
 fn root() -> TempDir {
@@ -70,9 +75,9 @@ fn there_is(tool: &str) -> bool {
 #[test]
 fn the_files_are_these() {
     let all: BTreeMap<_, _> =
-        files(Caller::Timer, CALLED).into_iter().chain(files(Caller::Cron, CALLED)).collect();
+        files(Caller::Timer, TESTED).into_iter().chain(files(Caller::Cron, TESTED)).collect();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schedule");
-    for path in [SERVICE, TIMER, CRON, LOGROTATE] {
+    for path in FILES {
         let name = path.replace('/', "_");
         let wanted = fs::read_to_string(golden.join(&name)).unwrap_or_default();
         assert!(all[path] == wanted, "{name} should be:\n{}", all[path]);
@@ -97,6 +102,40 @@ fn a_timer_is_installed_once_shown_and_removed_without_a_trace() {
     done(schedule(root.path(), &["remove"]));
     assert_eq!(content(root.path()), before);
     assert_eq!(done(schedule(root.path(), &["remove"])), "");
+}
+
+/// A configuration as `init` writes it, with boot tests or without.
+fn configured(root: &Path, boot_test: &str) {
+    let text = format!(
+        "[[mirror]]\nname = \"mirror\"\n{boot_test}\n[mirror.primary]\ntable_id = \"1\"\n[mirror.disk]\ntable_id = \"2\"\n\
+         [[mirror.volume]]\nmount = \"/\"\nkind = \"ext4\"\nprimary_uuid = \"a\"\nmirror_uuid = \"b\"\n"
+    );
+    fs::write(root.join("etc/diskmirror.toml"), text).expect("it can be written");
+}
+
+#[test]
+fn boot_tests_come_and_go_with_the_configuration() {
+    if !there_is("systemctl") {
+        return;
+    }
+    let root = root();
+    configured(root.path(), "");
+    done(schedule(root.path(), &["install"]));
+    let without = content(root.path());
+    configured(root.path(), "boot_test = \"weekly\"");
+    done(schedule(root.path(), &["install"]));
+    let enabled = ENABLED.replace("diskmirror.timer", "diskmirror-boot-test.timer");
+    let installed = content(root.path());
+    for file in [TEST_SERVICE, TEST_TIMER, &enabled] {
+        assert!(installed.contains_key(&root.path().join(file)), "{file}: {installed:#?}");
+    }
+    configured(root.path(), "");
+    done(schedule(root.path(), &["install"]));
+    assert_eq!(content(root.path()), without);
+    configured(root.path(), "boot_test = \"weekly\"");
+    done(schedule(root.path(), &["install"]));
+    done(schedule(root.path(), &["remove"]));
+    assert_eq!(content(root.path()).len(), 1, "only the configuration is left");
 }
 
 #[test]
@@ -173,12 +212,18 @@ fn systemd_finds_no_fault_in_the_units() {
         return;
     }
     let directory = tempfile::tempdir().expect("a directory");
-    let called = Called { program: "/bin/true", config: Some("/etc/100% mine.toml") };
+    let called =
+        Called { program: "/bin/true", config: Some("/etc/100% mine.toml"), boot_test: Some(Often::Monthly) };
     for (path, text) in files(Caller::Timer, called) {
         let name = Path::new(path).file_name().expect("a name");
         fs::write(directory.path().join(name), text).expect("it can be written");
     }
-    for unit in ["diskmirror.service", "diskmirror.timer"] {
+    for unit in [
+        "diskmirror.service",
+        "diskmirror.timer",
+        "diskmirror-boot-test.service",
+        "diskmirror-boot-test.timer",
+    ] {
         let mut command = Command::new("systemd-analyze");
         let output = command.arg("verify").arg("--man=no").arg(directory.path().join(unit)).output();
         let output = output.expect("it is installed");

@@ -133,6 +133,46 @@ fn a_failed_run_a_failed_boot_test_and_an_absent_disk_are_not_ready() {
     assert!(value["reasons"].to_string().contains("the mirror was not found"), "{value}");
 }
 
+#[test]
+fn a_boot_test_counts_until_something_that_boots_has_changed() {
+    if !root_or_skip("a_boot_test_counts_until_something_that_boots_has_changed") {
+        return;
+    }
+    let server = Server::new(PLAIN);
+    std::fs::create_dir_all(server.root().join("boot/grub")).expect("a directory");
+    server.init_done(&[]);
+    let tested = history(&server).latest("mirror").expect("it can be read").expect("there was a run");
+    let mut test = BootTestRecord {
+        id: 0,
+        mirror: "mirror".into(),
+        table_id: server::blkid(&server.mirror.node, "PTUUID"),
+        run: Some(tested.id),
+        started: tested.started,
+        seconds: 40.0,
+        verdict: Verdict::Booted,
+        sign: "login:".into(),
+        accelerator: "tcg".into(),
+        firmware: "bios".into(),
+        console: Vec::new(),
+    };
+    history(&server).add_boot_test(&mut test).expect("it can be written");
+    let after_run = |changed: &str| {
+        std::fs::write(server.root().join(changed), "new").expect("written");
+        assert_eq!(server.call(&["run"]).code, 0);
+        status(&server).1["boot_test_is_of_now"].clone()
+    };
+    assert_eq!(status(&server).1["boot_test_is_of_now"], true);
+    assert_eq!(after_run("home/alice/1"), true, "nothing of it boots");
+    assert_eq!(after_run("boot/grub/x"), false);
+    let latest = history(&server).latest("mirror").expect("it can be read").expect("there was a run");
+    test.run = Some(latest.id);
+    history(&server).add_boot_test(&mut test).expect("it can be written");
+    assert_eq!(after_run("boot/grub/grubenv"), true, "each boot writes it");
+    assert!(server.call(&["status"]).stdout.contains(", nothing changed since\n"));
+    assert_eq!(after_run("boot/vmlinuz"), false);
+    assert!(server.call(&["status"]).stdout.contains(", changed since\n"));
+}
+
 fn listed(server: &Server, words: &[&str]) {
     let said = server.call(&["history"]);
     assert_eq!(said.code, 0, "{said:?}");

@@ -12,9 +12,11 @@ mod machine;
 mod overlay;
 mod qmp;
 mod signs;
+mod state;
 mod unlock;
 mod watch;
 
+pub use state::state;
 pub use unlock::Key;
 
 use crate::mirror::Found;

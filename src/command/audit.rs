@@ -68,7 +68,7 @@ fn compare_all_next(catalogs: &Path) -> Result<()> {
 fn absent(root: &Path, mirror: &Mirror) -> Result<BTreeSet<String>> {
     let mounted = mirror.volumes.iter().filter(|volume| device_of_source(root, volume).is_some());
     let open = |volume: &Volume| {
-        let view = View::private(&below(root, Path::new(&volume.mount)))?;
+        let view = View::private(&mirror::mounted_below(root, &volume.mount))?;
         Ok((volume.mount.clone(), view.root().try_clone()?))
     };
     let source = Tree::new(mounted.map(open).collect::<Result<_>>()?);

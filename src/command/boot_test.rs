@@ -11,12 +11,13 @@ use crate::monitor::Monitor;
 use crate::record::BootTestRecord;
 use crate::refusal::Refusal;
 use crate::render;
-use crate::sys::lock::Holder;
+use crate::sys::lock::{Holder, Lock};
 use crate::sys::secret::Passphrase;
+use crate::sys::signal;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Boots the mirror of the primary mounted at `root`.
 ///
@@ -41,7 +42,7 @@ pub fn boot_test(
     let started = now();
     let holder = Holder { pid: std::process::id(), since: started, what: "diskmirror boot-test".into() };
     // No run may begin meanwhile: the machine would see the disk change below it.
-    let _held = match mirror::lock(&runtime_dir, mirror, &holder)? {
+    let _held = match locked(&runtime_dir, mirror, &holder, args.wait)? {
         Ok(held) => held,
         Err(holder) => {
             output::error(&mirror::busy(holder, started));
@@ -63,6 +64,27 @@ pub fn boot_test(
     let exit = record.verdict.exit();
     Ok(kept.map_or_else(|error| not_kept(monitor, &error, exit), |()| exit))
 }
+
+/// Takes the mirror's lock; waits for who has it, if that is wanted.
+fn locked(
+    runtime_dir: &Path,
+    mirror: &Mirror,
+    holder: &Holder,
+    wait: bool,
+) -> Result<Result<Lock, Option<Holder>>> {
+    let begun = Instant::now();
+    loop {
+        let taken = mirror::lock(runtime_dir, mirror, holder)?;
+        if taken.is_ok() || !wait || begun.elapsed() >= LONGEST_WAIT || signal::stop_requested() {
+            return Ok(taken);
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// How long a run is waited for, and how often it is looked whether it has ended.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 fn now() -> i64 {
     jiff::Timestamp::now().as_second()

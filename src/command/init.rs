@@ -133,7 +133,7 @@ fn forecast(place: &Place, survey: &Survey) -> Result<Vec<String>> {
         let Content::Filesystem(fs) = content else { continue };
         let Some(mount) = fs.mounted_at.first() else { continue };
         // Without what is mounted on top of it.
-        let view = View::private(&below(&place.root, Path::new(mount)))?;
+        let view = View::private(&mirror::mounted_below(&place.root, mount))?;
         mounted.push((mount.clone(), view.root().try_clone()?));
     }
     let problems = boot::forecast(&boot::Tree::new(mounted), survey.clone())?;

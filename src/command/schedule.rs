@@ -2,9 +2,11 @@
 
 use crate::cli::{ScheduleAction, ScheduleArgs};
 use crate::command::output;
+use crate::config::{CONFIG_PATH, Config, Unlock};
 use crate::exit_code::Exit;
 use crate::layer::schedule::{Called, Caller, Origin};
 use crate::schedule;
+use crate::units::Often;
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 
@@ -30,11 +32,27 @@ pub fn install(root: &Path, config: Option<&Path>, cron: bool) -> anyhow::Result
     let program = text(std::env::current_exe().context("cannot find out where this program lies")?)?;
     let config = config.map(std::path::absolute).transpose()?.map(text).transpose()?;
     let caller = if cron { Caller::Cron } else { Caller::Timer };
-    let called = Called { program: &program, config: config.as_deref() };
+    let boot_test = boot_test(root, config.as_deref().map(Path::new))?;
+    let called = Called { program: &program, config: config.as_deref(), boot_test };
     for path in schedule::install(root, caller, called)? {
         output::line(&path.display().to_string())?;
     }
     Ok(())
+}
+
+/// How often the configuration wants boot tests, if there is a configuration yet.
+fn boot_test(root: &Path, config: Option<&Path>) -> anyhow::Result<Option<Often>> {
+    let file = config.map_or_else(|| root.join(CONFIG_PATH), Path::to_owned);
+    if !file.exists() {
+        return Ok(None);
+    }
+    let config = Config::read(root, config)?;
+    let mirror = config.mirror(None)?;
+    let by_hand = mirror.containers.iter().any(|container| container.unlock == Unlock::Crypttab);
+    if by_hand && mirror.boot_test.is_some() {
+        output::note("no boot tests are scheduled: without a key file nobody could open the mirror for them");
+    }
+    Ok(mirror.boot_test.filter(|_| !by_hand))
 }
 
 fn remove(root: &Path) -> anyhow::Result<()> {

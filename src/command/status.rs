@@ -67,7 +67,7 @@ fn facts(root: &Path, config_file: Option<&Path>, args: &StatusArgs) -> Result<F
     let attached = if reversed.is_some() { Attached::Unknown } else { attached(mirror)? };
     let mut unknown = Vec::new();
     let told = |error: &anyhow::Error| format!("{error:#}");
-    let Remembered { runs, boot_test, verified } =
+    let Remembered { runs, boot_test, booted, verified } =
         Remembered::of(&state_dir, mirror).unwrap_or_else(|error| {
             let helps = if is_broken(&error) { ": the next run keeps it and begins a new one" } else { "" };
             unknown.push(format!("what the runs did is not known: {}{helps}", told(&error)));
@@ -87,6 +87,7 @@ fn facts(root: &Path, config_file: Option<&Path>, args: &StatusArgs) -> Result<F
         interval: INTERVAL_SECS,
         runs,
         boot_test,
+        booted,
         verified,
         held: damage.held.iter().map(HeldFile::title).collect(),
         attached,
@@ -106,6 +107,7 @@ fn facts(root: &Path, config_file: Option<&Path>, args: &StatusArgs) -> Result<F
 struct Remembered {
     runs: Vec<RunRecord>,
     boot_test: Option<BootTestRecord>,
+    booted: Option<String>,
     verified: Option<VerifyRecord>,
 }
 
@@ -113,9 +115,13 @@ impl Remembered {
     fn of(state_dir: &Path, mirror: &Mirror) -> Result<Self> {
         let Some(history) = History::open_existing(state_dir)? else { return Ok(Remembered::default()) };
         let tests = history.boot_tests(&mirror.name, RUNS)?;
+        let boot_test = tests.into_iter().find(|test| test.table_id == mirror.disk.table_id);
+        let of_run = boot_test.as_ref().and_then(|test| test.run);
+        let boot = of_run.map(|run| history.boot_of(run)).transpose()?.flatten();
         Ok(Remembered {
             runs: history.last(&mirror.name, RUNS)?,
-            boot_test: tests.into_iter().find(|test| test.table_id == mirror.disk.table_id),
+            booted: boot.and_then(|boot| boot.digest),
+            boot_test,
             verified: history.latest_verification(&mirror.name, &mirror.disk.table_id)?,
         })
     }

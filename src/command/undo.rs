@@ -5,6 +5,7 @@ use crate::exit_code::Exit;
 use crate::monitor::Monitor;
 use crate::refusal::Failure;
 use crate::sys::dir::open_root;
+use crate::sys::read;
 use crate::sys::way::{self, Barred};
 use crate::tree::{self, PutBack, View};
 use anyhow::{Context, Result};
@@ -57,7 +58,7 @@ fn cannot(place: &Path, error: &io::Error) -> Failure {
 
 /// Where a whole file system is mounted that has something to be put back.
 fn mounted() -> io::Result<Vec<PathBuf>> {
-    let text = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let text = read::kernel_text("/proc/self/mountinfo")?;
     let is_pending = |place: &PathBuf| {
         let view = open_root(place).and_then(View::of_fd);
         view.is_ok_and(|view| tree::is_pending(&view))

@@ -15,8 +15,8 @@ use crate::record::VerifyRecord;
 use crate::refusal::{Refusal, stated};
 use crate::render;
 use crate::sys::lock::Holder;
-use crate::sys::mount;
 use crate::sys::stat::Timestamp;
+use crate::sys::{mount, read};
 use crate::tree::{self, Options, Remembered, Sample, Scope, View};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -151,7 +151,7 @@ fn pairs<'a>(
 /// Tells each what is left out, and what its mirror shall hold instead of the primary's files.
 fn prepare(job: &Job, pairs: &mut [Option<Pair<'_>>], opened: &Opened<'_>) -> Result<()> {
     let Place { root, config, mirror, .. } = job.place;
-    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+    let swaps = read::kernel_text("/proc/swaps").unwrap_or_default();
     let volumes = mirror.volumes.iter().zip(&*pairs);
     let sources =
         volumes.map(|(volume, pair)| (volume.mount.as_str(), pair.as_ref().map(|pair| pair.source.root())));

@@ -8,7 +8,7 @@ mod write;
 
 use crate::layout::FsKind;
 use crate::refusal::Refusal;
-use crate::units::{Bytes, Considerate, Every, Rate, Share};
+use crate::units::{Bytes, Considerate, Every, Often, Rate, Share};
 use file::{Complaint, pointed_at, read_trusted};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -92,6 +92,9 @@ pub struct Mirror {
     /// Which share of the files whose content is known each run reads on both sides.
     #[serde(default = "nothing", deserialize_with = "share")]
     pub verify_share: Share,
+    /// How often the schedule makes a boot test, if it shall.
+    #[serde(default, deserialize_with = "often")]
+    pub boot_test: Option<Often>,
 }
 
 /// From what size on, if nobody says otherwise: below, a whole copy is quick.
@@ -134,6 +137,10 @@ fn every<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Every, D::Error> {
 }
 
 fn rate<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Rate>, D::Error> {
+    String::deserialize(from)?.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+fn often<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Often>, D::Error> {
     String::deserialize(from)?.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
@@ -390,6 +397,7 @@ impl Mirror {
             bwlimit: self.bwlimit,
             considerate: self.considerate,
             verify_share: self.verify_share,
+            boot_test: self.boot_test,
         }
     }
 

@@ -39,6 +39,7 @@ fn example() -> Config {
             volumes: vec![volume("/", FsKind::Xfs, "a1", "b1"), volume("/boot", FsKind::Ext3, "a2", "b2")],
             excludes: vec!["/srv/\"odd\"/*".into()],
             audit_ignore: vec!["/etc/backup/*".into()],
+            boot_test: Some(Often::Monthly),
             leave_out: vec!["PARTUUID=4f3a21bc-03".into(), "guests/web".into()],
             full_every: Every(6 * 60 * 60),
             blocks_from: Bytes((1 << 20) + 1),
@@ -109,4 +110,13 @@ fn values_that_contradict_each_other_are_refused() {
         let shown = complaint(from, to);
         assert!(shown.contains(says), "{to}: {shown}");
     }
+}
+
+#[test]
+fn a_mount_point_in_another_encoding_is_kept_in_a_file_that_is_utf_8() {
+    let mut config = example();
+    config.mirrors[0].volumes[1].mount = "/srv/caf\u{10ffe9} \"x\"\\".into();
+    let text = config.to_toml();
+    assert!(text.contains(r#"mount = "/srv/caf\U0010ffe9 \"x\"\\""#), "{text}");
+    assert_eq!(parse(&text), Ok(config));
 }

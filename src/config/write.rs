@@ -57,6 +57,12 @@ impl Mirror {
         }
         out += "# Which share of all files each run reads on both sides, to find what a disk has lost: \"1%\", or \"0%\" for none.\n";
         writeln!(out, "verify_share = \"{}\"", self.verify_share).expect("a string takes any text");
+        out += "# How often the schedule boots the mirror in a virtual machine: \"weekly\", \"daily\" or \"monthly\". Install the schedule\n\
+                # again when this has changed: diskmirror schedule install\n";
+        match self.boot_test {
+            Some(often) => writeln!(out, "boot_test = \"{often}\"").expect("a string takes any text"),
+            None => out += "#boot_test = \"weekly\"\n",
+        }
         if !self.volume_groups.is_empty() {
             out += "# The mirror's LVM volume groups.\n";
             writeln!(out, "volume_groups = [{}]", list(&self.volume_groups))
@@ -123,8 +129,19 @@ impl Container {
     }
 }
 
+/// A TOML string. What stands for a byte that is no UTF-8 (the last 256 characters there are) is written by its number: as
+/// itself it would become that byte in the file, which is UTF-8.
 fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
+    let is_stand_in = |c: char| c >= '\u{10ff00}';
+    if !text.contains(is_stand_in) {
+        return toml::Value::from(text).to_string();
+    }
+    let one = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if is_stand_in(c) || c.is_control() => format!("\\U{:08x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    format!("\"{}\"", text.chars().map(one).collect::<String>())
 }
 
 const REVERSED: &str = "\

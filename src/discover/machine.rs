@@ -33,9 +33,13 @@ impl Machine {
     /// # Errors
     /// Those of the probe and of reading its answers.
     pub fn observe(ask: &dyn Probe) -> Result<Self> {
+        let mut mounts = mounts::parse(&ask.ask(&Question::Findmnt)?)?;
+        if mounts.iter().any(mounts::has_lost_bytes) {
+            mounts::restore(&mut mounts, &ask.ask(&Question::Mountinfo)?);
+        }
         Ok(Machine {
             devices: lsblk::parse(&ask.ask(&Question::Lsblk)?)?,
-            mounts: mounts::parse(&ask.ask(&Question::Findmnt)?)?,
+            mounts,
             swaps: swap::parse(&ask.ask(&Question::Swaps)?),
             physical_volumes: lvm::parse_pvs(&ask.ask(&Question::Pvs)?)?,
             groups: lvm::parse_vgs(&ask.ask(&Question::Vgs)?)?,

@@ -31,6 +31,8 @@ pub enum Question {
     Lvs,
     /// The mounts.
     Findmnt,
+    /// The mounts, as the kernel tells them: every byte of a path.
+    Mountinfo,
     /// The active swap.
     Swaps,
     /// An ext file system's superblock.
@@ -88,7 +90,7 @@ impl Question {
             Question::Findmnt => vec![("findmnt", args(&["-J", "-b", "--list", "-o", FINDMNT]))],
             Question::Dumpe2fs(node) => vec![("dumpe2fs", args(&["-h", node]))],
             Question::XfsInfo(node) => vec![("xfs_info", args(&[node]))],
-            Question::Swaps | Question::Cmdline | Question::Memory => Vec::new(),
+            Question::Mountinfo | Question::Swaps | Question::Cmdline | Question::Memory => Vec::new(),
             Question::Fstab | Question::Crypttab => Vec::new(),
         }
     }
@@ -106,6 +108,7 @@ impl Question {
             Question::Vgs => "vgs.json".to_owned(),
             Question::Lvs => "lvs.json".to_owned(),
             Question::Findmnt => "findmnt.json".to_owned(),
+            Question::Mountinfo => "mountinfo".to_owned(),
             Question::Swaps => "swaps".to_owned(),
             Question::Dumpe2fs(node) => format!("dumpe2fs.{}", slug(node)),
             Question::XfsInfo(node) => format!("xfs_info.{}", slug(node)),
@@ -149,6 +152,7 @@ pub struct Tools {
 impl Probe for Tools {
     fn ask(&self, question: &Question) -> Result<String> {
         let path = match question {
+            Question::Mountinfo => PathBuf::from("/proc/self/mountinfo"),
             Question::Swaps => PathBuf::from("/proc/swaps"),
             Question::Cmdline => PathBuf::from("/proc/cmdline"),
             Question::Memory => PathBuf::from("/proc/meminfo"),

@@ -1,6 +1,7 @@
 //! What is mounted where, as `findmnt --json --bytes` says, nested or as a list.
 
-use super::json;
+use super::octal::unescaped;
+use super::{encoding, json};
 use crate::units::Bytes;
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -46,6 +47,31 @@ pub fn parse(text: &str) -> Result<Vec<Mount>> {
     Ok(mounts)
 }
 
+/// Gives back the bytes of the places that are not UTF-8, of which findmnt's JSON tells only that they are there, from the
+/// text of /proc/self/mountinfo (proc(5)).
+pub fn restore(mounts: &mut [Mount], mountinfo: &str) {
+    for mount in mounts.iter_mut().filter(|mount| has_lost_bytes(mount)) {
+        let found = mountinfo.lines().filter_map(|line| {
+            let mut fields = line.split(' ');
+            let (number, target) = (fields.nth(2)?, unescaped(fields.nth(1)?));
+            (number == mount.major_minor && as_told(&target) == mount.target).then_some(target)
+        });
+        if let Some(target) = found.last() {
+            mount.target = target;
+        }
+    }
+}
+
+/// Whether the place of a mount has bytes that are not UTF-8.
+pub fn has_lost_bytes(mount: &Mount) -> bool {
+    mount.target.contains(char::REPLACEMENT_CHARACTER)
+}
+
+/// What a tool's text is read as.
+fn as_told(target: &str) -> String {
+    String::from_utf8_lossy(&encoding::bytes(target)).into_owned()
+}
+
 fn collect(row: &Value, mounts: &mut Vec<Mount>) -> Result<()> {
     mounts.push(Mount {
         target: json::required(row, "target")?,
@@ -64,6 +90,19 @@ fn collect(row: &Value, mounts: &mut Vec<Mount>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_in_another_encoding_has_its_bytes_again() {
+        let row =
+            |target: &str| format!(r#"{{"target": "{target}", "source": "/dev/sda3", "maj:min": "8:3"}}"#);
+        let told = format!(r#"{{"filesystems": [{}, {}]}}"#, row("/srv/caf\u{fffd} x"), row("/srv"));
+        let mut mounts = parse(&told).expect("it is whole");
+        let mountinfo = b"194 173 8:4 / /srv/caf\xe8\\040x rw - ext4 /dev/sda4 rw\n\
+                          195 173 8:3 / /srv/caf\xe9\\040x rw - ext4 /dev/sda3 rw\n";
+        restore(&mut mounts, &encoding::text(mountinfo));
+        assert_eq!(encoding::bytes(&mounts[0].target), b"/srv/caf\xe9 x");
+        assert_eq!(mounts[1].target, "/srv");
+    }
 
     #[test]
     fn lists_and_trees_are_read_alike() {

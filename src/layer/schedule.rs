@@ -5,17 +5,22 @@
 //! never taken for ours.
 
 use crate::step::quoted;
+use crate::units::Often;
 
 /// The service's file, below the root.
 pub const SERVICE: &str = "etc/systemd/system/diskmirror.service";
 /// The timer's file, below the root.
 pub const TIMER: &str = "etc/systemd/system/diskmirror.timer";
+/// The boot tests' systemd service, below the root.
+pub const TEST_SERVICE: &str = "etc/systemd/system/diskmirror-boot-test.service";
+/// The boot tests' systemd timer, below the root.
+pub const TEST_TIMER: &str = "etc/systemd/system/diskmirror-boot-test.timer";
 /// cron's file, below the root.
 pub const CRON: &str = "etc/cron.d/diskmirror";
 /// logrotate's file, below the root.
 pub const LOGROTATE: &str = "etc/logrotate.d/diskmirror";
 /// Every file that a schedule may consist of.
-pub const FILES: [&str; 4] = [SERVICE, TIMER, CRON, LOGROTATE];
+pub const FILES: [&str; 6] = [SERVICE, TIMER, TEST_SERVICE, TEST_TIMER, CRON, LOGROTATE];
 
 /// Seconds between two runs.
 pub const INTERVAL_SECS: i64 = 15 * 60;
@@ -36,6 +41,8 @@ pub struct Called<'a> {
     pub program: &'a str,
     /// The configuration file, an absolute path, if it is not the usual one.
     pub config: Option<&'a str>,
+    /// How often the mirror is booted in a virtual machine, if it shall be.
+    pub boot_test: Option<Often>,
 }
 
 /// Whose a file is.
@@ -55,6 +62,9 @@ pub fn files(caller: Caller, called: Called) -> Vec<(&'static str, String)> {
         Caller::Timer => vec![(SERVICE, service(called)), (TIMER, TIMER_TEXT.to_owned())],
         Caller::Cron => vec![(CRON, cron(called))],
     };
+    if let (Caller::Timer, Some(often)) = (caller, called.boot_test) {
+        files.extend([(TEST_SERVICE, test_service(called)), (TEST_TIMER, test_timer(often))]);
+    }
     files.push((LOGROTATE, LOGROTATE_TEXT.to_owned()));
     files.into_iter().map(|(path, body)| (path, sealed(&body))).collect()
 }
@@ -89,10 +99,7 @@ fn sealed(body: &str) -> String {
 /// nodes, udev's cookies); no RestrictSUIDSGID, which forbids copying a setuid bit. KillMode=mixed: a run that is
 /// stopped ends its own fsck or cryptsetup, nobody else does.
 fn service(called: Called) -> String {
-    let mut command = unit_word(called.program);
-    if let Some(config) = called.config {
-        command += &format!(" --config {}", unit_word(config));
-    }
+    let command = unit_command(called);
     format!(
         "\
 [Unit]
@@ -114,6 +121,62 @@ MemoryDenyWriteExecute=yes
 LockPersonality=yes
 RestrictRealtime=yes
 CapabilityBoundingSet={CAPABILITIES}
+"
+    )
+}
+
+fn unit_command(called: Called) -> String {
+    let mut command = unit_word(called.program);
+    if let Some(config) = called.config {
+        command += &format!(" --config {}", unit_word(config));
+    }
+    command
+}
+
+/// A virtual machine without KVM makes its code as it goes, so memory may be written and executed; and QEMU becomes a user of
+/// its own. A second test cannot begin: systemd starts no unit twice, and the mirror's lock is held.
+fn test_service(called: Called) -> String {
+    let command = unit_command(called);
+    format!(
+        "\
+[Unit]
+Description=Boot the mirror disk in a virtual machine
+Documentation=man:diskmirror(1)
+RequiresMountsFor=/var/lib/diskmirror
+
+[Service]
+Type=oneshot
+ExecStart={command} boot-test --wait
+TimeoutStartSec=infinity
+TimeoutStopSec=5min
+KillMode=mixed
+Nice=19
+CPUWeight=10
+IOSchedulingClass=idle
+PrivateMounts=yes
+"
+    )
+}
+
+fn test_timer(often: Often) -> String {
+    let calendar = match often {
+        Often::Daily => "*-*-* 03:30",
+        Often::Weekly => "Sun *-*-* 03:30",
+        Often::Monthly => "*-*-01 03:30",
+    };
+    format!(
+        "\
+[Unit]
+Description=Boot the mirror disk in a virtual machine ({often})
+Documentation=man:diskmirror(1)
+
+[Timer]
+OnCalendar={calendar}
+Persistent=true
+RandomizedDelaySec=2h
+
+[Install]
+WantedBy=timers.target
 "
     )
 }
@@ -159,12 +222,19 @@ fn cron(called: Called) -> String {
     }
     // In a crontab a bare % ends the line: crontab(5).
     let command = command.replace('%', r"\%");
+    let when = called.boot_test.map(|often| match often {
+        Often::Daily => "30 3 * * *",
+        Often::Weekly => "30 3 * * 0",
+        Often::Monthly => "30 3 1 * *",
+    });
+    let test = when.map(|when| format!("{when} root nice -n 19 ionice -c 3 {command} boot-test --wait\n"));
     format!(
         "\
 SHELL=/bin/sh
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 */15 * * * * root nice -n 10 ionice -c 3 {command} run
-"
+{}",
+        test.unwrap_or_default()
     )
 }
 
@@ -179,7 +249,7 @@ fn unit_word(word: &str) -> String {
 mod tests {
     use super::*;
 
-    const PLAIN: Called = Called { program: "/usr/sbin/diskmirror", config: None };
+    const PLAIN: Called = Called { program: "/usr/sbin/diskmirror", config: None, boot_test: None };
 
     fn text(caller: Caller, called: Called, path: &str) -> String {
         let found = files(caller, called).into_iter().find(|(at, _)| *at == path);
@@ -222,6 +292,21 @@ mod tests {
         ] {
             assert!(!service.contains(harmful), "{harmful}");
         }
+    }
+
+    #[test]
+    fn boot_tests_are_called_as_often_as_the_configuration_says_and_else_not_at_all() {
+        let tested = Called { boot_test: Some(Often::Weekly), ..PLAIN };
+        let lines = |called| text(Caller::Cron, called, CRON).matches(" boot-test --wait\n").count();
+        assert_eq!((lines(PLAIN), lines(tested)), (0, 1));
+        assert!(files(Caller::Timer, PLAIN).iter().all(|(path, _)| *path != TEST_TIMER));
+        assert!(text(Caller::Timer, tested, TEST_TIMER).contains("\nOnCalendar=Sun *-*-* 03:30\n"));
+        let service = text(Caller::Timer, tested, TEST_SERVICE);
+        assert!(service.contains("ExecStart=/usr/sbin/diskmirror boot-test --wait\n"), "{service}");
+        assert!(
+            !service.contains("MemoryDenyWriteExecute"),
+            "a virtual machine without KVM needs such memory"
+        );
     }
 
     #[test]

@@ -20,5 +20,5 @@ pub use find::{Found, devices, find, whereabouts};
 pub use lock::{busy, lock, locked_by};
 pub use mounted::{Access, Mounted, mount_point, write_initial_marks};
 pub use open::{Opened, remove_orphans, sweep};
-pub use source::{Source, check_role, device_of_source, note_service, open_source};
+pub use source::{Source, check_role, device_of_source, mounted_below, note_service, open_source};
 pub use swap_file::make_swap_file;

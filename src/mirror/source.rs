@@ -5,10 +5,13 @@ use super::mark::{self, Mark};
 use super::mounted::MountPoint;
 use super::unmounted;
 use crate::config::{Mirror, Volume, below};
+use crate::layer::encoding;
 use crate::refusal::Refusal;
 use crate::sys::dir::{open_root, read_names};
 use crate::sys::node::{DeviceNumber, Shown, device_below, filesystem_uuid, shown_at};
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// A file system of the primary that may be copied from.
@@ -111,8 +114,13 @@ pub fn device_of_source(root: &Path, volume: &Volume) -> Option<DeviceNumber> {
     mounted_source(root, volume).ok().map(|source| source.device)
 }
 
+/// Where the primary's file system for `mount` is mounted here: its name may be of any encoding.
+pub fn mounted_below(root: &Path, mount: &str) -> PathBuf {
+    below(root, Path::new(OsStr::from_bytes(&encoding::bytes(mount))))
+}
+
 fn mounted_source(root: &Path, volume: &Volume) -> Result<Source, Absent> {
-    let path = below(root, Path::new(&volume.mount));
+    let path = mounted_below(root, &volume.mount);
     let refuse = |what: &str, why: String| {
         Refusal::new(format!("refusing to mirror {}: {what}", path.display()), untouched(&path))
             .why(why)

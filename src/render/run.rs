@@ -119,6 +119,7 @@ mod tests {
             problems: vec!["/efi/\x1b[2J\nerror: x".into()],
             findings: vec!["a\rb".into()],
             remarks: Vec::new(),
+            digest: None,
         };
         let record = RunRecord { boot: Some(boot), ..RunRecord::begun("mirror", 0) };
         let log = log_lines(&record, "NOW");

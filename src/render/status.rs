@@ -60,12 +60,19 @@ pub fn json(facts: &Facts, answer: &Answer) -> String {
         "limit_seconds": limit(facts),
         "boot": answer.boot,
         "boot_test": facts.boot_test,
+        "boot_test_is_of_now": is_of_now(facts, answer),
         "running_since": facts.locked_since,
         "scheduled": facts.is_scheduled,
         "reversed": reversed,
         "not_mirrored": facts.not_mirrored,
     })
     .to_string()
+}
+
+/// Whether what boots is what the last boot test has booted; null if that is not known.
+fn is_of_now(facts: &Facts, answer: &Answer) -> Option<bool> {
+    let now = answer.boot.as_ref().and_then(|boot| boot.digest.as_ref());
+    Some(facts.booted.as_ref()? == now?)
 }
 
 /// The state of a Nagios plugin, whose number is its exit code.

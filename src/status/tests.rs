@@ -197,3 +197,21 @@ fn what_is_not_in_the_mirror_is_a_line_and_no_reason() {
     let unclear = Facts { unclear: vec!["what is not".into()], not_mirrored: None, ..with(0) };
     assert_eq!(answer(&unclear).remarks, ["what is not"]);
 }
+
+#[test]
+fn a_boot_test_is_of_what_was_booted() {
+    let line = |then: Option<&str>, now: Option<&str>| {
+        let mut latest = run(8, State::Done, 420);
+        latest.boot = Some(BootRecord { digest: now.map(str::to_owned), ..BootRecord::default() });
+        let booted = then.map(str::to_owned);
+        let answer =
+            answer(&Facts { boot_test: Some(boot_test(Verdict::Booted)), booted, ..facts(vec![latest]) });
+        assert!(answer.is_ready() && answer.remarks.is_empty(), "{answer:?}");
+        answer.lines.into_iter().find(|(name, _)| *name == "boots").expect("it is there").1
+    };
+    let proven = "proven 3 days ago (boot-test of run 7)";
+    assert_eq!(line(Some("a"), Some("a")), format!("{proven}, nothing changed since"));
+    assert_eq!(line(Some("a"), Some("b")), format!("{proven}, changed since"));
+    assert_eq!(line(None, Some("b")), proven, "an older version has kept no state");
+    assert_eq!(line(Some("a"), None), proven);
+}

@@ -1,6 +1,7 @@
 //! What the kernel tells of a block device without opening it: its disk, its partitions, its serial number, and
 //! everything that uses any of them. Read from sysfs and /proc; a device is known by its number, not by its name.
 
+use super::read;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -157,7 +158,7 @@ struct Usage {
 
 impl Usage {
     fn read() -> io::Result<Self> {
-        let mounts = parse_mounts(&fs::read_to_string("/proc/self/mountinfo")?)
+        let mounts = parse_mounts(&read::kernel_text("/proc/self/mountinfo")?)
             .into_iter()
             .flat_map(|mount| {
                 // btrfs shows a number of its own; its source names the device.
@@ -165,7 +166,7 @@ impl Usage {
                 [Some(mount.number), source].into_iter().flatten().map(move |n| (n, mount.at.clone()))
             })
             .collect();
-        let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+        let swaps = read::kernel_text("/proc/swaps").unwrap_or_default();
         let swaps =
             swaps.lines().skip(1).filter_map(|l| device_number(&unescape(l.split_whitespace().next()?)));
         Ok(Usage { mounts, swaps: swaps.collect(), loops: loops_on_devices() })

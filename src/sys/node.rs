@@ -1,6 +1,6 @@
 //! Block devices: which device a descriptor lies on, whether anybody uses one, and what lies on it.
 
-use super::command;
+use super::{command, read};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, fstat, major, minor, open, statx};
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -168,7 +168,7 @@ struct MountLine {
 }
 
 fn mounts() -> io::Result<Vec<MountLine>> {
-    let text = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let text = read::kernel_text("/proc/self/mountinfo")?;
     let line = |line: &str| {
         let mut fields = line.split(' ').map(str::to_owned);
         let (id, _parent) = (fields.next()?, fields.next()?);

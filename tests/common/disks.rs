@@ -163,6 +163,7 @@ impl Pair {
                 volumes: configured,
                 excludes: Vec::new(),
                 leave_out: Vec::new(),
+                boot_test: None,
                 full_every: diskmirror::config::daily(),
                 blocks_from: diskmirror::config::large(),
                 bwlimit: None,

@@ -123,6 +123,7 @@ fn configuration(place: &Place, plan: &Plan, survey: &Survey, old: Option<Config
         bwlimit: before.and_then(|mirror| mirror.bwlimit),
         considerate,
         verify_share,
+        boot_test: before.and_then(|mirror| mirror.boot_test),
     };
     match old {
         Some(old) => Config { mirrors: vec![mirror], ..old },

@@ -3,6 +3,7 @@
 use super::Job;
 use super::work::Work;
 use crate::boot::{Preparation, Tree};
+use crate::boot_test::state;
 use crate::command::trees::{self, Place};
 use crate::mirror::{Mounted, Opened, mount_point};
 use crate::record::BootRecord;
@@ -93,6 +94,22 @@ impl Boot {
             }
             Err(error) => {
                 self.record.problems.push(format!("the audit could not be made: {}", in_one_line(&error)))
+            }
+        }
+    }
+
+    /// Notes the state of what the mirror boots from now: a boot test proves something of that state alone.
+    pub fn note_state(&mut self, job: &Job, works: &[Work<'_>], disk: &str) {
+        let mounted =
+            works.iter().filter_map(|work| Some((work.volume.mount.as_str(), &work.mirror.as_ref()?.root)));
+        let mounted: Vec<_> = mounted.collect();
+        if mounted.len() < works.len() {
+            return;
+        }
+        match state(Path::new(disk), mounted.into_iter()) {
+            Ok(digest) => self.record.digest = Some(digest),
+            Err(error) => {
+                job.monitor.warn(&format!("later it is not known whether what boots has changed: {error:#}"))
             }
         }
     }

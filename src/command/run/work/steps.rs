@@ -201,6 +201,7 @@ pub fn apply(
     if may_boot(works) {
         boot.rebuild(job, works);
         boot.audit(works);
+        boot.note_state(job, works, &opened.disk);
     } else {
         boot.left_alone();
     }
