@@ -9,7 +9,8 @@ use anyhow::Result;
 use std::io::ErrorKind;
 
 /// A digest of everything on the mirror that a boot uses: of the loader what it holds, of files their inodes, sizes and
-/// times. Whatever a run writes is a new inode or has a new ctime.
+/// times. Whatever a run writes is a new inode or has a new ctime. What no boot is known to read does not count: settings in
+/// /etc change every day, and looking into every image again costs more than a run.
 ///
 /// # Errors
 /// Those of reading the mirror.
@@ -20,7 +21,10 @@ pub fn digest(mirror: &Tree, layout: &Layout, map: &str) -> Result<String> {
         match mirror.below(area, DEEPEST) {
             // Too many to be looked into is a finding each time.
             Err(error) if error.kind() == ErrorKind::FileTooLarge => {}
-            found => found?.iter().for_each(|(path, _, stat)| enter(&mut digest, path, stat)),
+            found => found?
+                .iter()
+                .filter(|(path, _, _)| audit::is_of_boot(path))
+                .for_each(|(path, _, stat)| enter(&mut digest, path, stat)),
         }
     }
     for path in audit::FILES {

@@ -20,7 +20,7 @@ mod units;
 mod tests;
 
 pub use super::files::{Content, Files};
-pub(in crate::boot) use readers::{AREAS, FILES};
+pub(in crate::boot) use readers::{AREAS, FILES, is_of_boot};
 
 use super::way::{Way, is_elsewhere};
 use crate::identity::{IdentityMap, Kind};

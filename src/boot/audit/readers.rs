@@ -113,6 +113,11 @@ const OF_BOOT: [&str; 37] = [
     "/boot/efi/EFI/",
 ];
 
+/// Whether what changes in the file at `path` can change a boot.
+pub(in crate::boot) fn is_of_boot(path: &str) -> bool {
+    path.starts_with("/boot/") || path.starts_with("/efi/") || reader(path, false) == Reader::Boot
+}
+
 /// Who reads the file at `path`; `is_followed` says that a loader's own way leads to it.
 pub(super) fn reader(path: &str, is_followed: bool) -> Reader {
     if is_followed {
