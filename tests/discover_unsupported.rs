@@ -2,7 +2,7 @@
 //! real server's recorded output in which one answer is another.
 
 use diskmirror::discover::{Probe, Question, Recorded, discover};
-use diskmirror::layout::{Content, Survey, Unsupported};
+use diskmirror::layout::{Content, RandomSwap, Survey, Unsupported};
 use diskmirror::refusal::Refusal;
 use std::path::Path;
 
@@ -292,7 +292,7 @@ fn a_root_that_lies_on_no_disk_is_refused() {
 
 /// A new key at every boot, by crypttab: nothing on it lasts, so the mirror has an empty place there and makes its own.
 #[test]
-fn swap_with_a_random_key_is_an_empty_place() {
+fn swap_with_a_random_key_is_known_as_such() {
     let content = |name: &str, server: &str, node: &str, crypttab: &str| {
         let child = r#""children": [{"name": "cswap", "kname": "dm-9", "path": "/dev/mapper/cswap", "type": "crypt", "size": 1}],"#;
         let name = format!("\"name\": \"{name}\",");
@@ -314,14 +314,39 @@ fn swap_with_a_random_key_is_an_empty_place() {
     let volume =
         |crypttab: &str| content("www-swap", "01-mbr-luks2-lvm-debian12", "/dev/mapper/www-swap", crypttab);
     let random = "cswap /dev/vda3 /dev/urandom cipher=aes-xts-plain64,size=256,swap,discard\n";
-    assert_eq!(partition(random), Content::Empty);
+    let bare = |path: &str| Content::RandomSwap(Box::new(RandomSwap { path: path.into(), label: None }));
+    assert_eq!(partition(random), bare("/dev/vda3"));
     assert_eq!(
         volume(&random.replace("/dev/vda3", "/dev/www/swap").replace("urandom", "random")),
-        Content::Empty
+        bare("/dev/mapper/www-swap")
     );
     for lasting in
         ["", &random.replace("/dev/urandom", "/etc/swap.key"), &random.replace("swap,discard", "discard")]
     {
         assert!(matches!(partition(lasting), Content::Unsupported(_)), "{lasting}");
     }
+}
+
+/// The place is known by the label of a file system of 1 MiB, and the swap begins behind it (crypttab(5), `offset=`).
+#[test]
+fn swap_with_a_random_key_may_lie_behind_a_small_file_system_that_names_it() {
+    let child = r#""children": [{"name": "cswap", "kname": "dm-9", "path": "/dev/mapper/cswap", "type": "crypt", "size": 1}],"#;
+    let name = "\"name\": \"vda3\",";
+    let server = Changed::server("03-gpt-biosboot-plain-debian12", "/dev/vdb");
+    let superblock = server.ask(&Question::Dumpe2fs("/dev/vda2".into())).expect("it was recorded");
+    let server = server
+        .edited(Question::Lsblk, name, &format!("{name} {child}"))
+        .with(Question::Blkid("/dev/vda3".into()), "UUID=7777\nLABEL=cryptswap\nTYPE=ext2\n")
+        .with(Question::Dumpe2fs("/dev/vda3".into()), &superblock)
+        .with(Question::Swaps, "Filename Type Size Used Priority\n/dev/dm-9 partition 1000 0 -2\n");
+    let line = "cswap LABEL=cryptswap /dev/urandom swap,offset=2048,cipher=aes-xts-plain64\n";
+    let content = |server: Changed| {
+        let survey = server.survey().expect("it can be looked at");
+        let table = survey.primary.table().expect("it has one").clone();
+        table.partitions.into_iter().find(|p| p.path == "/dev/vda3").expect("it is there").content
+    };
+    let Content::RandomSwap(swap) = content(server.with(Question::Crypttab, line)) else {
+        panic!("not known")
+    };
+    assert_eq!(swap.label.and_then(|fs| fs.label).as_deref(), Some("cryptswap"));
 }

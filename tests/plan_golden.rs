@@ -2,7 +2,9 @@
 //! one in `plan.txt` beside it. `DISKMIRROR_BLESS=1` writes them anew, to be read before they are committed.
 
 use diskmirror::identity::FreshIds;
-use diskmirror::layout::{Content, Partition, Survey, Unsupported};
+use diskmirror::layout::{
+    Content, Filesystem, FsKind, FsParameters, Partition, RandomSwap, Survey, Unsupported,
+};
 use diskmirror::plan::{FillChoice, Options, Plan, Unlock, plan};
 use diskmirror::refusal::Refusal;
 use diskmirror::render;
@@ -347,4 +349,46 @@ fn what_the_boot_needs_is_not_left_out() {
     let two = self::survey("13");
     let text = refused(&two, &leaving_out(&["/dev/sda2"]));
     assert!(text.contains("the volume group rhel lies on it, and elsewhere"), "{text}");
+}
+
+#[test]
+fn the_label_of_swap_with_a_random_key_is_made_as_small_as_it_was() {
+    let mut survey = survey("13");
+    let Content::Table(table) = &mut survey.primary.content else { panic!("it has a table") };
+    let Content::Filesystem(boot) = table.partitions[0].content.clone() else { panic!("it is /boot") };
+    let ext = FsParameters::Ext {
+        block_size: 1024,
+        inode_size: 128,
+        inodes: 128,
+        inodes_used: 11,
+        blocks: 1024,
+        reserved_blocks: 51,
+        features: vec!["ext_attr".into(), "filetype".into()],
+    };
+    let label = Filesystem {
+        kind: FsKind::Ext2,
+        path: "/dev/sda4".into(),
+        label: Some("cryptswap".into()),
+        mounted_at: vec![],
+        fstab_target: None,
+        parameters: ext,
+        ..boot
+    };
+    let last = table.partitions[2].clone();
+    table.partitions.push(Partition {
+        number: 4,
+        path: "/dev/sda4".into(),
+        start: last.start + last.size,
+        size: Bytes::gib(1),
+        content: Content::RandomSwap(Box::new(RandomSwap { path: "/dev/sda4".into(), label: Some(label) })),
+        ..last
+    });
+    let plan = planned(&survey, &options()).expect("it can be mirrored");
+    let made = plan.steps.iter().find(|step| step.title.contains("for its label")).expect("it is made");
+    let diskmirror::step::Action::Run(made) = &made.action else { panic!("it is a tool's") };
+    assert!(
+        made.to_string().contains(" -L cryptswap") && made.to_string().ends_with(" /dev/sdz4 1024"),
+        "{made}"
+    );
+    assert_eq!(plan.not_mirrored, [], "nothing on it lasts");
 }

@@ -4,7 +4,7 @@
 mod fake;
 
 use diskmirror::identity::{IdentityMap, Kind, Pair};
-use diskmirror::layout::{Content, Layout, Unsupported};
+use diskmirror::layout::{Content, Filesystem, Layout, RandomSwap, Unsupported};
 use diskmirror::retarget::{Spellings, find, find_bytes, rewrite, rewrite_in_initramfs};
 use fake::{OWN, fresh, map_of};
 use proptest::prelude::*;
@@ -385,6 +385,22 @@ fn what_is_left_out_is_not_waited_for() {
     let text = "/dev/www/root /srv/guest ext4 defaults 0 2\n";
     assert_eq!(rewritten("/etc/fstab", text, &map), text.replace("defaults", "defaults,nofail"));
     assert_eq!(cmdline("root=UUID=1 rd.lvm.vg=www quiet", &map), "root=UUID=1 quiet");
+}
+
+#[test]
+fn swap_with_a_random_key_is_found_by_the_mirrors_label_and_begins_behind_it() {
+    let mut primary = fake::layout(OWN);
+    let Content::Table(table) = &mut primary.content else { panic!("it has a table") };
+    let Content::Filesystem(boot) = table.partitions[0].content.clone() else { panic!("it is /boot") };
+    let mut swap = table.partitions[0].clone();
+    (swap.number, swap.path) = (3, "/dev/vda3".into());
+    let label = Filesystem { label: Some("cryptswap".into()), uuid: "7".into(), ..boot };
+    let label = Some(label);
+    swap.content = Content::RandomSwap(Box::new(RandomSwap { path: "/dev/vda3".into(), label }));
+    table.partitions.push(swap);
+    let map = map_of(&primary);
+    let text = "swap LABEL=cryptswap /dev/urandom swap,offset=2048,cipher=aes-xts-plain64\n";
+    assert_eq!(rewritten("/etc/crypttab", text, &map), text.replace("cryptswap", "cryptswap-m"));
 }
 
 #[test]

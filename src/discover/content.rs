@@ -10,7 +10,7 @@ use crate::layer::device_spec::DeviceSpec;
 use crate::layer::lsblk::BlockDevice;
 use crate::layer::{crypttab, filesystem, fstab, luks, partition_table};
 use crate::layout::{
-    Content, Filesystem, FsKind, FsParameters, Layout, Partition, Swap, Table, TableKind, Unsupported,
+    Content, Filesystem, FsKind, FsParameters, Layout, Partition, Table, TableKind, Unsupported,
 };
 use crate::refusal::Refusal;
 use anyhow::{Context, Result};
@@ -164,8 +164,10 @@ impl Reader<'_> {
 
     pub(super) fn content(&self, place: &Place, signature: &Signature) -> Result<Content> {
         let device = place.device;
-        if signature.is_none() && self.is_swap_with_a_random_key(device) {
-            return Ok(Content::Empty);
+        if self.is_swap_with_a_random_key(device)
+            && let Some(swap) = self.random_swap(place, signature).transpose()
+        {
+            return self.unless_unreadable(device, signature, swap);
         }
         if let Some(what) = self.misfit(device, signature) {
             return Ok(self.unsupported(device, signature, what));
@@ -176,21 +178,11 @@ impl Reader<'_> {
             Some("LVM2_member") => self.volumes(device, signature),
             Some("swap") => self.swap(device, signature),
             Some(name) => match FsKind::named(name) {
-                Some(kind) => self.filesystem(place, signature, kind),
+                Some(kind) => self.file_system(place, signature, kind).map(Content::Filesystem),
                 None => Ok(self.unsupported(device, signature, uses::described(signature))),
             },
         };
         self.unless_unreadable(device, signature, read)
-    }
-
-    /// Whether crypttab makes swap of it with a new key at every boot: nothing on it lasts, and the mirror makes its own.
-    fn is_swap_with_a_random_key(&self, device: &BlockDevice) -> bool {
-        let Role::Primary { crypttab, .. } = self.role else { return false };
-        let is_such = |child: &BlockDevice| {
-            let entry = crypttab.iter().find(|entry| entry.name == child.name);
-            child.kind == "crypt" && entry.is_some_and(crypttab::Entry::is_swap_with_a_random_key)
-        };
-        !device.children.is_empty() && device.children.iter().all(is_such)
     }
 
     /// Why what is on `device` cannot be taken for what its signature says, if so.
@@ -238,19 +230,15 @@ impl Reader<'_> {
         Ok(Content::Luks(Box::new(container)))
     }
 
-    fn swap(&self, device: &BlockDevice, signature: &Signature) -> Result<Content> {
-        Ok(Content::Swap(Swap {
-            path: device.path.clone(),
-            uuid: signature.uuid.clone().context("it has no UUID")?,
-            label: signature.label.clone(),
-            active: self.machine.is_swap(device),
-        }))
-    }
-
-    fn filesystem(&self, place: &Place, signature: &Signature, kind: FsKind) -> Result<Content> {
+    pub(super) fn file_system(
+        &self,
+        place: &Place,
+        signature: &Signature,
+        kind: FsKind,
+    ) -> Result<Filesystem> {
         let device = place.device;
         let statfs = self.machine.mounts_of(device).next();
-        Ok(Content::Filesystem(Filesystem {
+        Ok(Filesystem {
             kind,
             path: device.path.clone(),
             uuid: signature.uuid.clone().context("it has no UUID")?,
@@ -261,7 +249,7 @@ impl Reader<'_> {
             mounted_at: self.mounted_at(device),
             fstab_target: self.fstab_target(place, signature),
             parameters: self.parameters(device, signature, kind)?,
-        }))
+        })
     }
 
     fn parameters(&self, device: &BlockDevice, signature: &Signature, kind: FsKind) -> Result<FsParameters> {

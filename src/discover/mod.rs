@@ -5,6 +5,7 @@ mod content;
 mod elsewhere;
 mod machine;
 pub mod probe;
+mod swap;
 mod uses;
 mod volumes;
 

@@ -153,6 +153,13 @@ impl Walk<'_> {
                 self.label(Kind::Label, old.label.as_ref(), new.label.as_ref());
                 Ok(())
             }
+            (Content::RandomSwap(old), Content::Filesystem(new)) => {
+                self.pair(Kind::Uuid, old.label.as_ref().map_or("", |old| &old.uuid), &new.uuid);
+                let label = old.label.as_ref().and_then(|old| old.label.as_ref());
+                self.label(Kind::Label, label, new.label.as_ref());
+                Ok(())
+            }
+            (Content::RandomSwap(old), _) if old.label.is_none() => Ok(()),
             (Content::Empty | Content::BiosBoot | Content::Extended, _) => Ok(()),
             _ => Err(Mismatch(format!("{at} holds {}, the mirror's {there} {}", what(old), what(new)))),
         }
@@ -300,6 +307,7 @@ fn what(content: &Content) -> String {
         Content::PhysicalVolume(pv) => format!("a part of the volume group {}", pv.group),
         Content::Filesystem(fs) => format!("a file system ({})", fs.kind.name()),
         Content::Swap(_) => "swap space".into(),
+        Content::RandomSwap(_) => "swap space with a random key".into(),
         Content::BiosBoot => "GRUB's core image".into(),
         Content::Extended => "logical partitions".into(),
         Content::Unsupported(thing) => thing.what.clone(),

@@ -156,6 +156,16 @@ pub fn make(kind: FsKind, like: &FsParameters, new: New<'_>) -> Invocation {
     }
 }
 
+/// Makes an ext file system of `kind` as `like` was made, and as large, whatever room there is.
+pub fn make_as_large(kind: FsKind, like: &FsParameters, new: New<'_>) -> Invocation {
+    let mut made = make(kind, like, new);
+    if let FsParameters::Ext { block_size, blocks, .. } = like {
+        let made_with = u64::from((*block_size).max(new.sector_size));
+        made.args.push((blocks * u64::from(*block_size) / made_with).to_string());
+    }
+    made
+}
+
 fn make_ext(kind: FsKind, like: &FsParameters, new: New<'_>) -> Invocation {
     let FsParameters::Ext { block_size, inode_size, inodes, blocks, reserved_blocks, features, .. } = like
     else {

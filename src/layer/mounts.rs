@@ -51,12 +51,12 @@ pub fn parse(text: &str) -> Result<Vec<Mount>> {
 /// text of /proc/self/mountinfo (proc(5)).
 pub fn restore(mounts: &mut [Mount], mountinfo: &str) {
     for mount in mounts.iter_mut().filter(|mount| has_lost_bytes(mount)) {
-        let found = mountinfo.lines().filter_map(|line| {
+        let mut found = mountinfo.lines().filter_map(|line| {
             let mut fields = line.split(' ');
             let (number, target) = (fields.nth(2)?, unescaped(fields.nth(1)?));
             (number == mount.major_minor && as_told(&target) == mount.target).then_some(target)
         });
-        if let Some(target) = found.last() {
+        if let Some(target) = found.next_back() {
             mount.target = target;
         }
     }

@@ -121,6 +121,8 @@ pub enum Content {
     Filesystem(Filesystem),
     /// Swap space.
     Swap(Swap),
+    /// Swap space with a new key at each boot: nothing on it lasts.
+    RandomSwap(Box<RandomSwap>),
     /// GRUB's core image on a GPT disk.
     BiosBoot,
     /// The container of the logical partitions of an MBR disk.
@@ -433,6 +435,16 @@ pub struct Swap {
     pub label: Option<String>,
     /// Whether the kernel swaps to it now.
     pub active: bool,
+}
+
+/// Swap space with a new key at each boot (crypttab(5)).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RandomSwap {
+    /// The node it lies on.
+    pub path: String,
+    /// The small file system in front of it, if there is one: crypttab knows the place by its label, and leaves it alone
+    /// with `offset=`.
+    pub label: Option<Filesystem>,
 }
 
 /// Something that cannot be mirrored yet.

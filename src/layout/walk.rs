@@ -72,6 +72,7 @@ fn walk<'a>(path: &'a str, content: &'a Content, found: &mut Vec<(&'a str, &'a C
         | Content::PhysicalVolume(_)
         | Content::Filesystem(_)
         | Content::Swap(_)
+        | Content::RandomSwap(_)
         | Content::BiosBoot
         | Content::Extended
         | Content::LeftOut(_)

@@ -238,6 +238,7 @@ impl<'a> Builder<'a> {
             }
             Content::Filesystem(fs) => self.filesystem(fs, node),
             Content::Swap(swap) => self.swap(swap, node),
+            Content::RandomSwap(swap) => swap.label.iter().for_each(|label| self.label_of_swap(label, node)),
             Content::Empty | Content::BiosBoot | Content::Extended | Content::LeftOut(_) => {}
             Content::Table(_) | Content::Unsupported(_) => unreachable!("refused before"),
         }
@@ -387,6 +388,20 @@ impl<'a> Builder<'a> {
         self.run(format!("make {kind} on {node}, for {mount}"), invocation, vec![made]);
         let (primary_uuid, device) = (like.uuid.clone(), node.to_owned());
         self.plan.volumes.push(NewVolume { mount, kind: like.kind, device, primary_uuid, mirror_uuid });
+    }
+
+    /// Makes the small file system by whose label crypttab finds swap space with a random key: no larger than the primary's, for
+    /// behind it the swap begins.
+    fn label_of_swap(&mut self, like: &Filesystem, node: &str) {
+        let uuid = self.ids.uuid();
+        let label = like.label.as_ref().map(|label| self.distinct(label, like.kind.label_bytes()));
+        let new =
+            filesystem::New { device: node, uuid: &uuid, label: label.as_deref(), sector_size: self.sector };
+        let invocation = filesystem::make_as_large(like.kind, &like.parameters, new);
+        let made =
+            Check::Signature { device: node.into(), kind: like.kind.name().into(), uuid: uuid.clone() };
+        let title = format!("make a small {} on {node}, for its label: behind it is swap", like.kind.name());
+        self.run(title, invocation, vec![made]);
     }
 
     fn swap(&mut self, like: &Swap, node: &str) {

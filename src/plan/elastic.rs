@@ -43,8 +43,12 @@ fn with_content(table: &Table) -> Vec<Elastic> {
     let mut by_place: Vec<&Partition> =
         table.partitions.iter().filter(|p| !matches!(p.content, Content::Extended)).collect();
     by_place.sort_by_key(|p| std::cmp::Reverse(p.start));
-    let is_fixed =
-        |p: &&&Partition| matches!(p.content, Content::Swap(_) | Content::BiosBoot | Content::LeftOut(_));
+    let is_fixed = |p: &&&Partition| {
+        matches!(
+            p.content,
+            Content::Swap(_) | Content::RandomSwap(_) | Content::BiosBoot | Content::LeftOut(_)
+        )
+    };
     match by_place.iter().find_map(|p| physical(&p.content)) {
         Some(last) => members(&by_place, last.group),
         None => by_place

@@ -23,6 +23,7 @@ pub fn what(content: &Content) -> String {
             None => fs.kind.name().into(),
         },
         Content::Swap(_) => "swap".into(),
+        Content::RandomSwap(_) => "swap, random key".into(),
         Content::BiosBoot => "BIOS boot".into(),
         Content::Extended => "extended".into(),
         Content::Unsupported(thing) => thing.what.clone(),

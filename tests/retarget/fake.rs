@@ -76,6 +76,11 @@ fn renew(content: &mut Content, number: u32) {
                 renew(&mut lv.content, number);
             }
         }
+        // On the mirror nobody has opened it.
+        Content::RandomSwap(swap) => {
+            *content = swap.label.take().map_or(Content::Empty, Content::Filesystem);
+            renew(content, number);
+        }
         Content::LeftOut(_) => *content = Content::Empty,
         Content::PhysicalVolume(pv) => (pv.uuid, pv.group) = (fresh(&pv.uuid), "mirror".into()),
         Content::Filesystem(fs) => (fs.uuid, fs.label) = (fresh(&fs.uuid), marked(&fs.label)),
