@@ -148,6 +148,10 @@ fn apply(undo: &OwnedFd, records: u64, head: &Head, file: &Handle) -> io::Result
     let done = find_done(undo, records)?;
     if let Some((size, mtime)) = done {
         ftruncate(&file.fd, size)?;
+        each_record(undo, records, |record, _| match record {
+            Record::Data { at, length } => open_holes(&file.fd, at, (at + length).min(size)),
+            Record::Hole { .. } | Record::Done { .. } => Ok(()),
+        })?;
         dir::set_mtime(file, mtime)?;
         return Ok(fsync(&file.fd)?);
     }
@@ -163,6 +167,27 @@ fn apply(undo: &OwnedFd, records: u64, head: &Head, file: &Handle) -> io::Result
     dir::set_mode(file, head.mode)?;
     dir::set_mtime(file, head.mtime)?;
     Ok(fsync(&file.fd)?)
+}
+
+/// The smallest block of any file system.
+const HOLE: usize = 4096;
+
+/// Makes holes of the blocks in a place of the new version that are zeros: something was kept of it, so it may have been about
+/// to become one.
+fn open_holes(file: &OwnedFd, at: u64, end: u64) -> io::Result<()> {
+    let mut block = [0; HOLE];
+    for at in (at.next_multiple_of(HOLE as u64)..end).step_by(HOLE) {
+        let is_hole = read_up_to(file, &mut block, at)? == HOLE && block.iter().all(|byte| *byte == 0);
+        if !is_hole {
+            continue;
+        }
+        match punch(file, &(at..at + HOLE as u64)) {
+            // They are zeros as it is.
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(()),
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 fn find_done(undo: &OwnedFd, records: u64) -> io::Result<Option<(u64, crate::sys::stat::Timestamp)>> {
@@ -210,5 +235,39 @@ pub(in crate::tree) fn make_zeros(file: &OwnedFd, at: u64, length: u64) -> io::R
             Ok(())
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::extents::next_data;
+    use crate::tree::undo::Undo;
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
+    /// Cut off when all is written, and before the zeros that had been data have become holes.
+    #[test]
+    fn what_was_about_to_become_a_hole_becomes_one() {
+        const BYTES: u64 = 256 << 10;
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(dir.path().join(".diskmirror")).expect("made");
+        let path = dir.path().join("big");
+        std::fs::write(&path, vec![7; BYTES as usize]).expect("written");
+        let view = View::of_fd(File::open(dir.path()).expect("it is there").into()).expect("a view");
+        let handle = Handle { fd: File::open(&path).expect("it is there").into(), path_only: false };
+        let stat = handle.stat().expect("its metadata");
+        let Some(mut undo) = Undo::begin(&view, &RelPath::from_bytes("big"), &stat).expect("begun") else {
+            return;
+        };
+        undo.keep(&handle.fd, std::iter::once(64 << 10..128 << 10)).expect("kept");
+        let file = File::options().write(true).open(&path).expect("writable");
+        file.write_all_at(&[0; 24 << 10], 96 << 10).expect("written");
+        undo.done(BYTES, stat.mtime).expect("noted");
+        drop(undo);
+        put_back(&view).expect("put back");
+        let data = |at| next_data(&handle.fd, at, BYTES).expect("it can be told");
+        assert_eq!(data(0), Some((0, 96 << 10)));
+        assert_eq!(data(96 << 10), Some((120 << 10, BYTES)));
     }
 }
