@@ -444,6 +444,8 @@ fn a_uuid_in_a_path_that_leads_to_no_device_stays() {
     let path = "/etc/systemd/system/media.mount";
     let new = rewritten(path, &unit(&format!("/dev/disk/by-uuid/{BOOT}")), &map);
     assert_eq!(new, unit(&format!("/dev/disk/by-uuid/{MIRROR_BOOT}")));
+    let dependency = format!("[Unit]\nRequires=media-{}.mount\n", BOOT.replace('-', r"\x2d"));
+    assert_eq!(rewrite("/etc/systemd/system/a.service", dependency.as_bytes(), &map), None);
     let fstab = format!("/media/{BOOT}/a.img /a ext4 loop,nofail 0 0\n");
     assert_eq!((rewrite("/etc/fstab", fstab.as_bytes(), &map), find(fstab.as_bytes(), &map)), (None, vec![]));
 }

@@ -128,13 +128,15 @@ impl<'a> Spellings<'a> {
     }
 }
 
-/// Whether what begins at `at` is a part of a path that leads to no device: a mount point or an image may be called by a UUID,
-/// and stays where it is.
+/// Whether what begins at `at` is a part of a path that leads to no device, or of the name of its unit: a mount point or an
+/// image may be called by a UUID, and stays where it is.
 fn is_in_other_path(text: &[u8], at: usize) -> bool {
     let ends = |b: &u8| b.is_ascii_whitespace() || b"\"'=,:;()[]{}|^<>".contains(b);
     let start = text[..at].iter().rposition(ends).map_or(0, |end| end + 1);
-    let word = &text[start..at];
-    word.starts_with(b"/") && !word.starts_with(b"/dev/")
+    let end = text[at..].iter().position(ends).map_or(text.len(), |end| at + end);
+    let word = &text[start..end];
+    let is_mount = [&b".mount"[..], b".automount"].iter().any(|suffix| word.ends_with(suffix));
+    (word.starts_with(b"/") && !word.starts_with(b"/dev/")) || (is_mount && at > start)
 }
 
 /// Whether a line says nothing.
