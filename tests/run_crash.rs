@@ -1,5 +1,6 @@
 //! `run` killed at any moment, and the mirror's file system cut off under it: every file is old or new by content,
-//! and the next run succeeds without help. Needs root.
+//! and the next run succeeds without help. `DISKMIRROR_KILLS` (50) and `DISKMIRROR_SHUTDOWNS` (20, half of them on
+//! each kind of file system) say how often. Needs root.
 
 #[path = "common/disks.rs"]
 mod disks;
@@ -13,9 +14,10 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 const FILES: usize = 400;
-const KILLS: usize = 50;
-/// On each kind of file system.
-const SHUTDOWNS: usize = 10;
+
+fn from_environment(name: &str, usual: usize) -> usize {
+    std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
+}
 
 /// Numbers that look random and are the same each time.
 struct Dice(u64);
@@ -83,6 +85,7 @@ impl Files {
 
 #[test]
 fn a_run_killed_at_any_moment_leaves_every_file_old_or_new_and_the_next_one_succeeds() {
+    let kills = from_environment("DISKMIRROR_KILLS", 50);
     let pair = Pair::new(&[("/", FsKind::Ext4)]);
     let mut files = Files::new(pair.root());
     pair.run_done();
@@ -91,7 +94,7 @@ fn a_run_killed_at_any_moment_leaves_every_file_old_or_new_and_the_next_one_succ
     pair.run_done();
     let longest = begun.elapsed().as_micros() as u64;
     let mut cut_short = 0;
-    for round in 2..KILLS + 2 {
+    for round in 2..kills + 2 {
         let before = files.change(round);
         let moment = Duration::from_micros(files.dice.below(longest));
         let mut child = pair.start(&[]);
@@ -104,7 +107,8 @@ fn a_run_killed_at_any_moment_leaves_every_file_old_or_new_and_the_next_one_succ
         pair.run_done();
         assert_eq!(pair.differences(), "", "{when}");
     }
-    assert!(cut_short > KILLS / 2, "only {cut_short} of {KILLS} kills met a run");
+    println!("{kills} kills, {cut_short} of them met a run");
+    assert!(cut_short > kills / 2, "only {cut_short} of {kills} kills met a run");
     assert!(pair.history().iter().any(|record| record.state == State::Killed));
 }
 
@@ -123,6 +127,7 @@ fn writable_mirror(child: &mut Child, pair: &Pair) -> Option<PathBuf> {
 }
 
 fn shut_down_under(kind: FsKind) {
+    let wanted = from_environment("DISKMIRROR_SHUTDOWNS", 20) / 2;
     let pair = Pair::new(&[("/", kind)]);
     let mut files = Files::new(pair.root());
     pair.run_done();
@@ -146,10 +151,11 @@ fn shut_down_under(kind: FsKind) {
         pair.run_done();
         assert_eq!(pair.differences(), "", "{when}");
         shut_down += usize::from(cut_off && said.code == 1);
-        if shut_down == SHUTDOWNS {
+        if shut_down == wanted {
+            println!("{kind:?}: {round} shutdowns, {shut_down} of them met a run");
             return;
         }
-        assert!(round < 10 * SHUTDOWNS, "only {shut_down} of {round} shutdowns met a run");
+        assert!(round < 10 * wanted, "only {shut_down} of {round} shutdowns met a run");
     }
 }
 
