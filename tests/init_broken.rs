@@ -217,6 +217,41 @@ fn an_init_that_is_killed_at_any_moment_can_be_repeated() {
     }
 }
 
+/// Starts an init, kills it as soon as it says that it is at step `n`, and gives back how many steps there are.
+fn killed_at_step(server: &Server, n: usize) -> usize {
+    let mut child = server.start_init();
+    let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+    let steps = lines.map_while(Result::ok).find_map(|line| {
+        let (_, rest) = line.split_once(&format!("[{n}/"))?;
+        rest.split(']').next()?.parse().ok()
+    });
+    child.kill().expect("it is our child");
+    assert!(!child.wait().expect("it ends").success(), "it ended before step {n}");
+    settled(server);
+    steps.unwrap_or_else(|| panic!("there is no step {n}"))
+}
+
+#[test]
+fn an_init_that_is_killed_at_each_step_changes_no_byte_of_the_primary_and_can_be_repeated() {
+    if !root_or_skip("an_init_that_is_killed_at_each_step_changes_no_byte_of_the_primary_and_can_be_repeated")
+    {
+        return;
+    }
+    let server = used();
+    let primary = server.primary.hash();
+    let (mut n, mut steps) = (1, 1);
+    while n <= steps {
+        steps = killed_at_step(&server, n);
+        assert_eq!(server.primary.hash(), primary, "killed at step {n} of {steps}");
+        assert!(!server.config().exists(), "killed at step {n} of {steps}");
+        let mounts = fs::read_to_string("/proc/mounts").expect("proc");
+        assert!(!mounts.contains(&format!("{}p", server.mirror.node)), "killed at step {n}: {mounts}");
+        n += 1;
+    }
+    println!("{steps} steps, killed at each");
+    repeats(&server);
+}
+
 #[test]
 fn an_init_that_is_killed_between_its_steps_can_be_repeated() {
     if !root_or_skip("an_init_that_is_killed_between_its_steps_can_be_repeated") {
