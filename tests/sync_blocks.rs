@@ -328,6 +328,10 @@ fn survives(
             }
             pair.sync();
         }
+        // As it is on the disk: an XFS that shares content takes room ahead for what is written, and says of a hole there that it
+        // holds data as long as its pages are cached.
+        pair.mirrors.unmount();
+        pair.mirrors.mount();
         pair.assert_equal(&when);
         assert!(!pair.copied(".diskmirror").exists(), "{when}: something is left behind");
     }

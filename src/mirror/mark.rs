@@ -117,7 +117,7 @@ impl Mark {
     fn suspect_since(&self, now: i64) -> i64 {
         let earliest = [self.clean_at, self.dirty_since].into_iter().flatten().min();
         // A clock that has been set back tells nothing about which inodes are old.
-        earliest.filter(|&time| time <= now).map_or(i64::MIN, |time| time - TICKS_SECS)
+        earliest.filter(|&time| time <= now).map_or(i64::MIN, |time| time.saturating_sub(TICKS_SECS))
     }
 }
 
@@ -195,6 +195,11 @@ mod tests {
             knowledge(&[clean(1, 9000).begun(2, 9500)], true, 2000),
             [Knowledge::SuspectSince(i64::MIN)],
             "the clock was set back: everything is suspect"
+        );
+        assert_eq!(
+            knowledge(&[clean(1, i64::MIN).begun(2, 1500)], true, 2000),
+            [Knowledge::SuspectSince(i64::MIN)],
+            "whoever wrote that: everything is suspect"
         );
     }
 

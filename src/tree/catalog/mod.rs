@@ -381,7 +381,8 @@ fn because(why: &str) -> String {
 
 /// What was changed at this time or later may have been changed after a look that began at `looked_at`, unnoticed.
 pub fn unsure_from(looked_at: Timestamp) -> Timestamp {
-    Timestamp { secs: looked_at.secs - WHOLE_SECONDS.secs - writing().secs - 1, nanos: looked_at.nanos }
+    let before = WHOLE_SECONDS.secs + writing().secs + 1;
+    Timestamp { secs: looked_at.secs.saturating_sub(before), nanos: looked_at.nanos }
 }
 
 /// How long a call may write. Tests, which cannot wait so long for each file, say how long theirs do.
@@ -425,4 +426,15 @@ fn find(path: &Path) -> io::Result<Option<Result<Files, Unreadable>>> {
         }
         Some(Ok(delta)) => Ok(Files { base, delta: Some(delta) }),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_at_no_time_that_ever_was_proves_nothing() {
+        let first = Timestamp { secs: i64::MIN, nanos: 0 };
+        assert_eq!(unsure_from(first), first);
+    }
 }
