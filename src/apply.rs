@@ -71,7 +71,8 @@ fn state(steps: &[Step], n: usize, reached: Reached, disk: &str) -> String {
     let written: Vec<String> = written.collect();
     let primary = match written.as_slice() {
         [] => "the primary's own files are unchanged".to_owned(),
-        some => format!("on the primary {} was written", some.join(" and ")),
+        [one] => format!("on the primary {one} was written"),
+        some => format!("on the primary {} were written", some.join(" and ")),
     };
     match (done, reached) {
         (0, Reached::Nothing) => format!("nothing was written to {disk}; {primary}"),

@@ -308,7 +308,7 @@ fn plants(uuid: &str) -> Vec<(&'static str, String)> {
                 uuid.replace('-', "")
             ),
         ),
-        ("/etc/systemd/system/srv.mount", format!("[Mount]\nWhat=/dev/disk/by-uuid/{uuid}\n")),
+        ("/usr/lib/systemd/system/srv.mount", format!("[Mount]\nWhat=/dev/disk/by-uuid/{uuid}\n")),
         ("/etc/udev/rules.d/9.rules", format!("ENV{{ID_FS_UUID}}==\"{uuid}\", RUN+=\"/bin/true\"\n")),
         ("/etc/cloud/cloud.cfg.d/x.cfg", format!("mounts:\n - [ /dev/disk/by-uuid/{uuid}, /srv ]\n")),
         ("/etc/lvm/lvm.conf", format!("devices {{\n\tfilter = [ \"a|/dev/disk/by-uuid/{uuid}|\" ]\n}}\n")),

@@ -136,7 +136,7 @@ fn a_file_of_the_primary_that_cannot_be_written_is_told() {
     let fstab = fs::read(etc.join("fstab")).expect("it is there");
     for (blocked, state) in [
         ("fstab.new", "the primary's own files are unchanged".to_owned()),
-        ("diskmirror.toml.new", format!("on the primary {} was written", etc.join("fstab").display())),
+        ("diskmirror.toml.new", format!("on the primary {} and ", etc.join("fstab").display())),
     ] {
         let block = etc.join(blocked);
         fs::create_dir(&block).expect("nothing is there");

@@ -197,7 +197,7 @@ mod tests {
             "the clock was set back: everything is suspect"
         );
         assert_eq!(
-            knowledge(&[clean(1, i64::MIN).begun(2, 1500)], true, 2000),
+            knowledge(&[Mark { clean_at: Some(i64::MIN), ..clean(1, 1000) }.begun(2, 1500)], true, 2000),
             [Knowledge::SuspectSince(i64::MIN)],
             "whoever wrote that: everything is suspect"
         );
