@@ -530,3 +530,27 @@ fn a_boot_on_another_disk_is_told_before_anything_is_erased() {
     assert!(problems(&server).contains(&words));
     assert_eq!(server.call(&["status"]).code, 1, "NOT READY");
 }
+
+/// What a monitor is told of the disk: each run that looks says it once, and the audit as long as nobody silences it.
+#[test]
+fn what_no_boot_is_known_to_read_is_remarked_once() {
+    if !root_or_skip("what_no_boot_is_known_to_read_is_remarked_once") {
+        return;
+    }
+    let server = Server::new(PLAIN);
+    let old = blkid(&server.primary.part(2), "UUID");
+    fs::write(server.root().join("etc/monitor.conf"), format!("disk UUID={old}\n")).expect("written");
+    server.init_done(&[]);
+    let remark = format!("/etc/monitor.conf, line 1: names the primary's UUID {old}");
+    let status = server.call(&["status"]);
+    assert!(status.code == 0 && status.stdout.contains(&remark), "{status:?}");
+    // Something that boots has changed, so the next run looks again.
+    fs::write(server.root().join("boot/config.txt"), "arm_64bit=0\n").expect("written");
+    assert_eq!(run_done(&server)["boot"]["remarks"], Value::Null);
+    assert!(server.call(&["audit"]).stdout.contains(&remark));
+    stands_alone(&server);
+    let config = fs::read_to_string(server.config()).expect("a text");
+    let silent = config.replace("audit_ignore = []", "audit_ignore = [\"/etc/monitor*\"]");
+    fs::write(server.config(), silent).expect("written");
+    assert!(!server.call(&["audit"]).stdout.contains("remark"));
+}

@@ -23,7 +23,7 @@ pub use identify::{Identities, identities};
 
 use crate::config::{CONFIG_PATH, Config, Mirror};
 use crate::identity::IdentityMap;
-use crate::layout::{Content, Survey};
+use crate::layout::{Content, Survey, boots};
 use crate::mirror::kept;
 use crate::record::Finding;
 use crate::retarget::{self, Spellings};
@@ -168,6 +168,14 @@ pub fn prepare(job: &Job<'_>, identities: Identities) -> Result<Preparation> {
 /// # Errors
 /// Those of reading the primary.
 pub fn forecast(source: &Tree, survey: Survey) -> Result<Vec<String>> {
+    // What is mounted nowhere is entered by each run, and here nothing is.
+    let is_out_of_sight = |content: &Content| match content {
+        Content::Filesystem(fs) => fs.mounted_at.is_empty() && fs.target().is_some_and(boots),
+        _ => false,
+    };
+    if survey.primary.walk().iter().any(|(_, content)| is_out_of_sight(content)) {
+        return Ok(holes::missing_parts(&survey, source)?);
+    }
     let identities = Identities { survey, map: IdentityMap::default() };
     let mut way = Way::follow(source)?;
     Ok(Loaders::of(source, &identities, &mut way)?.problems)
@@ -209,10 +217,9 @@ impl Loaders {
 
 /// Whether a file system's UUID is one of these disks'.
 fn is_in(map: &IdentityMap, survey: &Survey, uuid: &str) -> bool {
-    let is = |one: &str| uuid.eq_ignore_ascii_case(one);
-    let holds = |content: &Content| matches!(content, Content::Filesystem(fs) if is(&fs.uuid));
-    map.pairs.iter().any(|pair| is(&pair.primary) || is(&pair.mirror))
-        || survey.primary.walk().iter().any(|(_, content)| holds(content))
+    let holds =
+        |content: &Content| matches!(content, Content::Filesystem(fs) if uuid.eq_ignore_ascii_case(&fs.uuid));
+    map.has(uuid) || survey.primary.walk().iter().any(|(_, content)| holds(content))
 }
 
 /// Which initramfs images a loader starts.
@@ -220,11 +227,8 @@ struct Started(BTreeSet<(usize, String)>);
 
 impl Started {
     fn of(way: &mut Way, source: &Tree, map: &IdentityMap) -> Result<Self> {
-        let is = |uuid: &str, one: &str| uuid.eq_ignore_ascii_case(one);
-        let is_ours =
-            |uuid: &str| map.pairs.iter().any(|pair| is(uuid, &pair.primary) || is(uuid, &pair.mirror));
         let mut places = BTreeSet::new();
-        for path in way.images(source, &is_ours)? {
+        for path in way.images(source, &|uuid| map.has(uuid))? {
             places.extend(source.resolve(&path)?.map(|at| (at.volume, at.path)));
         }
         Ok(Started(places))

@@ -7,6 +7,7 @@ use crate::cli::AuditArgs;
 use crate::command::output;
 use crate::config::{Config, Mirror, Volume, below};
 use crate::exit_code::Exit;
+use crate::layout::boots;
 use crate::mirror::{self, Access, Opened, device_of_source};
 use crate::record::Finding;
 use crate::refusal::stated;
@@ -64,9 +65,13 @@ fn compare_all_next(catalogs: &Path) -> Result<()> {
     }
 }
 
-/// What the primary's boot loaders name and it has not, as far as it is mounted.
+/// What the primary's boot loaders name and it has not; nothing is said to be absent where a part of what boots is not mounted.
 fn absent(root: &Path, mirror: &Mirror) -> Result<BTreeSet<String>> {
-    let mounted = mirror.volumes.iter().filter(|volume| device_of_source(root, volume).is_some());
+    let is_mounted = |volume: &&Volume| device_of_source(root, volume).is_some();
+    if mirror.volumes.iter().any(|volume| boots(&volume.mount) && !is_mounted(&volume)) {
+        return Ok(BTreeSet::new());
+    }
+    let mounted = mirror.volumes.iter().filter(is_mounted);
     let open = |volume: &Volume| {
         let view = View::private(&mirror::mounted_below(root, &volume.mount))?;
         Ok((volume.mount.clone(), view.root().try_clone()?))

@@ -65,6 +65,11 @@ impl IdentityMap {
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Pair> {
         self.pairs.iter().filter(move |pair| pair.kind == kind)
     }
+    /// Whether an identifier is one of these two disks'.
+    pub fn has(&self, identifier: &str) -> bool {
+        let is = |one: &str| identifier.eq_ignore_ascii_case(one);
+        self.pairs.iter().any(|pair| is(&pair.primary) || is(&pair.mirror))
+    }
     /// The mirror's identifier in place of the primary's `identifier`; empty if it has none.
     pub fn get(&self, kind: Kind, identifier: &str) -> Option<&str> {
         self.of(kind).find(|pair| pair.primary == identifier).map(|pair| pair.mirror.as_str())

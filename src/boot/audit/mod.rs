@@ -137,8 +137,7 @@ impl Search<'_> {
 
     /// Whether a file system's UUID is one of these two disks'.
     fn is_ours(&self, uuid: &str) -> bool {
-        let is = |one: &str| uuid.eq_ignore_ascii_case(one);
-        self.facts.map.pairs.iter().any(|pair| is(&pair.mirror) || is(&pair.primary))
+        self.facts.map.has(uuid)
     }
 
     /// What was read; a limit that was met is a finding, and there is nothing then.

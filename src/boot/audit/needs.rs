@@ -36,7 +36,8 @@ impl Search<'_> {
             self.command_line(file, Some(".cmdline"), 0, words, &early_names);
         }
         self.started(way, &entries)?;
-        self.nothing_to_start(way, &dead)
+        self.nothing_to_start(way, &dead);
+        Ok(())
     }
 
     /// A text, whatever its encoding; nothing where there is none, or where it is too large, which was said already.
@@ -143,15 +144,13 @@ impl Search<'_> {
     }
 
     /// Where every entry of the menus is dead, there is nothing to start.
-    fn nothing_to_start(&mut self, way: &mut Way, dead: &Dead) -> io::Result<()> {
-        let starts = way.entries.iter().filter(|entry| matches!(entry.says, Says::Kernel(_)));
-        let files: Vec<&Entry> = starts.collect();
-        let all_dead = files.iter().all(|entry| dead.contains(&(entry.file.clone(), entry.block)));
-        if let Some(entry) = files.first().filter(|_| all_dead) {
-            let (file, line) = (entry.file.clone(), entry.line);
-            self.find(&file, None, line, "no kernel that a boot loader names is there");
+    fn nothing_to_start(&mut self, way: &Way, dead: &Dead) {
+        let mut kernels = way.entries.iter().filter(|entry| matches!(entry.says, Says::Kernel(_)));
+        let Some(first) = kernels.next() else { return };
+        let is_dead = |entry: &Entry| dead.contains(&(entry.file.clone(), entry.block));
+        if is_dead(first) && kernels.all(is_dead) {
+            self.find(&first.file, None, first.line, "no kernel that a boot loader names is there");
         }
-        Ok(())
     }
 
     /// Whether a device is there for nobody; `names` are those that containers get below /dev/mapper.
