@@ -554,3 +554,16 @@ fn what_no_boot_is_known_to_read_is_remarked_once() {
     fs::write(server.config(), silent).expect("written");
     assert!(!server.call(&["audit"]).stdout.contains("remark"));
 }
+
+/// A run enters it by itself; a plan cannot tell what lies there, and foretells nothing.
+#[test]
+fn a_boot_that_is_mounted_nowhere_is_not_foretold_to_be_missing() {
+    if !root_or_skip("a_boot_that_is_mounted_nowhere_is_not_foretold_to_be_missing") {
+        return;
+    }
+    let mut server = with_grub(MBR);
+    assert!(!server.plan(&[]).stdout.contains("may not boot"));
+    server.unmount(&server.root().join("boot"));
+    assert!(!server.plan(&[]).stdout.contains("may not boot"));
+    server.init_done(&[]);
+}
