@@ -3,13 +3,16 @@
 
 #[path = "common/disks.rs"]
 mod disks;
+#[path = "common/killed.rs"]
+mod killed;
 
 use diskmirror::layout::FsKind;
 use diskmirror::units::{Bytes, Share};
 use disks::{Pair, Said};
+use rustix::fs::{CWD, Mode, mkfifoat};
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt, FileExt, PermissionsExt};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -43,27 +46,19 @@ fn undo_files(mirror: &Path) -> usize {
     fs::read_dir(mirror.join(".diskmirror/undo")).map_or(0, Iterator::count)
 }
 
-/// A run that is killed while it writes the file in its place; gives back the old version.
+/// A run that is killed while it writes the file in its place, before the second part of what stood there is kept. Gives back
+/// the old version.
 fn half_written(pair: &Pair) -> Vec<u8> {
-    for round in 0..40u8 {
-        let old = fs::read(pair.root().join("big")).expect("read");
-        let new: Vec<u8> = old.iter().map(|byte| byte.wrapping_add(1 + round)).collect();
-        write(pair, 0, &new);
-        let mut child = pair.start(&[]);
-        let at = diskmirror::mirror::mount_point(&pair.root().join("run/diskmirror"), "mirror", 0);
-        let root = PathBuf::from(format!("/proc/{}/root", child.id()));
-        let mirror = root.join(at.strip_prefix("/").expect("absolute"));
-        while child.try_wait().expect("it is ours").is_none() && undo_files(&mirror) == 0 {}
-        std::thread::sleep(Duration::from_millis(u64::from(round % 5) * 4));
-        let _ = child.kill();
-        child.wait().expect("reaped");
-        if pair.with_mirror("rw", |mirrors| undo_files(&mirrors[0]) > 0) {
-            return old;
-        }
-        pair.run_done();
-        settle(pair);
-    }
-    panic!("no run could be killed in the middle of the file");
+    let old = fs::read(pair.root().join("big")).expect("read");
+    let new: Vec<u8> = old.iter().map(|byte| byte.wrapping_add(1)).collect();
+    write(pair, 0, &new);
+    killed::at_call(&pair.command(&[]), "fdatasync", 2);
+    assert_eq!(
+        pair.with_mirror("rw", |mirrors| undo_files(&mirrors[0])),
+        1,
+        "it was not in the middle of the file"
+    );
+    old
 }
 
 #[test]
@@ -106,6 +101,46 @@ fn undo_finds_what_is_mounted_and_gives_the_old_version_back() {
     });
     pair.run_done();
     assert_eq!(pair.differences(), "");
+}
+
+/// Puts things among the undo files that no run of this program left there.
+fn plant(undo: &Path) {
+    fs::DirBuilder::new().mode(0o700).create(undo).expect("made");
+    mkfifoat(CWD, undo.join("fifo"), Mode::RUSR).expect("made");
+    fs::create_dir(undo.join("directory")).expect("made");
+    std::os::unix::fs::symlink("/etc/passwd", undo.join("link")).expect("made");
+    fs::write(undo.join("large"), vec![0xA5; 100_000]).expect("written");
+    fs::write(undo.join("of all"), "x").expect("written");
+    fs::set_permissions(undo.join("of all"), fs::Permissions::from_mode(0o666)).expect("set");
+}
+
+#[test]
+fn what_is_no_undo_file_is_moved_away_and_stops_no_run() {
+    let pair = Pair::new(&[("/", FsKind::Ext4)]);
+    fs::write(pair.root().join("a"), "one").expect("written");
+    pair.run_done();
+    pair.with_mirror("rw", |mirrors| plant(&mirrors[0].join(".diskmirror/undo")));
+    fs::write(pair.root().join("a"), "another").expect("written");
+    let said = pair.run_done();
+    assert_eq!(said.stderr.matches("not to be trusted").count(), 5, "{said:?}");
+    assert_eq!(pair.differences(), "");
+    pair.with_mirror("rw", |mirrors| {
+        let own = mirrors[0].join(".diskmirror");
+        assert_eq!(fs::read_dir(own.join("foreign")).expect("there").count(), 5, "all of it is kept");
+        assert_eq!(fs::read(own.join("foreign/1-large")).expect("kept"), vec![0xA5; 100_000]);
+        plant(&own.join("undo"));
+        fs::set_permissions(own.join("undo"), fs::Permissions::from_mode(0o777)).expect("set");
+    });
+    let said = pair.run_done();
+    assert_eq!(said.stderr.matches("not to be trusted").count(), 1, "the directory as a whole: {said:?}");
+    pair.with_mirror("rw", |mirrors| {
+        let own = mirrors[0].join(".diskmirror");
+        std::os::unix::fs::symlink(mirrors[0].join("etc"), own.join("undo")).expect("made");
+        fs::write(own.join("tmp"), "no directory").expect("written");
+    });
+    let said = pair.run_done();
+    assert_eq!(said.stderr.matches("not to be trusted").count(), 1, "{said:?}");
+    assert_eq!(pair.run_done().stderr.matches("not to be trusted").count(), 0, "it is said once");
 }
 
 #[test]

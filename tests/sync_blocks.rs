@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::killed;
 use common::loopfs::{Kind, LoopFs};
 use common::raw::{Mapping, Shutdown};
 use common::rng::Rng;
@@ -402,13 +403,18 @@ fn what_is_kept_is_put_back_only_where_it_belongs_and_only_if_nobody_else_wrote_
         return;
     }
     let pair = half_written();
-    let old = pair.scratch.path().join("old");
-    let undo = pair.copied(".diskmirror/undo");
+    let [undo, foreign] = [".diskmirror/undo", ".diskmirror/foreign"].map(|name| pair.copied(name));
     std::os::unix::fs::chown(&undo, Some(1234), None).expect("given away");
-    assert_eq!(pair.undo(), 1, "somebody else could have written it");
-    assert!(pair.is_pending() && !same(&pair.copied("big"), &old));
-    std::os::unix::fs::chown(&undo, Some(0), None).expect("taken back");
+    assert_eq!(pair.undo(), 3, "somebody else could have written it");
+    assert!(!pair.is_pending() && !same(&pair.copied("big"), &pair.scratch.path().join("old")));
+    assert_eq!(fs::read_dir(&foreign).expect("there").count(), 1, "it is kept, out of the way");
+    pair.sync();
+    assert!(
+        same(&pair.copied("big"), &pair.at("big")),
+        "what is half written for want of it is copied again"
+    );
     // Another file in its place is left alone, and that is said.
+    let pair = half_written();
     fs::rename(pair.copied("big"), pair.copied("moved")).expect("moved");
     fs::write(pair.copied("big"), "another").expect("written");
     assert_eq!(pair.undo(), 3);
@@ -437,25 +443,17 @@ fn a_dry_run_says_that_something_is_to_be_put_back_and_leaves_it() {
     );
 }
 
-/// A pair whose sync was killed in the middle of its file.
+/// A pair whose sync was killed in the middle of its file: before the second part of what stood in it is kept.
 fn half_written() -> Pair {
     let pair = Pair::known(Kind::Ext4, &[]);
-    let mut rng = Rng::new(5);
-    for round in 0..240 {
-        let reference = File::create(pair.scratch.path().join("reference")).expect("a file");
-        let time = fs::metadata(pair.copied("big")).expect("there").modified().expect("a time");
-        reference.set_modified(time).expect("set");
-        let old = next_version(&pair, &mut rng, round);
-        let mut child = pair.command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
-        while child.try_wait().expect("a child").is_none() && !pair.is_pending() {}
-        std::thread::sleep(Duration::from_micros(rng.below(20_000)));
-        let _ = child.kill();
-        child.wait().expect("reaped");
-        if pair.is_pending() && !same(&pair.copied("big"), &old) {
-            return pair;
-        }
-        pair.sync();
-        pair.settle();
-    }
-    panic!("no sync could be killed in the middle of its file");
+    let reference = File::create(pair.scratch.path().join("reference")).expect("a file");
+    let time = fs::metadata(pair.copied("big")).expect("there").modified().expect("a time");
+    reference.set_modified(time).expect("set");
+    let old = next_version(&pair, &mut Rng::new(5), 0);
+    pair.write("big", 0, &Rng::new(6).bytes(DATA as usize));
+    std::thread::sleep(TICKS);
+    // The first one is the catalog's, the second comes before the first part is written.
+    killed::at_call(&pair.command(), "fdatasync", 3);
+    assert!(pair.is_pending() && !same(&pair.copied("big"), &old), "it is half written");
+    pair
 }

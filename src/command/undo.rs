@@ -29,7 +29,7 @@ pub fn undo(args: &UndoArgs, monitor: &dyn Monitor) -> Result<Exit> {
         match put_back(place) {
             Ok(done) => {
                 done.tell(monitor);
-                missed |= !done.gone.is_empty();
+                missed |= !done.gone.is_empty() || !done.foreign.is_empty();
             }
             Err(error) => drop(failed.get_or_insert((place, error))),
         }

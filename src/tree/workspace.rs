@@ -64,6 +64,9 @@ fn clear(pass: &Pass<'_>) -> Result<(), Error> {
     if pass.mirror_dir(&path()).is_ok() {
         // No pattern may keep anything here: names in the workspace mean nothing.
         subtree::delete_below(pass, &path(), &Excludes::default())?;
+    } else if let Ok(own) = pass.mirror_dir(&RelPath::root().join(OWN)) {
+        // What is there is no directory, so nobody's work. If it does not go, making the workspace says so.
+        let _ = dir::unlink(&own.fd, TMP);
     }
     Ok(())
 }

@@ -8,6 +8,7 @@
 pub mod cataloged;
 pub mod comparer;
 pub mod generate;
+pub mod killed;
 pub mod loopfs;
 pub mod moved;
 pub mod mover;

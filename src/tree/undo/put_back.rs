@@ -1,11 +1,11 @@
 //! Puts old content back where a file was being written in its place when the power went, or the program was killed.
 
 use super::format::{Head, RECORD, Record};
-use super::{HEAD_ROOM, clear, place};
+use super::{HEAD_ROOM, UNDO, clear, place};
 use crate::monitor::Monitor;
 use crate::sys::dir::{self, Handle};
 use crate::sys::extents::punch;
-use crate::sys::stat::{Kind, Stat, stat_fd};
+use crate::sys::stat::{Kind, Stat, stat_at, stat_fd};
 use crate::tree::blocks::Inode;
 use crate::tree::content::{read_up_to, write_all_at};
 use crate::tree::listing::OWN;
@@ -15,6 +15,9 @@ use rustix::fs::{FlockOperation, flock, fsync, ftruncate};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::OwnedFd;
+
+/// Where in the mirror's own directory things lie that this program did not write.
+const FOREIGN: &[u8] = b"foreign";
 
 /// The longest record that is taken for one.
 const LONGEST: u64 = 1 << 20;
@@ -26,6 +29,8 @@ pub struct PutBack {
     pub files: Vec<RelPath>,
     /// Files that are not there any more, or others: nothing was written to them, and what was kept of them is gone.
     pub gone: Vec<RelPath>,
+    /// What lay among the undo files and is none that this program wrote, or not whole: where it was moved to.
+    pub foreign: Vec<RelPath>,
 }
 
 impl PutBack {
@@ -39,30 +44,49 @@ impl PutBack {
                 "{path} was half written, and is gone, or another by now: nothing was put back"
             ));
         }
+        for path in &self.foreign {
+            monitor.warn(&format!(
+                "what lay among the undo files is not to be trusted: it was moved to {path}, and nothing was put back by it; \
+                 a file that is half written for want of it differs from its source, and is copied again"
+            ));
+        }
     }
 }
 
-/// Whether some file may be half written. Writes nothing.
+/// Whether some file may be half written, or that cannot be told. Writes nothing.
 pub fn is_pending(mirror: &View) -> bool {
-    mirror.open_dir(&place()).is_ok_and(|dir| !dir::read_names(&dir).0.is_empty())
+    match mirror.open_dir(&place()) {
+        Ok(dir) => !dir::read_names(&dir).0.is_empty(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
 }
 
-/// Puts everything back that is kept below the root of `mirror`.
+/// Puts everything back that is kept below the root of `mirror`. What others could have written there is moved away, so that
+/// it can be looked at and stands in nobody's way.
 ///
 /// # Errors
-/// The system's; `PermissionDenied` if somebody else could have written what is kept. What is kept stays then.
+/// The system's. What is kept stays then.
 pub fn put_back(mirror: &View) -> io::Result<PutBack> {
     let mut done = PutBack::default();
     let Ok(own) = dir::open_dir(mirror.root(), OWN) else { return Ok(done) };
     let dir = match mirror.open_dir(&place()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(done),
-        other => other?,
+        Err(error) if is_elsewhere(&error) => None,
+        other => Some(other?),
     };
-    must_be_ours(&stat_fd(&own)?)?;
-    must_be_ours(&stat_fd(&dir)?)?;
+    let trusted = match &dir {
+        Some(dir) => is_ours(&stat_fd(&own)?) && is_ours(&stat_fd(dir)?),
+        None => false,
+    };
+    let Some(dir) = dir.filter(|_| trusted) else {
+        done.foreign.push(set_aside(&own, &own, UNDO)?);
+        return Ok(done);
+    };
     let (names, cut_short) = dir::read_names(&dir);
     for named in names {
-        put_back_one(mirror, &dir, &named.name, &mut done)?;
+        if !put_back_one(mirror, &dir, &named.name, &mut done)? {
+            done.foreign.push(set_aside(&own, &dir, &named.name)?);
+        }
     }
     cut_short.map_or(Ok(()), Err)?;
     clear(mirror);
@@ -70,53 +94,71 @@ pub fn put_back(mirror: &View) -> io::Result<PutBack> {
 }
 
 /// What others can write is no witness.
-fn must_be_ours(stat: &Stat) -> io::Result<()> {
+fn is_ours(stat: &Stat) -> bool {
     let me = rustix::process::geteuid().as_raw();
-    let ours = (stat.uid == 0 || stat.uid == me) && stat.mode & 0o022 == 0;
-    let ours = ours && (stat.kind == Kind::Dir || stat.nlink == 1 && stat.kind == Kind::File);
-    if ours {
-        return Ok(());
-    }
-    let why = "what is kept in /.diskmirror/undo could have been written by others";
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
+    (stat.uid == 0 || stat.uid == me) && stat.mode & 0o022 == 0
 }
 
-/// Puts back what the undo file `name` keeps, and removes it.
+/// Moves `name` out of `dir`, into a directory of the mirror's own that nothing is read from. Gives back where it is.
+fn set_aside(own: &OwnedFd, dir: &OwnedFd, name: &[u8]) -> io::Result<RelPath> {
+    match dir::make_dir(own, FOREIGN) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let foreign = dir::open_dir(own, FOREIGN)?;
+    let mut number = 0;
+    let new = loop {
+        number += 1;
+        let new = [format!("{number}-").as_bytes(), &name[..name.len().min(100)]].concat();
+        match dir::rename_new(dir, name, &foreign, &new) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => break other.map(|()| new)?,
+        }
+    };
+    fsync(&foreign)?;
+    fsync(dir)?;
+    Ok(RelPath::root().join(OWN).join(FOREIGN).join(&new))
+}
+
+/// Puts back what the undo file `name` keeps, and removes it. False if it is none that can be trusted: it stays.
 ///
 /// # Errors
-/// As `put_back`.
+/// The system's; `ResourceBusy` while somebody writes the file that it is about.
 pub(in crate::tree) fn put_back_one(
     mirror: &View,
     dir: &OwnedFd,
     name: &[u8],
     done: &mut PutBack,
-) -> io::Result<()> {
+) -> io::Result<bool> {
+    let stat = stat_at(dir, name)?;
+    if !is_ours(&stat) || stat.kind != Kind::File || stat.nlink != 1 {
+        return Ok(false);
+    }
     let undo = dir::open_read(dir, name)?;
-    must_be_ours(&undo.stat()?)?;
     flock(&undo.fd, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
         Errno::WOULDBLOCK => {
             io::Error::new(io::ErrorKind::ResourceBusy, "a sync is writing the file just now")
         }
         other => other.into(),
     })?;
-    let found = read_head(&undo.fd)?;
-    // Without a head nothing was written to any file: it is on the disk before that. But one that was there may be damaged.
-    if found.is_none() && undo.stat()?.size > HEAD_ROOM as u64 {
-        let why = format!("/.diskmirror/undo/{} cannot be read", String::from_utf8_lossy(name));
-        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
-    }
-    if let Some((head, length)) = found {
-        let path = RelPath::from_bytes(&head.path);
-        match open_file(mirror, &path, &head)? {
-            Some(file) => {
-                apply(&undo.fd, length as u64, &head, &file)?;
-                done.files.push(path);
+    match read_head(&undo.fd)? {
+        Some((head, length)) => {
+            let path = RelPath::from_bytes(&head.path);
+            match open_file(mirror, &path, &head)? {
+                Some(file) => {
+                    apply(&undo.fd, length as u64, &head, &file)?;
+                    done.files.push(path);
+                }
+                None => done.gone.push(path),
             }
-            None => done.gone.push(path),
         }
+        // Without a head nothing was written to any file: it is on the disk before that. But one that was there may be damaged.
+        None if stat.size > HEAD_ROOM as u64 => return Ok(false),
+        None => {}
     }
     dir::unlink(dir, name)?;
-    Ok(fsync(dir)?)
+    fsync(dir)?;
+    Ok(true)
 }
 
 fn read_head(undo: &OwnedFd) -> io::Result<Option<(Head, usize)>> {
