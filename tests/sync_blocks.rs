@@ -453,7 +453,7 @@ fn half_written() -> Pair {
     pair.write("big", 0, &Rng::new(6).bytes(DATA as usize));
     std::thread::sleep(TICKS);
     // The first one is the catalog's, the second comes before the first part is written.
-    killed::at_call(&pair.command(), "fdatasync", 3);
+    assert!(killed::at_call(&pair.command(), "fdatasync", 3));
     assert!(pair.is_pending() && !same(&pair.copied("big"), &old), "it is half written");
     pair
 }

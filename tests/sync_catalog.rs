@@ -7,6 +7,7 @@ use common::assert_equal;
 use common::cataloged::{Cataloged, TICKS, assert_note, flip, truncate};
 use common::comparer::{Snapshot, touched};
 use common::generate::{self, set_mtime};
+use common::killed;
 use common::loopfs::{Kind, LoopFs, tool};
 use common::sync_command::{self as sync, FIGURES};
 use rustix::process::{Pid, Signal};
@@ -832,4 +833,32 @@ fn what_changed_and_vanished_during_a_sync_is_right_after_the_next() {
         assert!(pair.differences().is_empty(), "round {round}: {:?}", pair.differences());
     }
     pair.sync_and_judge("at the end");
+}
+
+/// Calls that bring the catalog to the disk, and what it tells of.
+const COMMITTING: [&str; 9] =
+    ["pwrite64", "fdatasync", "syncfs", "fsync", "ftruncate", "rename", "renameat", "renameat2", "unlinkat"];
+
+/// Written whole, and added to.
+#[test]
+fn a_sync_that_is_killed_at_any_call_of_its_commit_leaves_nothing_that_the_next_one_does_not_see() {
+    let whole = Cataloged::new();
+    whole.write("moving/inside/file", "it moves with its directory");
+    let (mut round, mut kills) = (0, 0);
+    for pair in [whole.settled(), settled()] {
+        for call in COMMITTING {
+            for time in 1..=12 {
+                round += 1;
+                change(&pair, round);
+                if !killed::at_call(&pair.command(&[]), call, time) {
+                    break;
+                }
+                kills += 1;
+                edit(&pair, round + 1);
+                pair.sync_and_judge(&format!("killed at {call}, time {time}"));
+            }
+        }
+    }
+    println!("{kills} kills");
+    assert!(kills >= 50, "only {kills} kills");
 }

@@ -239,6 +239,38 @@ fn files_and_directories_that_vanish_are_no_errors() {
     assert_equal(&pair.source, &pair.copy, "when all is quiet");
 }
 
+/// A directory that is removed when it has been opened, and not been read: strace holds the reading up.
+#[test]
+fn a_directory_that_is_removed_while_it_is_read_is_no_error() {
+    let pair = Pair::new();
+    let gone = pair.source.join("gone");
+    fs::create_dir(&gone).unwrap();
+    fs::write(gone.join("inner"), "x").unwrap();
+    sync(&pair.source, &pair.copy);
+    let plain = sync::command(&pair.source, &pair.copy, &[]);
+    let mut held_up = Command::new("strace");
+    held_up.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=getdents64:delay_enter=500000"]);
+    held_up.arg(plain.get_program()).args(plain.get_args());
+    let report = std::thread::scope(|scope| {
+        let sync = scope.spawn(|| sync::finish(&mut held_up));
+        while !sync.is_finished() && !is_open_somewhere(&gone) {}
+        fs::remove_dir_all(&gone).unwrap();
+        sync.join().unwrap()
+    });
+    assert_eq!((report.exit, report.count("errors")), (0, 0), "{report:#?}");
+    assert!(pair.copy.join("gone/inner").exists(), "nothing is deleted of what was not read to its end");
+    sync(&pair.source, &pair.copy);
+    assert_equal(&pair.source, &pair.copy, "when all is quiet");
+}
+
+/// Whether any process has a directory open.
+fn is_open_somewhere(dir: &Path) -> bool {
+    let links =
+        |process: fs::DirEntry| fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+    let mut open = fs::read_dir("/proc").unwrap().flatten().flat_map(links);
+    open.any(|link| fs::read_link(link.path()).is_ok_and(|at| at == dir))
+}
+
 #[test]
 fn a_file_that_never_holds_still_is_reported_and_the_rest_is_copied() {
     let pair = Pair::new();

@@ -1,9 +1,10 @@
 //! The comparison core's second half: one directory of both trees, entry by entry.
 
 mod left;
+mod slices;
 
 use super::attrs::compare;
-use super::catalog::{Head, Slots, path_hash};
+use super::catalog::{Catalog, Head, Slots, path_hash};
 use super::change::{Action, Aspects, Change, DirChange};
 use super::difference::Sides;
 use super::fault::{Error, Fault, Sided};
@@ -15,6 +16,7 @@ use super::merge::{Pair, merge};
 use super::moved::{Arrived, Goes, Left};
 use super::pass::{Pass, at_root};
 use super::relpath::RelPath;
+use super::scan::ChangeSink;
 use super::subtree::{Place, survey};
 use super::tally::Tally;
 use super::task::{Known, Task};
@@ -44,10 +46,12 @@ pub(super) struct Found {
 }
 
 /// Compares one directory. A directory of the source that cannot be opened yields nothing: the mirror's is left as it is.
+/// Of one with very many names, all changes but the last go to `sink` as they are found.
 pub(super) fn compare_dir(
     pass: &Pass<'_>,
     task: &Task,
     room: &mut Room,
+    sink: &dyn ChangeSink,
 ) -> Result<Option<(DirChange, Found)>, Error> {
     let opened = pass.source_dir(&task.path).and_then(|source| Ok((source.stat()?, source)));
     let opened = opened.on_source("opening directory").and_then(|(stat, source)| {
@@ -73,7 +77,8 @@ pub(super) fn compare_dir(
     let memory = Memory::of(pass, task.known == Known::Catalog, &stat, &mut room.block);
     let wanted = pass.options.wanted.in_dir(&task.path);
     let moved = task.mirror.is_some();
-    let looking = Looking { pass, dir: &source.fd, path: &task.path, wanted, moved };
+    let looking =
+        Looking { pass, dir: &source.fd, path: &task.path, wanted, moved, most: slices::most_names() };
     let look = looking.look(&memory, &mut room.sheet);
     let mut comparing = Comparing::new(pass, task, &stat);
     if memory.holds(&look)
@@ -94,7 +99,11 @@ pub(super) fn compare_dir(
         }
     };
     let sides = Sides { pass, source, mirror, wanted, hash: Cell::default() };
-    comparing.whole_dir(&memory, look, &sides, &stat, &mut room.sheet).map(Some)
+    let sheet = &mut room.sheet;
+    if sheet.is_sliced {
+        return comparing.in_slices(&memory, look, &sides, (&stat, moved), sheet, sink).map(Some);
+    }
+    comparing.whole_dir(&memory, look, &sides, &stat, sheet).map(Some)
 }
 
 /// A directory of the source of which nothing is known: nothing below it is deleted.
@@ -162,7 +171,7 @@ impl<'a> Comparing<'a> {
     ) -> Result<(DirChange, Found), Error> {
         let recorded = memory.catalog.filter(|_| !memory.holds(&look));
         if recorded.is_some() {
-            draft(sheet, memory, &mut look.entries, sides.wanted);
+            draft(sheet, memory, &mut look.entries, sides.wanted, &sides.source.fd);
         }
         if memory.audits {
             self.audited = Some(look.gone.iter().map(|former| former.name.clone()).collect());
@@ -171,19 +180,24 @@ impl<'a> Comparing<'a> {
         self.entries(memory, look, sides)?;
         let own = self.own(memory, sides, stat)?;
         if let Some(catalog) = recorded {
-            let head = Head {
-                key: key(stat),
-                ctime: stat.ctime,
-                looked_at: catalog.looked_at(),
-                path_hash: path_hash(&self.dir.path),
-                unsettled: !self.settled,
-                rows: 0,
-                files: 0,
-                length: 0,
-            };
-            self.give_slots(catalog.record(&sheet.draft, head, &mut sheet.bytes));
+            let slots = catalog.record(&sheet.draft, self.head(catalog, stat), &mut sheet.bytes);
+            self.give_slots(slots);
+            self.found.links.set_slots(slots);
         }
         Ok(self.close(own))
+    }
+    /// The head of the next block, but for its counts.
+    fn head(&self, catalog: &Catalog, stat: &Stat) -> Head {
+        Head {
+            key: key(stat),
+            ctime: stat.ctime,
+            looked_at: catalog.looked_at(),
+            path_hash: path_hash(&self.dir.path),
+            unsettled: !self.settled,
+            rows: 0,
+            files: 0,
+            length: 0,
+        }
     }
     fn at(&self, name: &[u8]) -> RelPath {
         self.dir.path.join(name)
@@ -218,7 +232,16 @@ impl<'a> Comparing<'a> {
         )?;
         let mirror = self.mirror_entries(memory, &entries, &gone, sides)?;
         self.left(gone);
-        for pair in merge(&entries, &mirror) {
+        self.pairs(memory, sides, (&entries, &mirror))
+    }
+    /// Entries of both sides, sorted by name.
+    fn pairs(
+        &mut self,
+        memory: &Memory<'_>,
+        sides: &Sides<'_>,
+        (entries, mirror): (&[Entry], &[Entry]),
+    ) -> Result<(), Error> {
+        for pair in merge(entries, mirror) {
             self.pass.go_on()?;
             match pair {
                 Pair::New(new) => self.only_on_source(new)?,
@@ -264,7 +287,12 @@ impl<'a> Comparing<'a> {
             self.whole = false;
             self.pass.forget(&self.dir.path);
             self.found.tally.unread((*self.dir.path).clone());
-            self.pass.fault((*self.dir.path).clone(), side("reading directory", error))?;
+            let fault = match side("reading directory", error) {
+                // It was removed after it had been opened.
+                Fault::Source(_, error) if error.kind() == io::ErrorKind::NotFound => Fault::Vanished,
+                fault => fault,
+            };
+            self.pass.fault((*self.dir.path).clone(), fault)?;
         }
         Ok(listing.entries)
     }
@@ -440,7 +468,6 @@ impl<'a> Comparing<'a> {
     fn give_slots(&mut self, slots: Slots) {
         let slot_of = |place: u64| slots.of(place.checked_sub(1));
         self.found.changes.iter_mut().for_each(|change| change.slot = slot_of(change.slot));
-        self.found.links.set_slots(slots);
         self.hashes.drain(..).for_each(|(place, hash)| self.pass.put_hash(slot_of(place), Some(hash)));
     }
     fn close(mut self, own: Aspects) -> (DirChange, Found) {

@@ -77,7 +77,8 @@ impl Listing {
         }
         listing
     }
-    fn add(&mut self, dir: &OwnedFd, name: &[u8], leaves_out: impl Fn(&Stat) -> bool) {
+    /// Looks at one name, and adds what is there.
+    pub fn add(&mut self, dir: &OwnedFd, name: &[u8], leaves_out: impl Fn(&Stat) -> bool) {
         match stat_at(dir, name) {
             Ok(stat) if leaves_out(&stat) => self.left_out = true,
             Ok(stat) => self.entries.push(Entry::new(name, Some(stat))),

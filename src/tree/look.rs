@@ -3,15 +3,18 @@
 //! The names come in the order of their inodes, and so do the catalog's rows: one pass tells which entries are proven to
 //! be as they were when the mirror's were equal. Of those nothing is kept, and the mirror is not asked for them.
 
-use super::catalog::{Block, Catalog, DirKey, Draft, HASH, Row, Tail};
-use super::listing::{Entry, OWN};
+use super::catalog::{Block, Catalog, DirKey, Draft, HASH, Row, RowAt, Tail};
+use super::listing::{Entry, Listing, OWN};
 use super::pass::Pass;
 use super::relpath::RelPath;
 use super::wanted::InDir;
 use crate::sys::dir::Names;
 use crate::sys::stat::{Kind, Stat, Timestamp, stat_at};
+use std::cell::OnceCell;
 use std::cmp::Ordering;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 /// Room that is used again for one directory after another: what the catalog's block says, and what is written of it.
@@ -27,10 +30,37 @@ pub(super) struct Sheet {
     names: Names,
     /// In the order of the names.
     outcomes: Vec<Outcome>,
+    /// Whether there are so many names that entries are looked at once more, a slice of them at a time.
+    pub is_sliced: bool,
+    /// Of each name that is looked at once more, in their order, the place of its hash, as `Entry::slot` has it.
+    slots: Vec<u32>,
     /// The next block.
     pub draft: Draft,
     /// The same as bytes.
     pub bytes: Vec<u8>,
+}
+
+impl Sheet {
+    /// How many names there are.
+    pub fn count(&self) -> usize {
+        self.outcomes.len()
+    }
+    /// Gives back the room of a large block.
+    pub fn forget_block(&mut self) {
+        (self.draft, self.bytes) = (Draft::default(), Vec::new());
+    }
+    /// The numbers of the names that are looked at once more, in the order of these.
+    pub fn compared_by_name(&self) -> Vec<u32> {
+        let is_compared = |outcome: &Outcome| matches!(outcome, Outcome::Later(_) | Outcome::Apart);
+        let compared = self.outcomes.iter().zip(0..).filter(|(outcome, _)| is_compared(outcome));
+        let mut numbers: Vec<u32> = compared.map(|(_, number)| number).collect();
+        numbers.sort_unstable_by(|a, b| self.names.name(*a as usize).cmp(self.names.name(*b as usize)));
+        numbers
+    }
+    /// Whether a name is among these.
+    pub fn has(&self, by_name: &[u32], name: &[u8]) -> bool {
+        by_name.binary_search_by(|number| self.names.name(*number as usize).cmp(name)).is_ok()
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +71,40 @@ enum Outcome {
     Proven,
     /// It is entry number so-and-so of the look.
     Entry(u32),
+    /// It is looked at once more.
+    Later(Seen),
+    /// It is looked at once more, and has no row.
+    Apart,
+}
+
+/// An entry as it was seen at the first of several looks.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// Stands for its inode, type and time.
+    state: u32,
+    /// Whether the catalog proves it in that state.
+    proven: bool,
+}
+
+impl Seen {
+    fn state(stat: &Stat) -> u32 {
+        let mut hasher = DefaultHasher::new();
+        (stat.ino, stat.kind, stat.ctime, stat.btime).hash(&mut hasher);
+        hasher.finish() as u32
+    }
+    fn is(self, stat: &Stat) -> bool {
+        self.state == Seen::state(stat)
+    }
+}
+
+/// A slice of a directory's entries, looked at once more.
+#[derive(Debug, Default)]
+pub(super) struct Slice {
+    /// Its names, and what was found under them, by name.
+    pub names: Vec<Box<[u8]>>,
+    pub listing: Listing,
+    /// Names whose entry is not what the first look found: what is recorded of them proves nothing.
+    pub changed: Vec<Box<[u8]>>,
 }
 
 /// What was found in a directory of the source.
@@ -64,6 +128,20 @@ pub(super) struct Look {
     pub cut_short: Option<io::Error>,
     /// Whether an entry is not proven.
     pub has_unproven: bool,
+}
+
+impl Look {
+    /// Lets the entry go that was looked at last, if it is one to be compared: it is looked at once more.
+    fn put_off(&mut self, outcome: Outcome) -> Outcome {
+        self.unread.clear();
+        match (self.entries.pop(), outcome) {
+            (None, outcome) => outcome,
+            (Some(Entry { stat: Some(stat), proven, .. }), Outcome::Entry(_)) => {
+                Outcome::Later(Seen { state: Seen::state(&stat), proven })
+            }
+            (Some(_), _) => Outcome::Apart,
+        }
+    }
 }
 
 /// An entry that the catalog knows by a name that it does not have any more.
@@ -105,6 +183,9 @@ pub(super) struct Memory<'a> {
     pub audits: bool,
     /// Whether the directory's own metadata are proven.
     pub own_proven: bool,
+    /// The block's rows by name, once one was asked for by its name; and its tails.
+    by_name: OnceCell<Vec<RowAt>>,
+    tails: OnceCell<Vec<u8>>,
 }
 
 impl<'a> Memory<'a> {
@@ -117,7 +198,8 @@ impl<'a> Memory<'a> {
             block.head.ctime == stat.ctime && catalog.is_settled(Kind::Dir, stat.ctime, block.head.looked_at)
         });
         let audits = settled && pass.options.compare_whole;
-        Memory { catalog, block, believes: settled && !audits, audits, own_proven }
+        let (by_name, tails) = (OnceCell::new(), OnceCell::new());
+        Memory { catalog, block, believes: settled && !audits, audits, own_proven, by_name, tails }
     }
     /// Whether the directory is exactly what was known of it.
     pub fn holds(&self, look: &Look) -> bool {
@@ -131,21 +213,27 @@ impl<'a> Memory<'a> {
     pub fn mirror_entries(&self) -> Option<u64> {
         self.block.as_ref().filter(|_| self.believes).map(|block| u64::from(block.head.rows))
     }
+    /// The row of a name. All are put in the order of their names when one is asked for: whoever asks may ask for many.
+    fn row_of(&self, name: &[u8]) -> Option<Numbered<'a>> {
+        let block = self.block.as_ref()?;
+        let by_name = self.by_name.get_or_init(|| block.by_name());
+        let at = by_name.binary_search_by(|at| block.name_at(at).cmp(name)).ok()?;
+        block.row_at(&by_name[at])
+    }
     /// The hash that was taken of a file's content when it was copied, if one was.
     pub fn hash_of(&self, name: &[u8]) -> Option<[u8; HASH]> {
         let (block, catalog) = (self.block.as_ref()?, self.catalog?);
-        let (_, number) = block.rows().find(|(row, _)| row.name == name)?;
-        Tail::of(&catalog.tails(block)?, number?)?.known_hash()
+        let (_, number) = self.row_of(name)?;
+        let tails = self.tails.get_or_init(|| catalog.tails(block).unwrap_or_default());
+        Tail::of(tails, number?)?.known_hash()
     }
     /// Whether a name is that of the inode that it was when the mirror's was equal.
     pub fn has(&self, name: &[u8], ino: u64) -> bool {
-        self.block
-            .as_ref()
-            .is_some_and(|block| block.rows().any(|(row, _)| row.name == name && row.ino == ino))
+        self.row_of(name).is_some_and(|(row, _)| row.ino == ino)
     }
     /// Whether an entry is the inode that it was, and has not changed, whatever its row proves of the mirror's.
     pub fn knows(&self, name: &[u8], stat: &Stat) -> bool {
-        let row = self.block.as_ref().and_then(|block| block.rows().find(|(row, _)| row.name == name));
+        let row = self.row_of(name);
         row.is_some_and(|(row, _)| row.ino == stat.ino && self.proves(&Row { unproven: false, ..row }, stat))
     }
     /// Whether an entry is what it was when the mirror's was equal. A directory is if it is the same directory: what is
@@ -170,6 +258,8 @@ pub(super) struct Looking<'a> {
     pub wanted: Option<&'a InDir>,
     /// Whether it has another path than when it was last looked at: of what is left out there, that says nothing.
     pub moved: bool,
+    /// Of a directory with more names no entry is kept: they are looked at once more, `again`.
+    pub most: usize,
 }
 
 impl Looking<'_> {
@@ -178,14 +268,52 @@ impl Looking<'_> {
         let mut look = Look { cut_short: sheet.names.read(self.dir), ..Look::default() };
         sheet.names.sort();
         sheet.outcomes.clear();
+        sheet.slots.clear();
+        sheet.is_sliced = sheet.names.iter().len() > self.most;
         let (mut rows, mut gone) = (memory.block.as_ref().map(|block| block.rows().peekable()), Vec::new());
         for (ino, name) in sheet.names.iter() {
             let row = rows.as_mut().and_then(|rows| row_of(rows, ino, name, &mut gone));
-            sheet.outcomes.push(self.one(memory, (ino, name), row, &mut look, &mut gone));
+            let outcome = self.one(memory, (ino, name), row, &mut look, &mut gone);
+            sheet.outcomes.push(if sheet.is_sliced { look.put_off(outcome) } else { outcome });
         }
         gone.extend(rows.into_iter().flatten());
         look.gone = self.former(memory, gone);
         look
+    }
+    /// Looks once more at those of the names in `range` that were put off; `next` counts them.
+    pub fn again(&self, sheet: &Sheet, range: Range<usize>, next: &mut usize) -> Slice {
+        let mut slice = Slice::default();
+        for number in range {
+            let name = sheet.names.name(number);
+            let (seen, slot) = match sheet.outcomes[number] {
+                Outcome::Later(seen) => {
+                    *next += 1;
+                    (Some(seen), sheet.slots.get(*next - 1).copied().unwrap_or(0))
+                }
+                Outcome::Apart => (None, 0),
+                Outcome::LeftOut | Outcome::Proven | Outcome::Entry(_) => continue,
+            };
+            slice.names.push(name.into());
+            self.one_again(name, seen, slot, &mut slice);
+        }
+        slice.names.sort_unstable();
+        slice.listing.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        slice
+    }
+    fn one_again(&self, name: &[u8], seen: Option<Seen>, slot: u32, slice: &mut Slice) {
+        let before = slice.listing.entries.len();
+        let excludes = &self.pass.options.excludes;
+        let has_changed = |stat: &Stat| seen.is_some_and(|seen| !seen.is(stat));
+        slice.listing.add(self.dir, name, |stat| {
+            has_changed(stat) && excludes.leaves_out(self.path, name, stat.kind == Kind::Dir)
+        });
+        match slice.listing.entries.get_mut(before) {
+            Some(entry) if entry.stat.as_ref().is_some_and(|stat| !has_changed(stat)) => {
+                entry.proven = seen.is_some_and(|seen| seen.proven);
+                entry.slot = u64::from(slot);
+            }
+            _ => slice.changed.push(name.into()),
+        }
     }
     /// What is gone, but for what is left out.
     fn former(&self, memory: &Memory<'_>, mut gone: Vec<Numbered<'_>>) -> Vec<Former> {
@@ -307,8 +435,16 @@ fn stamp(stat: &Stat) -> Timestamp {
 }
 
 /// Makes the rows of a directory's next block: those that are proven as they were, the others as they are now. Each
-/// entry learns where the hash of its content will belong.
-pub(super) fn draft(sheet: &mut Sheet, memory: &Memory<'_>, entries: &mut [Entry], wanted: Option<&InDir>) {
+/// entry learns where the hash of its content will belong. Gives back whether all that has to have a row has one: an entry
+/// that was put off may have vanished from `dir`.
+pub(super) fn draft(
+    sheet: &mut Sheet,
+    memory: &Memory<'_>,
+    entries: &mut [Entry],
+    wanted: Option<&InDir>,
+    dir: &OwnedFd,
+) -> bool {
+    let mut is_whole = true;
     sheet.draft.clear();
     let tails = memory.block.as_ref().zip(memory.catalog).and_then(|(block, catalog)| catalog.tails(block));
     // Both are in the order of inodes, then names; a name that no row has must not use up the rows behind it.
@@ -321,26 +457,40 @@ pub(super) fn draft(sheet: &mut Sheet, memory: &Memory<'_>, entries: &mut [Entry
         Some((row, tail.unwrap_or_default()))
     };
     for ((ino, name), outcome) in sheet.names.iter().zip(&sheet.outcomes) {
-        match *outcome {
-            Outcome::LeftOut => {}
+        let is_wanted = || wanted.is_some_and(|wanted| wanted.contains_key(name));
+        let (stat, unproven) = match *outcome {
+            Outcome::LeftOut | Outcome::Apart => continue,
             Outcome::Proven => {
                 if let Some((row, tail)) = known(ino, name) {
                     sheet.draft.push(&row, &tail);
                 }
+                continue;
             }
             Outcome::Entry(number) => {
-                let entry = &mut entries[number as usize];
-                let Some(stat) = &entry.stat else { continue };
-                // Whatever the row proves of the mirror's: the content is what it was when its hash was taken.
-                let is_same = |row: &Row<'_>| row.ino == stat.ino && row.stamp == stamp(stat);
-                let same = known(ino, name).filter(|(row, _)| is_same(row));
-                let hash = same.map(|(_, tail)| tail.hash).unwrap_or_default();
-                let tail = Tail { hash, btime: stat.btime.unwrap_or_default() };
-                let is_wanted = wanted.is_some_and(|wanted| wanted.contains_key(name));
-                let row =
-                    Row { ino: stat.ino, stamp: stamp(stat), kind: stat.kind, unproven: is_wanted, name };
-                entry.slot = sheet.draft.push(&row, &tail).map_or(0, |place| place + 1);
+                let Some(stat) = entries[number as usize].stat else { continue };
+                (stat, is_wanted())
             }
+            Outcome::Later(seen) => {
+                let Ok(stat) = stat_at(dir, name) else {
+                    is_whole = false;
+                    sheet.slots.push(0);
+                    continue;
+                };
+                (stat, is_wanted() || !seen.is(&stat))
+            }
+        };
+        // Whatever the row proves of the mirror's: the content is what it was when its hash was taken.
+        let is_same = |row: &Row<'_>| row.ino == stat.ino && row.stamp == stamp(&stat);
+        let same = known(ino, name).filter(|(row, _)| is_same(row));
+        let hash = same.map(|(_, tail)| tail.hash).unwrap_or_default();
+        let tail = Tail { hash, btime: stat.btime.unwrap_or_default() };
+        // Rows are in the order of what the directory says.
+        let row = Row { ino, stamp: stamp(&stat), kind: stat.kind, unproven, name };
+        let slot = sheet.draft.push(&row, &tail).map_or(0, |place| place + 1);
+        match *outcome {
+            Outcome::Entry(number) => entries[number as usize].slot = slot,
+            _ => sheet.slots.push(slot as u32),
         }
     }
+    is_whole
 }

@@ -24,6 +24,10 @@ use std::sync::{Condvar, Mutex};
 pub(super) trait ChangeSink: Sync {
     /// One directory's changes.
     fn take(&self, change: DirChange) -> Result<(), Error>;
+    /// Comes before the changes of a directory that are given in parts: what it needs itself.
+    fn begin(&self, _itself: &DirChange) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// What a walk found beside what the sink was given.
@@ -340,7 +344,7 @@ fn one(
 ) -> Result<Vec<Task>, Error> {
     pass.arrive();
     pass.go_on()?;
-    let Some((change, found)) = compare_dir(pass, task, room)? else { return Ok(Vec::new()) };
+    let Some((change, found)) = compare_dir(pass, task, room, sink)? else { return Ok(Vec::new()) };
     let compare::Found { tally, links, below, arrived, left, left_unknown, stay, .. } = found;
     sink.take(change)?;
     // One table for all threads: what each had kept would be there twice when they are put together.

@@ -68,6 +68,9 @@ struct Applier<'a> {
 }
 
 impl ChangeSink for Applier<'_> {
+    fn begin(&self, itself: &DirChange) -> Result<(), Error> {
+        tighten_dir(self.pass, itself)
+    }
     fn take(&self, mut change: DirChange) -> Result<(), Error> {
         let root_differs = change.path.is_root() && self.root_differs.swap(false, Relaxed);
         if change.is_empty() && !root_differs {

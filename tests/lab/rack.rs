@@ -170,7 +170,8 @@ impl Rack {
         disk.with_context(|| format!("there is no disk {serial}"))
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    /// The image of the disk with this serial number, for whoever looks at it while no machine has it.
+    pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("{name}.qcow2"))
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::boot_test;
 use crate::lab::image::{Layout, kernel_update};
 use crate::lab::rack::{PRIMARY, Rack};
 use crate::lab::server::{Bus, Disk, Output, Server};
@@ -106,6 +107,8 @@ fn a_mirror_with_uefi_boots_its_new_kernel_alone_in_a_machine_that_knows_no_disk
     let command_line = alone.ok("cat /proc/cmdline");
     assert!(command_line.contains(&format!("BOOT_IMAGE=/vmlinuz-{newer} ")), "{command_line}");
     run_refuses_where_the_roles_are_reversed(&mut alone);
+    drop(alone);
+    boot_test::a_mirror_boots(&rack.file(MIRROR), 3, "uefi");
 }
 
 #[test]
@@ -121,14 +124,43 @@ fn a_mirror_of_plain_partitions_boots_alone_and_its_audit_finds_what_is_planted(
     audit_finds_nothing(&mut primary);
     timed("status", || primary.run("diskmirror status")).assert_ok();
     audit_finds_what_is_planted_and_a_run_mends_it(&mut primary);
+    let old = a_run_is_killed_in_the_middle_of_a_large_file(&mut primary);
     primary.power_off();
 
     let mut alone = rack.look(&[MIRROR]);
     it_runs_from(&mut alone, "/dev/vda2", "");
+    the_boot_put_its_old_version_back(&mut alone, &old);
     it_has_what_the_last_run_saw(&mut alone);
     assert_eq!(alone.ok("swapon --noheadings --show=NAME | sort"), "/dev/vda3\n/swapfile");
     assert_eq!(alone.ok("stat -c '%a %s' /swapfile"), format!("600 {SWAP_FILE_BYTES}"));
     run_refuses_where_the_roles_are_reversed(&mut alone);
+}
+
+/// Gives back the checksum of its old version.
+fn a_run_is_killed_in_the_middle_of_a_large_file(server: &mut Server) -> String {
+    server.ok("sed -i 's/^blocks_from = .*/blocks_from = \"1048576\"/' /etc/diskmirror.toml
+         head -c 50331648 /dev/urandom >/srv/large");
+    run(server);
+    // Its blocks are known for good when it has been quiet for some seconds.
+    run(server);
+    let old = server.ok(
+        "sha256sum /srv/large; head -c 50331648 /dev/urandom | dd of=/srv/large conv=notrunc status=none",
+    );
+    // What is kept is written in parts of 4 MiB: when there is more than one, the first place has been written.
+    let killed = "diskmirror run >/dev/null 2>&1 & run=$!; mirror=/proc/$run/root/run/diskmirror/mirror
+         while [ -e /proc/$run ]; do
+             [ -z \"$(find $mirror/*/.diskmirror/undo -type f -size +5M 2>/dev/null)\" ] || { kill -KILL $run; break; }
+         done; wait $run; echo $?";
+    assert_eq!(server.ok(killed), "137");
+    old
+}
+
+/// `diskmirror undo` by the unit that the mirror carries, before anything else reads the file.
+fn the_boot_put_its_old_version_back(server: &mut Server, old: &str) {
+    assert_eq!(server.ok("systemctl show --property Result --value diskmirror-undo.service"), "success");
+    let said = server.ok("journalctl -b --no-pager -u diskmirror-undo.service");
+    assert!(said.contains("srv/large was half written: it is whole again"), "{said}");
+    assert_eq!(server.ok("sha256sum /srv/large; ls -A /.diskmirror | grep undo || true"), old);
 }
 
 const SWAP_FILE_BYTES: u64 = 16 << 20;

@@ -1,4 +1,4 @@
-//! `boot-test` on the host, with the lab's server as if it were a mirror: a disk that boots, one that does not find its
+//! `boot-test` on the host, with a mirror that a server has made, and with the lab's server as if it were one: a disk that boots, one that does not find its
 //! root, and one without a loader. None of them is ever written to.
 
 use std::fs::{self, File};
@@ -14,8 +14,8 @@ use crate::lab::image::{self, Layout};
 use crate::lab::machine::Machine;
 use crate::lab::{self, PASSPHRASE};
 
-/// The server's encrypted partition and its LUKS UUID, as its layout has them.
-const CONTAINER: (u32, &str) = (5, "5ca1ab1e-0000-4000-8000-000000000005");
+/// The number of the server's encrypted partition, as its layout has it.
+const CONTAINER: u32 = 5;
 /// The part of the disk before that partition: loader and /boot.
 const BEFORE_CONTAINER: usize = 413_694 * 512;
 
@@ -24,7 +24,7 @@ fn a_boot_test_tells_what_boots_from_what_does_not_and_writes_to_nothing() {
     if !lab::available() {
         return;
     }
-    let mirror = Mirror::new();
+    let mirror = Mirror::of(&image::server(Layout::Procedure).unwrap().disk, CONTAINER);
     let before = mirror.hash();
     let (code, booted) = mirror.boot_test(&[]);
     assert_eq!((code, &booted["verdict"]), (0, &"booted".into()), "{booted}");
@@ -52,7 +52,17 @@ fn a_boot_test_tells_what_boots_from_what_does_not_and_writes_to_nothing() {
     mirror.leaves_nothing_behind();
 }
 
-/// The server's disk on a loop device, and the configuration that makes it a mirror.
+/// A mirror that no machine has open: `disk` is its image, its encrypted partition has the number `container`.
+pub fn a_mirror_boots(disk: &Path, container: u32, firmware: &str) {
+    let mirror = Mirror::of(disk, container);
+    let before = mirror.hash();
+    let (code, booted) = mirror.boot_test(&[]);
+    assert_eq!((code, &booted["verdict"]), (0, &"booted".into()), "{booted}");
+    assert_eq!(booted["firmware"], firmware, "{booted}");
+    assert_eq!(mirror.hash(), before, "the mirror was written to");
+}
+
+/// A disk on a loop device, and the configuration that makes it a mirror.
 struct Mirror {
     node: String,
     image: PathBuf,
@@ -61,20 +71,19 @@ struct Mirror {
 }
 
 impl Mirror {
-    fn new() -> Mirror {
-        let server = image::server(Layout::Procedure).unwrap();
+    fn of(disk: &Path, container: u32) -> Mirror {
         let folder = Machine::folder().unwrap();
         let image = folder.path().join("mirror.raw");
-        tool("qemu-img", &["convert", "-O", "raw", text(&server.disk), text(&image)]);
+        tool("qemu-img", &["convert", "-O", "raw", text(disk), text(&image)]);
         let node = tool("losetup", &["--find", "--show", text(&image)]);
         let mirror = Mirror { node, image, root: folder.path().join("root"), _folder: folder };
         tool("partx", &["--update", "--nr", "1:16", &mirror.node]);
-        mirror.configure();
+        mirror.configure(container);
         mirror
     }
 
     /// A key file of its own, and the configuration that names it.
-    fn configure(&self) {
+    fn configure(&self, container: u32) {
         fs::create_dir_all(self.root.join("etc")).unwrap();
         let key = self.root.join("etc/mirror.key");
         let mut bytes = [0; 64];
@@ -82,14 +91,15 @@ impl Mirror {
         fs::write(&key, bytes).unwrap();
         let passphrase = self.root.join("passphrase");
         fs::write(&passphrase, PASSPHRASE).unwrap();
-        let partition = format!("{}p{}", self.node, CONTAINER.0);
+        let partition = format!("{}p{container}", self.node);
         let cheap = ["--batch-mode", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
         let add = [&["luksAddKey"][..], &cheap, &["--key-file", text(&passphrase), &partition, text(&key)]];
         tool("cryptsetup", &add.concat());
         fs::remove_file(passphrase).unwrap();
         let table = tool("blkid", &["-p", "-o", "value", "-s", "PTUUID", &self.node]);
+        let luks = tool("blkid", &["-p", "-o", "value", "-s", "UUID", &partition]);
         let config = self.root.join("etc/diskmirror.toml");
-        fs::write(&config, CONFIG.replace("TABLE", &table).replace("LUKS", CONTAINER.1)).unwrap();
+        fs::write(&config, CONFIG.replace("TABLE", &table).replace("LUKS", &luks)).unwrap();
         fs::set_permissions(config, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
@@ -168,7 +178,7 @@ table_id = "00000000"
 table_id = "TABLE"
 [[mirror.container]]
 luks_uuid = "LUKS"
-mapper = "mirror5_crypt"
+mapper = "mirror_crypt"
 unlock = "keyfile"
 key_file = "/etc/mirror.key"
 [[mirror.volume]]

@@ -216,18 +216,51 @@ pub fn rows(head: Head, bytes: &[u8]) -> impl Iterator<Item = (Row<'_>, Option<u
     rows.chunks_exact(ROW).map_while(move |row| {
         let (name, rest) = names.split_at_checked(usize::from(row[21]))?;
         names = rest;
-        let kind = kind_of(row[20] & !UNPROVEN)?;
-        let number = (kind == Kind::File).then_some(file);
-        file += u32::from(kind == Kind::File);
-        let row = Row {
-            ino: u64_at(row, 0),
-            stamp: time_at(row, 8),
-            kind,
-            unproven: row[20] & UNPROVEN != 0,
-            name,
-        };
+        let row = decode_row(row, name)?;
+        let number = (row.kind == Kind::File).then_some(file);
+        file += u32::from(row.kind == Kind::File);
         Some((row, number))
     })
+}
+
+/// Where a row of a sound block stands, to find it by its name.
+#[derive(Debug, Clone, Copy)]
+pub struct RowAt {
+    row: u32,
+    /// Where its name begins.
+    name: u32,
+    /// Its number among the files, if it is one.
+    file: u32,
+}
+
+impl RowAt {
+    /// All of a block, sorted by name.
+    pub fn all(head: Head, bytes: &[u8]) -> Vec<RowAt> {
+        let (mut name, mut file) = ((HEAD + head.rows as usize * ROW) as u32, 0);
+        let all = rows(head, bytes).zip(0..).map(|((found, number), row)| {
+            let at = RowAt { row, name, file };
+            (name, file) = (name + found.name.len() as u32, file + u32::from(number.is_some()));
+            at
+        });
+        let mut all: Vec<RowAt> = all.collect();
+        all.sort_unstable_by(|a, b| a.name(bytes).cmp(b.name(bytes)));
+        all
+    }
+    /// Its name.
+    pub fn name<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let length = bytes[HEAD + self.row as usize * ROW + 21];
+        &bytes[self.name as usize..][..usize::from(length)]
+    }
+    /// The row, with its number among the files.
+    pub fn row<'a>(&self, bytes: &'a [u8]) -> Option<(Row<'a>, Option<u32>)> {
+        let row = decode_row(&bytes[HEAD + self.row as usize * ROW..][..ROW], self.name(bytes))?;
+        Some((row, (row.kind == Kind::File).then_some(self.file)))
+    }
+}
+
+fn decode_row<'a>(row: &[u8], name: &'a [u8]) -> Option<Row<'a>> {
+    let (kind, unproven) = (kind_of(row[20] & !UNPROVEN)?, row[20] & UNPROVEN != 0);
+    Some(Row { ino: u64_at(row, 0), stamp: time_at(row, 8), kind, unproven, name })
 }
 
 /// One entry of the index: a directory's inode, and where its block lies; nowhere if none is to be believed.

@@ -13,7 +13,7 @@ mod page;
 mod recorder;
 mod store;
 
-pub use format::{DirKey, Draft, HASH, Head, Row, Tail};
+pub use format::{DirKey, Draft, HASH, Head, Row, RowAt, Tail};
 pub use page::Binding;
 pub use recorder::Slots;
 pub use store::Block;
@@ -248,6 +248,11 @@ impl Catalog {
     /// is one, on both sides.
     pub fn unsettle(&self, entry: RelPath) {
         self.unsettled.lock().expect("no thread panics while noting").insert(entry);
+    }
+    /// Notes that the next run lists a directory on both sides.
+    pub fn unsettle_dir(&self, dir: &RelPath) {
+        // No row has this name.
+        self.unsettle(dir.join(b"."));
     }
     /// Notes that the mirror may have anything where a directory should be: the next run believes nothing of it.
     pub fn forget(&self, dir: RelPath) {

@@ -1,7 +1,7 @@
 //! A catalog's file as it was written: its page, its index in memory, its blocks as they are asked for.
 
 use super::format::{
-    DirKey, HEAD, Head, INDEX_ENTRY, IndexEntry, Row, TAIL, checksum, decode_index, is_sound, rows,
+    DirKey, HEAD, Head, INDEX_ENTRY, IndexEntry, Row, RowAt, TAIL, checksum, decode_index, is_sound, rows,
     tails_are_sound,
 };
 use super::page::{PAGE, Page, STATE_AT, Unreadable, WRITING};
@@ -51,6 +51,18 @@ impl<'a> Block<'a> {
     /// The rows, each with its number among the files.
     pub fn rows(&self) -> impl Iterator<Item = (Row<'a>, Option<u32>)> + use<'a> {
         rows(self.head, self.bytes)
+    }
+    /// Where the rows stand, by their names.
+    pub fn by_name(&self) -> Vec<RowAt> {
+        RowAt::all(self.head, self.bytes)
+    }
+    /// The name of a row.
+    pub fn name_at(&self, at: &RowAt) -> &'a [u8] {
+        at.name(self.bytes)
+    }
+    /// A row, with its number among the files.
+    pub fn row_at(&self, at: &RowAt) -> Option<(Row<'a>, Option<u32>)> {
+        at.row(self.bytes)
     }
 }
 

@@ -57,7 +57,14 @@ impl Verifying<'_> {
         let Room { block, sheet } = room;
         let memory = Memory::of(self.pass, task.known == Known::Catalog, &stat, block);
         let wanted = self.pass.options.wanted.in_dir(&task.path);
-        let look = Looking { pass: self.pass, dir: &source.fd, path: &task.path, wanted, moved: false };
+        let look = Looking {
+            pass: self.pass,
+            dir: &source.fd,
+            path: &task.path,
+            wanted,
+            moved: false,
+            most: usize::MAX,
+        };
         let look = look.look(&memory, sheet);
         let Some(mirror) = self.mirror_dir(&task.path)? else { return Ok(Vec::new()) };
         let is_old = task.known == Known::Catalog && self.is_old(&stat);
@@ -157,8 +164,13 @@ impl<'a> At<'a> {
         for (name, error) in unread {
             self.verifying.unreadable(&self.path.join(&name), side, "examining", error);
         }
-        if let Some(error) = cut_short {
-            self.verifying.unreadable(self.path, side, "reading directory", error);
+        match cut_short {
+            // It was removed after it had been opened.
+            Some(error) if matches!(side, Side::Source) && error.kind() == io::ErrorKind::NotFound => {
+                self.verifying.findings.changed_since.fetch_add(1, Relaxed);
+            }
+            Some(error) => self.verifying.unreadable(self.path, side, "reading directory", error),
+            None => {}
         }
     }
     pub fn standing(&self, entry: &Entry, stat: &Stat) -> Standing {
