@@ -5,10 +5,12 @@ mod disks;
 
 use diskmirror::layout::FsKind;
 use diskmirror::record::State;
-use disks::{Disk, Pair, must, populate};
+use diskmirror::sys::lock::Holder;
+use disks::{Disk, Pair, Said, must, populate};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const EXT4: &[(&str, FsKind)] = &[("/", FsKind::Ext4)];
 const BOTH: [(&str, FsKind); 2] = [("/", FsKind::Xfs), ("/boot", FsKind::Ext4)];
@@ -354,4 +356,28 @@ fn a_system_that_runs_from_the_mirror_is_refused() {
     assert_eq!(said.status.code(), Some(4), "{stderr}");
     assert!(stderr.contains("the roles are reversed"), "{stderr}");
     assert_eq!(after, before);
+}
+
+/// What the schedule does, so that a run that is at work at that hour costs no test.
+#[test]
+fn a_boot_test_waits_for_a_run_only_if_it_is_told_to() {
+    let pair = Pair::new(&[("/", FsKind::Ext4)]);
+    let mirror = &pair.config.mirrors[0];
+    let holder = Holder { pid: std::process::id(), since: 0, what: "a run".into() };
+    let held = diskmirror::mirror::lock(&pair.root().join("run/diskmirror"), mirror, &holder);
+    let held = held.expect("a lock").expect("nobody has it");
+    let boot_test = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_diskmirror"));
+        command.arg("--root").arg(pair.root()).arg("--config").arg(pair.config_path());
+        command.args(["boot-test", "--time-limit", "1"]).args(args).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+    };
+    let said = Said::of(boot_test(&[]).wait_with_output().expect("it ends"));
+    assert_eq!(said.code, 6, "{said:?}");
+    let mut waits = boot_test(&["--wait"]);
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(waits.try_wait().expect("ours").is_none(), "it did not wait");
+    drop(held);
+    let said = Said::of(waits.wait_with_output().expect("it ends"));
+    assert_ne!(said.code, 6, "{said:?}");
 }

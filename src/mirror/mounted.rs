@@ -239,7 +239,11 @@ fn mount_and_prove(
     }
     let uuid = node::filesystem_uuid(root.as_fd())?;
     if uuid.as_deref() != Some(&volume.mirror_uuid) {
-        refuse(format!("its UUID is {}, not {}", uuid.unwrap_or_default(), volume.mirror_uuid))?;
+        let wanted = &volume.mirror_uuid;
+        refuse(match uuid {
+            Some(uuid) => format!("its UUID is {uuid}, not {wanted}"),
+            None => format!("it has no UUID, and the mirror's is {wanted}"),
+        })?;
     }
     Ok((root, at))
 }
