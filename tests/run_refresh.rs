@@ -7,6 +7,7 @@ use diskmirror::layout::FsKind;
 use diskmirror::record::State;
 use diskmirror::sys::lock::{self, Holder};
 use disks::{Pair, Said, content, populate};
+use rustix::fs::{Advice, fadvise};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
@@ -219,4 +220,21 @@ fn a_considerate_run_comes_to_its_end_whatever_others_do() {
     let said = pair.run(&["--considerate", "1%"]);
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(pair.differences(), "");
+}
+
+/// As far as the server's own files go: the mirror is unmounted after each run.
+#[test]
+fn a_full_run_leaves_nothing_in_the_page_cache_that_was_not_there() {
+    let pair = Pair::new(&[("/", FsKind::Ext4)]);
+    let file = pair.root().join("large");
+    fs::write(&file, vec![7; 24 << 20]).expect("written");
+    pair.run_done();
+    let open = fs::File::open(&file).expect("there");
+    open.sync_all().expect("flushed");
+    fadvise(&open, 0, None, Advice::DontNeed).expect("advised");
+    let said = pair.run(&["--full"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let pages = disks::must("fincore", &["--noheadings", "--output", "PAGES", &file.to_string_lossy()]);
+    let pages: usize = pages.trim().parse().expect("a number");
+    assert!(pages < 600, "{pages} of 6144 pages stay");
 }

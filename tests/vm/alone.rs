@@ -35,6 +35,7 @@ fn the_procedures_mirror_boots_alone_and_the_full_circle_of_a_failure_closes() {
     primary.ok("rm /srv/deleted; echo written before the last run >/srv/written");
     run(&mut primary);
     audit_finds_nothing(&mut primary);
+    it_is_ready_and_nothing_is_remarked(&mut primary);
     primary.power_off();
 
     let mut alone = rack.boot(&[MIRROR, SPARE.serial]);
@@ -82,14 +83,16 @@ fn the_procedures_mirror_boots_alone_and_the_full_circle_of_a_failure_closes() {
 fn a_mirror_with_uefi_boots_its_new_kernel_alone_in_a_machine_that_knows_no_disk() {
     let Some(mut rack) = rack(Layout::Uefi, &[SCSI_MIRROR]) else { return };
     let mut primary = server_with_the_program(&rack, &[PRIMARY, MIRROR]);
-    primary.ok("echo soon deleted >/srv/deleted; echo at home >/home/file");
+    primary.ok("echo soon deleted >/srv/deleted; find /home -mindepth 1 -delete");
     init(&mut primary, "/dev/sda", MIRROR);
     audit_finds_nothing(&mut primary);
+    primary.ok("echo at home >/home/file");
     some_of_it_is_mounted_nowhere(&mut primary);
     let newer = update_the_kernel(&mut primary);
     primary.ok("rm /srv/deleted; echo written before the last run >/srv/written");
     run(&mut primary);
     audit_finds_nothing(&mut primary);
+    it_is_ready_and_nothing_is_remarked(&mut primary);
     the_firmware_still_starts_the_primary_first(&mut primary);
     primary.power_off();
 
@@ -113,22 +116,24 @@ fn a_mirror_with_uefi_boots_its_new_kernel_alone_in_a_machine_that_knows_no_disk
 
 #[test]
 fn a_mirror_of_plain_partitions_boots_alone_and_its_audit_finds_what_is_planted() {
-    let Some(rack) = rack(Layout::Plain, &[Disk::EQUAL_MIRROR]) else { return };
-    let mut primary = server_with_the_program(&rack, &[PRIMARY, MIRROR]);
+    let Some(rack) = rack(Layout::Plain, &[Disk::EQUAL_MIRROR, SPARE]) else { return };
+    let mut primary = server_with_the_program(&rack, &[PRIMARY, MIRROR, SPARE.serial]);
     primary.ok("echo soon deleted >/srv/deleted");
+    it_has_a_disk_of_data(&mut primary);
     it_swaps_to_a_file(&mut primary);
     it_has_what_no_boot_needs(&mut primary);
     init(&mut primary, "/dev/vdb", MIRROR);
     primary.ok("rm /srv/deleted; echo written before the last run >/srv/written");
     run(&mut primary);
     audit_finds_nothing(&mut primary);
-    timed("status", || primary.run("diskmirror status")).assert_ok();
+    it_is_ready_and_nothing_is_remarked(&mut primary);
     audit_finds_what_is_planted_and_a_run_mends_it(&mut primary);
     let old = a_run_is_killed_in_the_middle_of_a_large_file(&mut primary);
     primary.power_off();
 
-    let mut alone = rack.look(&[MIRROR]);
+    let mut alone = rack.look(&[MIRROR, SPARE.serial]);
     it_runs_from(&mut alone, "/dev/vda2", "");
+    assert_eq!(alone.ok("findmnt -rno SOURCE /data"), "/dev/sda");
     the_boot_put_its_old_version_back(&mut alone, &old);
     it_has_what_the_last_run_saw(&mut alone);
     assert_eq!(alone.ok("swapon --noheadings --show=NAME | sort"), "/dev/vda3\n/swapfile");
@@ -170,6 +175,22 @@ fn it_swaps_to_a_file(server: &mut Server) {
         "fallocate -l {SWAP_FILE_BYTES} /swapfile && chmod 600 /swapfile && mkswap -q /swapfile && swapon /swapfile && \
          echo '/swapfile none swap sw 0 0' >>/etc/fstab"
     ));
+}
+
+/// A disk that nobody mirrors, by its label; whoever takes the primary's place finds it there.
+fn it_has_a_disk_of_data(server: &mut Server) {
+    server.ok("mkfs.ext4 -q -L data /dev/sda && mkdir /data && mount -L data /data && \
+         echo 'LABEL=data /data ext4 defaults,nofail 0 2' >>/etc/fstab");
+}
+
+/// The schedule, which none of these servers has, apart.
+fn it_is_ready_and_nothing_is_remarked(server: &mut Server) {
+    let status = timed("status", || server.run("diskmirror status --json"));
+    status.assert_ok();
+    let status: Value = serde_json::from_slice(&status.stdout).expect("one object");
+    assert_eq!(status["ready"], true, "{status}");
+    let remarks = status["remarks"].as_array().expect("a list");
+    assert!(remarks.iter().all(|remark| remark.to_string().contains("no schedule is installed")), "{status}");
 }
 
 /// A disk that was plugged in at the last update-grub, an image that somebody kept, one for crashes, settings of a monitor.
