@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::cataloged::{Cataloged, SMALL_INODES};
+use common::cataloged::{Cataloged, SMALL_INODES, TICKS};
 use common::generate::{acl, set_mtime};
 use common::loopfs::{Kind, tool};
 use common::raw::{Mapping, PAGE};
@@ -559,4 +559,33 @@ fn a_source_of_which_an_older_image_was_put_back_is_followed() {
         pair.write("d/file-0", "another way");
         pair.sync_and_judge(&format!("{}, gone another way", kind.name()));
     }
+}
+
+/// The directory's own inode says nothing of that: it is one above that was renamed. strace holds the sync up before what it has
+/// copied takes its place.
+#[test]
+fn a_directory_whose_way_is_renamed_before_an_old_name_in_it_goes_is_right_after_the_next_sync() {
+    let pair = Cataloged::new();
+    pair.write("above/dir/moves", "a file that is renamed");
+    pair.write("above/dir/stays", "another");
+    let dir = pair.at("above/dir");
+    set_mtime(&dir, WHEN, 5);
+    let pair = pair.settled();
+    fs::rename(pair.at("above/dir/moves"), pair.at("moved")).unwrap();
+    // Nothing of the directory itself is to be done: only the name goes.
+    set_mtime(&dir, WHEN, 5);
+    std::thread::sleep(TICKS);
+    let plain = pair.command(&[]);
+    let mut held_up = Command::new("strace");
+    held_up.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=syncfs:delay_enter=400000"]);
+    held_up.arg(plain.get_program()).args(plain.get_args());
+    let report = std::thread::scope(|scope| {
+        let sync = scope.spawn(|| sync::finish(&mut held_up));
+        while !sync.is_finished() && !pair.copied(".diskmirror/tmp").exists() {}
+        fs::rename(pair.at("above"), pair.at("elsewhere")).unwrap();
+        sync.join().unwrap()
+    });
+    assert!(!pair.copied("above/dir/moves").exists(), "it was not looked at before: {report:#?}");
+    pair.sync();
+    pair.assert_equal("after the next sync");
 }

@@ -100,8 +100,15 @@ impl<'a> Deleting<'a> {
             change.changes.iter().for_each(|one| self.hold(change, one));
             return Ok(());
         }
-        let Ok(mirror) = open_mirror(pass, &change.path) else { return Ok(()) };
         let source = pass.source_dir(&change.path).ok();
+        if source.is_none() {
+            // It may be in use under another path, and is not finished here: what was recorded of it does not count.
+            pass.stray(change.ino);
+        }
+        let Ok(mirror) = open_mirror(pass, &change.path) else {
+            pass.stray(change.ino);
+            return Ok(());
+        };
         for one in &change.changes {
             pass.go_on()?;
             let is_back = source.as_ref().is_some_and(|source| stat_at(&source.fd, &one.name).is_ok());
@@ -110,7 +117,6 @@ impl<'a> Deleting<'a> {
                 pass.enter(|| change.path.join(&one.name), removed)?;
             }
         }
-        // One that was not looked at under this path may be in use all the same.
         if source.is_none() { Ok(()) } else { finish_dir(pass, &change.path, change.ino).map(drop) }
     }
 }
