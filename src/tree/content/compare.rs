@@ -3,9 +3,10 @@
 
 use super::{next_data, read_up_to};
 use crate::sys::page_cache::{drop_range, holds_any, read_ahead, write_out};
-use crate::tree::blocks::{BLOCK, Hashing};
-use crate::tree::fault::{Fault, Sided};
+use crate::tree::base::fault::{Fault, Sided};
+use crate::tree::memory::blocks::{BLOCK, Hashing};
 use crate::tree::pass::Pass;
+use crate::tree::pass::comparisons::Common;
 use std::cell::RefCell;
 use std::io;
 use std::ops::Range;
@@ -97,13 +98,6 @@ pub(in crate::tree) fn compare(
     let mut read = 0;
     let same = in_step(pass, source, mirror, size, &mut |_, bytes| read += bytes.len() as u64)?;
     Ok((same, read))
-}
-
-/// What two files have in common that are the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::tree) struct Common {
-    /// BLAKE3 of their content; none if they are nearly all holes.
-    pub hash: Option<[u8; 32]>,
 }
 
 /// Whether two files of `size` bytes have the same content; a mirror that cannot be read is different.

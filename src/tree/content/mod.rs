@@ -1,13 +1,14 @@
 //! A file's content: copied with its holes, and hashed on the way; or compared.
 
-pub(super) mod compare;
+pub(in crate::tree) mod compare;
+pub(in crate::tree) mod page_cache;
 
 use crate::sys::extents;
-use crate::tree::blocks::{Hashing, MapWriter};
-use crate::tree::fault::{Fault, Sided};
-use crate::tree::manners::{Manners, WINDOW};
+use crate::tree::base::fault::{Fault, Sided};
+use crate::tree::base::overrides::Want;
+use crate::tree::content::page_cache::{Manners, WINDOW};
+use crate::tree::memory::blocks::{Hashing, MapWriter};
 use crate::tree::pass::Pass;
-use crate::tree::wanted::Want;
 use rustix::fs::ftruncate;
 use rustix::io::{Errno, pread, pwrite};
 use std::cell::RefCell;
@@ -28,7 +29,7 @@ thread_local! {
 }
 
 /// What was copied.
-pub(super) struct Copied {
+pub(in crate::tree) struct Copied {
     /// Bytes that were written: holes are not.
     pub bytes: u64,
     /// BLAKE3 of the content, the zeros of its holes included; none if these are too many.
@@ -39,7 +40,7 @@ pub(super) struct Copied {
 
 /// Copies the first `size` bytes of `source` into `mirror`, an empty file; what is a hole there stays one here. Shorter
 /// than `size` only if the source shrank meanwhile. The hashes of its blocks go to `map`, if there is one.
-pub(super) fn copy(
+pub(in crate::tree) fn copy(
     pass: &Pass<'_>,
     source: &OwnedFd,
     mirror: &OwnedFd,
@@ -153,7 +154,7 @@ fn set_length(mirror: &OwnedFd, size: u64) -> Result<(), Fault> {
 }
 
 /// Writes what `want` says into `mirror`, an empty file, from `source`. Gives back the bytes that were written.
-pub(super) fn copy_wanted(
+pub(in crate::tree) fn copy_wanted(
     pass: &Pass<'_>,
     source: &OwnedFd,
     mirror: &OwnedFd,
@@ -165,13 +166,13 @@ pub(super) fn copy_wanted(
 }
 
 /// Whether `mirror` ends with what `want` says behind the source's part. One that cannot be read does not.
-pub(super) fn ends_as(mirror: &OwnedFd, want: &Want) -> bool {
+pub(in crate::tree) fn ends_as(mirror: &OwnedFd, want: &Want) -> bool {
     let mut end = vec![0; want.then.len()];
     read_up_to(mirror, &mut end, want.source_bytes).is_ok_and(|got| end[..got] == want.then)
 }
 
 /// The bytes that `copy` would write: `size` without the holes.
-pub(super) fn data_bytes(source: &OwnedFd, size: u64) -> io::Result<u64> {
+pub(in crate::tree) fn data_bytes(source: &OwnedFd, size: u64) -> io::Result<u64> {
     let (mut at, mut bytes) = (0, 0);
     while at < size
         && let Some((start, end)) = next_data(source, at, size)?
@@ -183,7 +184,7 @@ pub(super) fn data_bytes(source: &OwnedFd, size: u64) -> io::Result<u64> {
 }
 
 /// The next stretch of data at or behind `at`, below `size`.
-pub(super) fn next_data(source: &OwnedFd, at: u64, size: u64) -> io::Result<Option<(u64, u64)>> {
+pub(in crate::tree) fn next_data(source: &OwnedFd, at: u64, size: u64) -> io::Result<Option<(u64, u64)>> {
     if at < size && size < HOLES_FROM {
         return Ok(Some((at, size)));
     }
@@ -200,7 +201,7 @@ fn read_at(file: &OwnedFd, room: &mut [u8], at: u64) -> io::Result<usize> {
 }
 
 /// Fills `room`, or as much of it as the file has.
-pub(super) fn read_up_to(file: &OwnedFd, room: &mut [u8], at: u64) -> io::Result<usize> {
+pub(in crate::tree) fn read_up_to(file: &OwnedFd, room: &mut [u8], at: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < room.len() {
         match read_at(file, &mut room[filled..], at + filled as u64)? {
@@ -211,7 +212,7 @@ pub(super) fn read_up_to(file: &OwnedFd, room: &mut [u8], at: u64) -> io::Result
     Ok(filled)
 }
 
-pub(super) fn write_all_at(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+pub(in crate::tree) fn write_all_at(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match pwrite(file, bytes, at) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

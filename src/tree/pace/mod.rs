@@ -88,22 +88,22 @@ impl Pace {
         Waited { limit: self.for_limit.seconds(), others: self.for_others.seconds() }
     }
     /// Whether others are considered.
-    pub(super) fn is_considerate(&self) -> bool {
+    pub(in crate::tree) fn is_considerate(&self) -> bool {
         self.work.is_some()
     }
     /// Whether others are being given way just now.
-    pub(super) fn gives_way(&self) -> bool {
+    pub(in crate::tree) fn gives_way(&self) -> bool {
         !self.is_free.load(Relaxed)
     }
     /// This thread has waited for something else than the disk, and begins to work.
-    pub(super) fn arrive(&self) {
+    pub(in crate::tree) fn arrive(&self) {
         if self.work.is_some() {
             SINCE.set(Some(Instant::now()));
         }
     }
     /// Comes before a piece of work that reads `bytes` of the source: waits until that is due, or somebody wants the run to
     /// stop.
-    pub(super) fn step(&self, bytes: u64) {
+    pub(in crate::tree) fn step(&self, bytes: u64) {
         if let Some(limit) = &self.limit
             && bytes > 0
         {

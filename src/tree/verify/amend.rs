@@ -2,9 +2,9 @@
 //! and by content at the entries that are named. Everything else about it stays, hashes included.
 
 use crate::sys::stat::Kind;
-use crate::tree::catalog::{Block, Catalog, Head, Row, Tail, path_hash};
-use crate::tree::look::Sheet;
-use crate::tree::relpath::RelPath;
+use crate::tree::base::relpath::RelPath;
+use crate::tree::memory::catalog::{Block, Catalog, Head, Row, Tail, path_hash};
+use crate::tree::scan::look::Sheet;
 use std::collections::BTreeSet;
 
 /// Records the block of the directory `path` anew, with the rows of `names` unproven.

@@ -6,12 +6,12 @@ use super::names::Turn;
 use crate::sys::dir::{Handle, open_path, open_read, read_symlink};
 use crate::sys::page_cache::write_out;
 use crate::sys::stat::{Kind, Stat};
-use crate::tree::attrs::{compare as compare_attrs, compare_stats};
+use crate::tree::base::fault::{Error, Fault, Sided};
+use crate::tree::base::listing::Entry;
+use crate::tree::base::overrides::Want;
 use crate::tree::content::compare::{self as content, Guest, hash_as};
 use crate::tree::content::ends_as;
-use crate::tree::fault::{Error, Fault, Sided};
-use crate::tree::listing::Entry;
-use crate::tree::wanted::Want;
+use crate::tree::entry::attrs::{compare as compare_attrs, compare_stats};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// What a comparison came to.

@@ -1,8 +1,8 @@
 //! What a verification finds.
 
 use crate::sys::stat::Timestamp;
-use crate::tree::change::Aspects;
-use crate::tree::relpath::RelPath;
+use crate::tree::base::relpath::RelPath;
+use crate::tree::changes::change::Aspects;
 use std::fmt;
 use std::io;
 use std::sync::Mutex;

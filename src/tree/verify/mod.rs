@@ -14,14 +14,14 @@ mod share;
 
 pub use finding::{Damage, Difference, Side, Verified, What};
 
-use super::fault::Error;
-use super::look::Room;
-use super::pass::{Options, Pass};
-use super::relpath::RelPath;
-use super::scan::each_dir;
-use super::task::Task;
-use super::view::View;
 use crate::monitor::{Monitor, Unit};
+use crate::tree::base::fault::Error;
+use crate::tree::base::relpath::RelPath;
+use crate::tree::base::view::View;
+use crate::tree::pass::{Options, Pass};
+use crate::tree::scan::look::Room;
+use crate::tree::scan::task::Task;
+use crate::tree::scan::walk::each_dir;
 use finding::Findings;
 use names::Names;
 use std::collections::BTreeSet;

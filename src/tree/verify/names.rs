@@ -1,6 +1,6 @@
 //! Names of inodes that have several: the content is read once, and all names must lead to one inode of the mirror.
 
-use crate::tree::relpath::RelPath;
+use crate::tree::base::relpath::RelPath;
 use std::collections::HashMap;
 use std::sync::Mutex;
 

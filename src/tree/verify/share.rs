@@ -5,10 +5,10 @@ use super::amend::amend;
 use super::dir::At;
 use super::{Verifying, file};
 use crate::sys::stat::{Kind, stat_at};
-use crate::tree::fault::Error;
-use crate::tree::listing::Entry;
-use crate::tree::look::{Memory, Room};
-use crate::tree::task::{Known, Task};
+use crate::tree::base::fault::Error;
+use crate::tree::base::listing::Entry;
+use crate::tree::scan::look::{Memory, Room};
+use crate::tree::scan::task::{Known, Task};
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Verifying<'_> {
