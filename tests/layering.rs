@@ -1,106 +1,46 @@
 //! The walls of the house: which room may import which, and where `unsafe` may stand.
 //!
-//! `doc/design.md` draws the same table. A room is a file or a directory directly below src/. Only code is looked
-//! at: comments, strings and `#[cfg(test)]` modules at the end of a file are not.
+//! The tables are those of `doc/design.md`, so page and code cannot part. A room is a file or a directory directly below src/,
+//! or below src/tree. Only code is looked at: comments, strings and `#[cfg(test)]` modules at the end of a file are not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-/// Rooms without I/O, clock or randomness; `record` and `render` may use all of them.
-const PURE: &[&str] =
-    &["units", "escape", "refusal", "exit_code", "layout", "identity", "step", "layer", "plan"];
+/// The page that draws the house.
+const DESIGN: &str = include_str!("../doc/design.md");
 
-/// Every room, and what it may import. What stands in no row does not exist.
-const ROOMS: &[(&str, &[&str])] = &[
-    ("units", &[]),
-    ("escape", &[]),
-    ("refusal", &["escape"]),
-    ("exit_code", &[]),
-    ("layout", &["units"]),
-    ("identity", &["layout"]),
-    ("step", &["units"]),
-    ("layer", &["layout", "step", "units"]),
-    ("plan", &["layer", "layout", "identity", "step", "refusal", "units"]),
-    ("record", PURE),
-    ("status", &["record", "layout", "units"]),
-    (
-        "render",
-        &[
-            "units",
-            "escape",
-            "refusal",
-            "exit_code",
-            "layout",
-            "identity",
-            "step",
-            "layer",
-            "plan",
-            "record",
-            "status",
-        ],
-    ),
-    ("sys", &["step", "units"]),
-    ("monitor", &["escape", "step", "units"]),
-    ("tree", &["sys", "monitor", "escape", "units"]),
-    ("discover", &["layer", "layout", "sys", "refusal", "units"]),
-    ("mirror", &["config", "layer", "layout", "identity", "sys", "refusal", "units"]),
-    ("retarget", &["layer", "layout", "identity", "units"]),
-    (
-        "boot",
-        &[
-            "retarget",
-            "layer",
-            "layout",
-            "identity",
-            "config",
-            "discover",
-            "mirror",
-            "tree",
-            "record",
-            "sys",
-            "step",
-            "boot_block",
-            "refusal",
-            "units",
-        ],
-    ),
-    ("boot_test", &["record", "mirror", "config", "layer", "layout", "sys", "monitor", "refusal", "units"]),
-    ("boot_block", &["layer", "sys", "refusal"]),
-    ("schedule", &["layer", "step", "sys", "refusal"]),
-    ("apply", APPLY),
-    ("fill", &["plan", "step", "sys", "monitor", "refusal", "units"]),
-    ("history", &["record", "sys"]),
-    ("config", &["layout", "units", "refusal"]),
-    ("cli", &["units"]),
-    ("command", EVERYTHING),
-    ("lib", &[]),
-    ("main", EVERYTHING),
-];
+/// Every room, and what it may import; none is everything. What stands in no row does not exist.
+type Rooms = BTreeMap<&'static str, Option<BTreeSet<&'static str>>>;
 
-/// It discovers again before it begins, checks after each step, and has boot blocks and fills done for it.
-const APPLY: &[&str] = &[
-    "plan",
-    "step",
-    "sys",
-    "monitor",
-    "refusal",
-    "units",
-    "layout",
-    "layer",
-    "discover",
-    "boot_block",
-    "fill",
-];
+/// The rooms directly below src/.
+static HOUSE: LazyLock<Rooms> = LazyLock::new(|| table(DESIGN, "| room | may import |"));
+/// Those of src/tree.
+static ENGINE: LazyLock<Rooms> = LazyLock::new(|| table(DESIGN, "| room of the engine | may import |"));
+
+/// The table of a page that begins with this line: `| a, b | c, d |`, a dash for nothing, `all` for everything.
+fn table(page: &'static str, head: &str) -> Rooms {
+    let rows = page.lines().skip_while(|line| *line != head).skip(2).take_while(|line| line.starts_with('|'));
+    let mut rooms = Rooms::new();
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [names, imports] = cells[..] else { panic!("no row of two cells: {row}") };
+        let list = |cell: &'static str| cell.split(", ").filter(|name| *name != "–").collect();
+        let allowed: Option<BTreeSet<&str>> = (imports != "all").then(|| list(imports));
+        for name in names.split(", ") {
+            assert!(rooms.insert(name, allowed.clone()).is_none(), "{name} stands in two rows");
+        }
+    }
+    assert!(!rooms.is_empty(), "the page has no table {head}");
+    rooms
+}
 
 /// Modules of `command` that are no commands: every command may use them.
 const SHARED_BY_COMMANDS: &[&str] = &["confirm", "not_mirrored", "output", "remedy", "trees"];
 
 /// The commands that `init` ends with.
 const CALLED_BY_INIT: &[&str] = &["run", "schedule"];
-
-/// The commands and `main` stand above all others.
-const EVERYTHING: &[&str] = &["*"];
 
 /// The room of a file: `tree/copy.rs` is in `tree`, `units.rs` is `units`.
 fn room_of(path: &str) -> &str {
@@ -111,22 +51,28 @@ fn room_of(path: &str) -> &str {
 /// What breaks the rules in one file, a line each. `path` is relative to src/.
 fn violations(path: &str, source: &str) -> Vec<String> {
     let room = room_of(path);
-    let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) else {
-        return vec![format!("{path}: there is no room {room:?} in the table")];
-    };
     let code = without_super(path, &code_only(source));
-    let mut found: Vec<String> = imports(&code)
-        .into_iter()
-        .filter(|import| import != room && *allowed != EVERYTHING && !allowed.contains(&import.as_str()))
-        .map(|import| format!("{path}: {room} may not import {import}"))
-        .collect();
+    let mut found = breaches(path, room, &HOUSE, imports("crate::", &code));
     if room == "command" {
         found.extend(sideways(path, &code));
+    }
+    if let Some(inside) = path.strip_prefix("tree/").filter(|inside| *inside != "mod.rs") {
+        found.extend(breaches(path, room_of(inside), &ENGINE, imports("crate::tree::", &code)));
     }
     if room != "sys" && words(&code).any(|word| word == "unsafe") {
         found.push(format!("{path}: unsafe stands only in sys"));
     }
     found
+}
+
+/// What `room` imports and may not.
+fn breaches(path: &str, room: &str, rooms: &Rooms, imports: BTreeSet<String>) -> Vec<String> {
+    let Some(allowed) = rooms.get(room) else {
+        return vec![format!("{path}: there is no room {room:?} in the table")];
+    };
+    let Some(allowed) = allowed else { return Vec::new() };
+    let wrong = imports.into_iter().filter(|import| import != room && !allowed.contains(import.as_str()));
+    wrong.map(|import| format!("{path}: {room} may not import {import}")).collect()
 }
 
 /// The commands do not know each other, but `init` calls `run` and `schedule`, and `mod.rs` and `demo` know all.
@@ -147,24 +93,34 @@ fn sideways(path: &str, code: &str) -> Vec<String> {
 /// Spells out what `super` stands for where it leaves the room, or one command for another.
 fn without_super(path: &str, code: &str) -> String {
     let depth = path.trim_end_matches("/mod.rs").split('/').count();
-    let known = |rest: &str| ROOMS.iter().any(|(room, _)| *room == first_word(rest));
+    let spelled = climbed(code, depth, "crate::", &HOUSE);
+    if path.starts_with("command/") && depth == 2 {
+        spelled.replace("super::", "crate::command::")
+    } else if path.starts_with("tree/") && depth > 1 {
+        climbed(&spelled, depth - 1, "crate::tree::", &ENGINE)
+    } else {
+        spelled
+    }
+}
+
+/// Puts `stands_for` in place of so many `super::` where a room follows, or a group.
+fn climbed(code: &str, times: usize, stands_for: &str, rooms: &Rooms) -> String {
     let mut spelled = String::new();
-    for (n, piece) in code.split(&"super::".repeat(depth)).enumerate() {
-        let leaves = n > 0 && (known(piece) || piece.starts_with('{'));
+    for (n, piece) in code.split(&"super::".repeat(times)).enumerate() {
+        let leaves = n > 0 && (rooms.contains_key(first_word(piece).as_str()) || piece.starts_with('{'));
         spelled.push_str(match (n, leaves) {
             (0, _) => "",
-            (_, true) => "crate::",
+            (_, true) => stands_for,
             _ => "super::",
         });
         spelled.push_str(piece);
     }
-    let sibling = path.starts_with("command/") && depth == 2;
-    if sibling { spelled.replace("super::", "crate::command::") } else { spelled }
+    spelled
 }
 
-/// The rooms that code names: in `use crate::…`, grouped or not, and in paths inside expressions.
-fn imports(code: &str) -> BTreeSet<String> {
-    let named = paths(code).into_iter().map(|path| first_word(&path["crate::".len()..]));
+/// The rooms below `house` that code names: in `use crate::…`, grouped or not, and in paths inside expressions.
+fn imports(house: &str, code: &str) -> BTreeSet<String> {
+    let named = paths(code).into_iter().filter_map(|path| path.strip_prefix(house).map(first_word));
     named.filter(|room| !room.is_empty()).collect()
 }
 
@@ -305,11 +261,28 @@ fn no_room_imports_what_lies_above_it() {
 }
 
 #[test]
-fn the_table_names_only_rooms_that_are_in_it() {
-    let names: BTreeSet<&str> = ROOMS.iter().map(|(name, _)| *name).chain(["*"]).collect();
-    for (room, allowed) in ROOMS {
-        let unknown: Vec<_> = allowed.iter().filter(|name| !names.contains(**name)).collect();
-        assert!(unknown.is_empty(), "{room} may import unknown rooms: {unknown:?}");
+fn the_tables_name_only_rooms_that_are_in_them() {
+    for rooms in [&HOUSE, &ENGINE] {
+        for (room, allowed) in rooms.iter() {
+            let unknown: Vec<_> =
+                allowed.iter().flatten().filter(|name| !rooms.contains_key(**name)).collect();
+            assert!(unknown.is_empty(), "{room} may import unknown rooms: {unknown:?}");
+        }
+    }
+}
+
+/// Each row may name only rooms of which none may, in any number of steps, import it.
+#[test]
+fn no_arrow_of_the_tables_goes_up() {
+    for rooms in [&HOUSE, &ENGINE] {
+        for room in rooms.keys() {
+            let (mut below, mut next) = (BTreeSet::new(), vec![*room]);
+            while let Some(other) = next.pop() {
+                let imports = rooms[other].iter().flatten().copied();
+                next.extend(imports.filter(|import| below.insert(*import)));
+            }
+            assert!(!below.contains(room), "{room} imports itself by way of {below:?}");
+        }
     }
 }
 
@@ -330,11 +303,7 @@ fn a_forbidden_import_is_found_however_it_is_spelled() {
         "const Q: char = '\"'; use crate::mirror::Mirror; const R: char = '\"';",
         "const S: &str = \"a \\\" quote\"; use crate::mirror::Mirror;",
     ] {
-        assert_eq!(
-            violations("tree/copy.rs", source),
-            ["tree/copy.rs: tree may not import mirror"],
-            "{source}"
-        );
+        assert_eq!(violations("sys/copy.rs", source), ["sys/copy.rs: sys may not import mirror"], "{source}");
     }
 }
 
@@ -343,7 +312,7 @@ fn what_is_allowed_or_not_code_is_left_alone() {
     for source in [
         "use crate::sys::file;",
         "use crate::{sys::file, monitor::Monitor, units::{Bytes, Sectors}};",
-        "use crate::tree::listing;",
+        "use crate::tree::base::listing;",
         "use super::mirror;",
         "use super::listing::Listing;",
         "// use crate::mirror::Mirror;",
@@ -353,7 +322,7 @@ fn what_is_allowed_or_not_code_is_left_alone() {
         "use other_crate::mirror;",
         "fn f() {}\n#[cfg(test)]\nmod tests { use crate::mirror::Mirror; }",
     ] {
-        assert_eq!(violations("tree/copy.rs", source), Vec::<String>::new(), "{source}");
+        assert_eq!(violations("tree/scan/copy.rs", source), Vec::<String>::new(), "{source}");
     }
 }
 
@@ -362,9 +331,27 @@ fn an_unknown_room_and_unsafe_outside_sys_are_found() {
     let unknown = violations("utils/mod.rs", "");
     assert_eq!(unknown, ["utils/mod.rs: there is no room \"utils\" in the table"]);
     let source = "fn f() { unsafe { g() } }";
-    assert_eq!(violations("tree/copy.rs", source), ["tree/copy.rs: unsafe stands only in sys"]);
+    assert_eq!(violations("tree/scan/copy.rs", source), ["tree/scan/copy.rs: unsafe stands only in sys"]);
     assert_eq!(violations("sys/block.rs", source), Vec::<String>::new());
-    assert_eq!(violations("tree/copy.rs", "#![deny(unsafe_op_in_unsafe_fn)]"), Vec::<String>::new());
+    assert_eq!(violations("tree/mod.rs", "#![deny(unsafe_op_in_unsafe_fn)]"), Vec::<String>::new());
+}
+
+#[test]
+fn the_engine_has_rooms_of_its_own() {
+    for source in [
+        "use crate::tree::scan::look::Look;",
+        "use crate::tree::{base::fault::Fault, scan::look};",
+        "use super::super::scan::look;",
+        "fn f() { crate::tree::scan::look::look() }",
+    ] {
+        let found = violations("tree/content/copy.rs", source);
+        assert_eq!(found, ["tree/content/copy.rs: content may not import scan"], "{source}");
+    }
+    let deeper = violations("tree/memory/blocks/map.rs", "use super::super::super::changes::change;");
+    assert_eq!(deeper, ["tree/memory/blocks/map.rs: memory may not import changes"]);
+    let unknown = violations("tree/utils.rs", "");
+    assert_eq!(unknown, ["tree/utils.rs: there is no room \"utils\" in the table"]);
+    assert_eq!(violations("tree/content/copy.rs", "use super::compare;"), Vec::<String>::new());
 }
 
 #[test]

@@ -5,7 +5,6 @@ use crate::sys::dir::nameless_file;
 use crate::tree::base::fault::Error;
 use crate::tree::changes::change::DirChange;
 use crate::tree::changes::recent::RecentPaths;
-use crate::tree::pass::Options;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -33,9 +32,8 @@ pub(in crate::tree) struct Spool {
 }
 
 impl Spool {
-    /// An empty list, for a run with these options.
-    pub fn new(options: &Options) -> Self {
-        let beside = options.catalog.as_ref().and_then(|catalog| catalog.path().parent());
+    /// An empty list; its files go to the directory `beside`, if one is named and has room.
+    pub fn new(beside: Option<&Path>) -> Self {
         let here = |dir: &Path| if dir.as_os_str().is_empty() { ".".into() } else { dir.to_owned() };
         let places = [std::env::temp_dir()].into_iter().chain(beside.map(here)).collect();
         Spool { last_resorts: LAST_RESORTS.map(PathBuf::from).to_vec(), ..Spool::within(places) }

@@ -7,6 +7,7 @@ use crate::tree::base::quarantine::Held;
 use crate::tree::memory::blocks::Blocks;
 use crate::tree::memory::catalog::Catalog;
 use crate::tree::pace::Pace;
+use std::path::Path;
 use std::sync::Arc;
 
 /// From what size on files are brought up to date block by block, if nobody says otherwise: below, a whole copy is quick.
@@ -60,5 +61,12 @@ impl Default for Options {
             pace: None,
             threads: 0,
         }
+    }
+}
+
+impl Options {
+    /// Where what outgrows memory is written first: beside the catalog, if there is one.
+    pub(in crate::tree) fn beside(&self) -> Option<&Path> {
+        self.catalog.as_ref().and_then(|catalog| catalog.path().parent())
     }
 }

@@ -60,7 +60,7 @@ pub fn scan(
     monitor: &dyn Monitor,
 ) -> Result<Changes, Error> {
     let pass = Pass::new(source, mirror, options, monitor)?;
-    let spool = || Mutex::new(Spool::new(options));
+    let spool = || Mutex::new(Spool::new(options.beside()));
     let sink = ToSpools { additions: spool(), deletions: spool() };
     monitor.begin("comparing", None, Unit::Entries);
     let found = in_rounds(&pass, &sink);
@@ -137,7 +137,7 @@ fn renamed_files(
     if found.files.is_empty() {
         return Ok(additions);
     }
-    let mut rewritten = Spool::new(pass.options);
+    let mut rewritten = Spool::new(pass.options.beside());
     for change in additions.replay().map_err(at_root("listing"))? {
         pass.go_on()?;
         let mut change = change.map_err(at_root("listing"))?;
@@ -157,7 +157,7 @@ fn without_old_names(
 ) -> Result<Spool, Error> {
     let mut deletions = deletions.into_inner().expect("no thread panics while spooling");
     if !old_names.is_empty() {
-        let mut rewritten = Spool::new(pass.options);
+        let mut rewritten = Spool::new(pass.options.beside());
         let mut push = |change: &DirChange| rewritten.push(change).map_err(at_root("listing"));
         old_names.changes(RECORD_CHANGES).try_for_each(|change| push(&change))?;
         for change in deletions.replay().map_err(at_root("listing"))? {
