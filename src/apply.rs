@@ -9,12 +9,13 @@ use crate::layer::encoding;
 use crate::monitor::Monitor;
 use crate::refusal::Failure;
 use crate::step::{Action, FileText, Input, Invocation, Step};
+use crate::sys::replace::{Access, replace};
 use crate::sys::secret::Passphrase;
 use crate::sys::{command, signal};
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -165,37 +166,22 @@ fn write(path: &Path, mode: u32, text: &FileText) -> io::Result<()> {
         FileText::RandomKey { bytes } => {
             let mut key = Zeroizing::new(vec![0; *bytes]);
             getrandom::fill(&mut key).map_err(io::Error::other)?;
-            store(&mut OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?, &key)
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+            file.write_all(&key)?;
+            file.sync_all()?;
+            File::open(parent)?.sync_all()
         }
         FileText::Text(text) => {
-            let mut name = path.as_os_str().to_owned();
-            name.push(".new");
-            let new = PathBuf::from(name);
-            match fs::remove_file(&new) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-            // Whose it is comes first: chown(2) takes bits from the mode.
-            if let Ok(old) = fs::symlink_metadata(path) {
-                fchown(&file, Some(old.uid()), Some(old.gid()))?;
-            }
-            file.set_permissions(Permissions::from_mode(mode))?;
-            store(&mut file, &encoding::bytes(text))?;
-            fs::rename(&new, path)
+            let owner = fs::symlink_metadata(path).ok().map(|old| (old.uid(), old.gid()));
+            replace(path, Access { mode, owner }, &encoding::bytes(text))
         }
-    }?;
-    File::open(parent)?.sync_all()
-}
-
-fn store(file: &mut File, bytes: &[u8]) -> io::Result<()> {
-    file.write_all(bytes)?;
-    file.sync_all()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_text_that_replaces_another_has_its_owner_and_its_mode_whatever_the_umask() {

@@ -7,10 +7,10 @@ use crate::layer::schedule::{
 };
 use crate::refusal::{Failure, Refusal};
 use crate::step::quoted;
+use crate::sys::replace::{Access, replace};
 use crate::sys::{command, read};
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Where a systemd that runs as the init process shows itself: sd_booted(3).
@@ -193,14 +193,8 @@ fn is_running_system(root: &Path) -> bool {
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let directory = path.parent().expect("every file of the schedule lies in a directory");
     fs::create_dir_all(directory)?;
-    // A dot file: cron and logrotate read neither those nor what is not there yet.
-    let name = path.file_name().expect("and has a name").to_string_lossy();
-    let new = directory.join(format!(".{name}.new"));
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o644).open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(directory)?.sync_all()
+    // Beside it stands a dot file for a moment: cron and logrotate read none of these.
+    replace(path, Access::mode(0o644), text.as_bytes())
 }
 
 fn half_written(path: &Path, error: &io::Error, written: &[PathBuf]) -> Failure {

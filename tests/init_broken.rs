@@ -135,17 +135,17 @@ fn a_file_of_the_primary_that_cannot_be_written_is_told() {
     let etc = server.root().join("etc");
     let fstab = fs::read(etc.join("fstab")).expect("it is there");
     for (blocked, state) in [
-        ("fstab.new", "the primary's own files are unchanged".to_owned()),
-        ("diskmirror.toml.new", format!("on the primary {} and ", etc.join("fstab").display())),
+        (".fstab.new", "the primary's own files are unchanged".to_owned()),
+        (".diskmirror.toml.new", format!("on the primary {} and ", etc.join("fstab").display())),
     ] {
         let block = etc.join(blocked);
         fs::create_dir(&block).expect("nothing is there");
         let said = server.init(&["--fstab"]);
         fs::remove_dir(&block).expect("it is empty");
-        said.is_failure(&[blocked.trim_end_matches(".new"), &state]);
+        said.is_failure(&[blocked.trim_start_matches('.').trim_end_matches(".new"), &state]);
         assert!(!server.config().exists());
         is_closed(&server, &said);
-        assert_eq!(fs::read(etc.join("fstab")).expect("it is there") == fstab, blocked == "fstab.new");
+        assert_eq!(fs::read(etc.join("fstab")).expect("it is there") == fstab, blocked == ".fstab.new");
     }
     server.init_done(&["--fstab"]);
     assert_eq!(server.differences(), "");

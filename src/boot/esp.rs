@@ -14,10 +14,10 @@ use crate::layout::{Content, Partition, Survey};
 use crate::refusal::Failure;
 use crate::retarget;
 use crate::step::Invocation;
+use crate::sys::replace::{Access, replace_at};
 use crate::sys::{command, dir, read};
 use crate::units::Bytes;
 use anyhow::{Context, Result};
-use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
@@ -319,13 +319,7 @@ fn bring(mirror: &Tree, at: &At, bytes: &[u8]) -> io::Result<()> {
     }
     let (dir, name) = at.path.rsplit_once('/').unwrap_or(("", &at.path));
     let parent = make_directory(mirror, at.volume, dir)?;
-    let new = format!("{name}.new");
-    let _ = dir::unlink(&parent, new.as_bytes());
-    let mut file = File::from(dir::create_file(&parent, new.as_bytes())?.fd);
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    dir::rename(&parent, new.as_bytes(), &parent, name.as_bytes())?;
-    dir::sync_volume(&parent)
+    replace_at(&parent, name.as_bytes(), Access::PRIVATE, |file| file.write_all(bytes))
 }
 
 /// Takes the file at `at` away, if it is there.

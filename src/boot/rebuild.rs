@@ -11,6 +11,7 @@ use super::generator::{self, IMAGE, choose, modules_of, programs, version_of};
 use super::initramfs::{Image, overrides, read_image, stamp, unfit};
 use crate::identity::IdentityMap;
 use crate::layer::initramfs::{Generator, Initramfs, MOST_BYTES, Override};
+use crate::sys::replace::{Access, replace_at};
 use crate::sys::stat::Stat;
 use crate::sys::{dir, read};
 use anyhow::{Context, Result, ensure};
@@ -242,30 +243,16 @@ impl Job<'_> {
     fn put(&self, rebuild: &Rebuild, mut image: &File, suffix: &[u8]) -> Result<()> {
         let (directory, name) = rebuild.at.split();
         let directory = dir::open_dir(self.mirror.root(rebuild.at.volume), directory.as_bytes())?;
-        let new = format!("{name}.new");
-        let mut written = || -> io::Result<()> {
-            let _ = dir::unlink(&directory, new.as_bytes());
-            let handle = dir::create_file(&directory, new.as_bytes())?;
-            match dir::set_mode(&handle, rebuild.stat.mode & 0o7777) {
-                // FAT keeps no modes.
-                Err(error) if error.kind() != ErrorKind::PermissionDenied => return Err(error),
-                _ => {}
-            }
-            let mut file = File::from(handle.fd);
-            image.rewind()?;
-            let copied = io::copy(&mut image.take(MOST_BYTES + 1), &mut file)?;
-            if copied > MOST_BYTES {
-                return Err(read::too_large(MOST_BYTES));
-            }
-            file.write_all(suffix)?;
-            file.sync_all()?;
-            dir::rename(&directory, new.as_bytes(), &directory, name.as_bytes())?;
-            dir::sync_volume(&directory)
-        };
-        written().map_err(|error| {
-            let _ = dir::unlink(&directory, new.as_bytes());
-            anyhow::Error::new(error).context("cannot write the new image")
-        })
+        let written =
+            replace_at(&directory, name.as_bytes(), Access::mode(rebuild.stat.mode & 0o7777), |file| {
+                image.rewind()?;
+                let copied = io::copy(&mut image.take(MOST_BYTES + 1), file)?;
+                if copied > MOST_BYTES {
+                    return Err(read::too_large(MOST_BYTES));
+                }
+                file.write_all(suffix)
+            });
+        written.context("cannot write the new image")
     }
 }
 

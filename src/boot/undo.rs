@@ -3,9 +3,9 @@
 
 use super::files::Tree;
 use crate::sys::dir::{self, Handle};
+use crate::sys::replace::{Access, replace_at};
 use crate::sys::stat::{Kind, Stat};
 use anyhow::{Context, Result};
-use rustix::fs::fsync;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -67,25 +67,9 @@ fn program(root: &OwnedFd, before: &str) -> io::Result<String> {
     if before == digest && there.is_ok_and(|stat| stat.size == size && stat.kind == Kind::File) {
         return Ok(digest);
     }
-    write_whole(&place, PROGRAM, 0o700, &mut File::open("/proc/self/exe")?)?;
+    let mut own = File::open("/proc/self/exe")?;
+    replace_at(&place, PROGRAM, Access::mode(0o700), |file| io::copy(&mut own, file).map(drop))?;
     Ok(digest)
-}
-
-/// Writes a file whole or not at all.
-fn write_whole(dir: &OwnedFd, name: &[u8], mode: u32, content: &mut impl Read) -> io::Result<()> {
-    let new = [name, b".new"].concat();
-    match dir::unlink(dir, &new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let made = dir::create_file(dir, &new)?;
-    dir::set_mode(&made, mode)?;
-    let mut file = File::from(made.fd);
-    io::copy(content, &mut file)?;
-    file.flush()?;
-    file.sync_all()?;
-    dir::rename(dir, &new, dir, name)?;
-    Ok(fsync(dir)?)
 }
 
 /// Writes the unit and the link that has it started. The directories' times stay: they are the primary's.
@@ -97,7 +81,7 @@ fn unit(units: &Handle) -> io::Result<()> {
     }
     let before = units.stat()?;
     if text != TEXT {
-        write_whole(&units.fd, UNIT, 0o644, &mut TEXT.as_bytes())?;
+        replace_at(&units.fd, UNIT, Access::mode(0o644), |file| file.write_all(TEXT.as_bytes()))?;
     }
     match dir::make_dir(&units.fd, WANTS) {
         Ok(()) => dir::set_mode(&dir::open_read(&units.fd, WANTS)?, 0o755)?,

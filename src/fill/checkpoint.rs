@@ -7,11 +7,11 @@
 use crate::step::Filling;
 use crate::sys::block::BlockDevice;
 use crate::sys::disk::Node;
+use crate::sys::private;
 use crate::sys::read::{STATE_BYTES, file};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Bytes of the first and of the last filled piece that are compared.
@@ -62,14 +62,7 @@ impl Checkpoint {
     pub fn save(&self, device: &BlockDevice, reached: u64) -> io::Result<()> {
         device.flush()?;
         let text = serde_json::to_vec(&self.progress(device, reached)?)?;
-        let directory = self.file.parent().expect("the file was joined to a directory");
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let new = self.file.with_extension("new");
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&new, &self.file)?;
-        File::open(directory)?.sync_all()
+        private::replace(&self.file, &text)
     }
 
     /// Forgets the fill: it is complete.

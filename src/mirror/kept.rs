@@ -2,8 +2,9 @@
 //! old or the new one. The engine neither copies nor deletes them.
 
 use crate::sys::read;
+use crate::sys::replace::{Access, replace_at};
 use anyhow::{Context, Result};
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, fsync, mkdirat, openat, openat2, renameat, unlinkat};
+use rustix::fs::{Mode, OFlags, ResolveFlags, fsync, mkdirat, openat, openat2};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -40,17 +41,7 @@ pub fn read(root: impl AsFd, name: &str) -> Result<Option<String>> {
 pub fn write(root: impl AsFd, name: &str, text: &str) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let dir = directory(&root)?;
-        let new = format!("{name}.new");
-        match unlinkat(&dir, new.as_str(), AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(openat(&dir, new.as_str(), flags, Mode::from_raw_mode(0o600))?);
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        renameat(&dir, new.as_str(), &dir, name)?;
-        Ok(fsync(&dir)?)
+        replace_at(&dir, name.as_bytes(), Access::PRIVATE, |file| file.write_all(text.as_bytes()))
     };
     write().with_context(|| format!("cannot write the mirror's {DIRECTORY}/{name}"))
 }

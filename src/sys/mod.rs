@@ -16,6 +16,7 @@ pub mod page_cache;
 pub mod pressure;
 pub mod private;
 pub mod read;
+pub mod replace;
 pub mod secret;
 pub mod signal;
 pub mod stat;

@@ -1,9 +1,10 @@
 //! Directories and files that are root's alone, whatever the umask says: what the program keeps between two runs.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use crate::sys::replace::{self, Access};
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Makes a directory, and those above it. One that is there stays as it is: it may be somebody else's as well.
 ///
@@ -26,23 +27,13 @@ pub fn make_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Replaces a file in a private directory: whole or not at all, and on the disk when this returns.
+/// Replaces a file in a private directory, which is made if it is not there.
 ///
 /// # Errors
-/// The system's.
+/// As `sys::replace::replace`.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    make_dir(dir)?;
-    let new = PathBuf::from(format!("{}.new", path.display()));
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    File::open(dir)?.sync_all()
+    make_dir(path.parent().unwrap_or(Path::new(".")))?;
+    replace::replace(path, Access::PRIVATE, bytes)
 }
 
 #[cfg(test)]

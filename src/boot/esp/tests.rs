@@ -7,6 +7,7 @@ use crate::layout::{Disk, Filesystem, FsKind, FsParameters, Layout, Surroundings
 use crate::units::Bytes;
 use std::collections::BTreeMap;
 use std::fs;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use tempfile::TempDir;
