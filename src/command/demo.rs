@@ -6,6 +6,7 @@
 mod manifest;
 mod server;
 
+use super::output;
 use crate::exit_code::Exit;
 use crate::refusal::{Failure, Refusal};
 use crate::step::quoted;
@@ -14,6 +15,7 @@ use crate::units::{duration, thousands};
 use anyhow::{Context, Result, bail};
 use manifest::Manifest;
 use server::Server;
+use std::io;
 use std::path::Path;
 use std::time::Instant;
 
@@ -32,7 +34,8 @@ pub fn demo() -> Result<Exit> {
     let cleaned = server.remove();
     story?;
     cleaned?;
-    println!("\nNothing is left behind. The whole life of a mirror took {}.", duration(since.elapsed()));
+    let took = duration(since.elapsed());
+    output::line(&format!("\nNothing is left behind. The whole life of a mirror took {took}."))?;
     Ok(Exit::Done)
 }
 
@@ -56,26 +59,26 @@ fn refuse_unless_possible() -> Result<(), Refusal> {
 }
 
 fn tell(server: &mut Server) -> Result<()> {
-    chapter("A server with one disk");
-    println!("{}", server.describe());
-    chapter("What would be done to the second disk");
+    chapter("A server with one disk")?;
+    output::line(&server.describe())?;
+    chapter("What would be done to the second disk")?;
     let mirror = server.mirror().to_owned();
     let plan = call(server, &["plan", "--mirror", &mirror])?;
-    print!("{}", outline(&plan.stdout));
-    chapter("The mirror is prepared, and everything is copied");
+    output::print(&outline(&plan.stdout))?;
+    chapter("The mirror is prepared, and everything is copied")?;
     let erased =
         ["init", "--mirror", &mirror, "--erase", &mirror, "--yes", "--no-schedule", "--fill", "none"];
-    told(call(server, &with_passphrase(server, &erased))?);
-    chapter("Life goes on: files change, appear, and go");
-    println!("{}", server.live()?);
-    told(call(server, &["run", "--dry-run"])?);
-    told(call(server, &["run"])?);
-    told(call(server, &["run"])?);
+    told(&call(server, &with_passphrase(server, &erased))?)?;
+    chapter("Life goes on: files change, appear, and go")?;
+    output::line(&server.live()?)?;
+    told(&call(server, &["run", "--dry-run"])?)?;
+    told(&call(server, &["run"])?)?;
+    told(&call(server, &["run"])?)?;
     let manifest = Manifest::of(&server.volumes())?;
     let before = command_line(&server.volumes())?;
-    chapter("The primary dies");
+    chapter("The primary dies")?;
     server.lose_primary()?;
-    println!("{} is gone. What does the mirror hold, on its own?", server.primary());
+    output::line(&format!("{} is gone. What does the mirror hold, on its own?", server.primary()))?;
     let mounts = server.mount_mirror()?;
     let found = manifest.compare(&mounts)?;
     if !found.differences.is_empty() {
@@ -83,12 +86,14 @@ fn tell(server: &mut Server) -> Result<()> {
             Failure::new("the mirror differs from the primary", "both disks were throw-away images");
         return Err(found.differences.iter().fold(failure, |f, line| f.why(line)).into());
     }
-    println!(
-        "every file system checks clean, and {} files, read back, are the primary's to the byte",
-        thousands(found.files)
-    );
+    let files = thousands(found.files);
+    output::line(&format!(
+        "every file system checks clean, and {files} files, read back, are the primary's to the byte"
+    ))?;
     let after = command_line(&mounts)?;
-    println!("but for what names the disk: there the mirror names itself\n  was: {before}\n  is:  {after}");
+    output::line(&format!(
+        "but for what names the disk: there the mirror names itself\n  was: {before}\n  is:  {after}"
+    ))?;
     anyhow::ensure!(before != after, "the mirror's command line names the primary");
     Ok(())
 }
@@ -104,14 +109,15 @@ fn with_passphrase<'a>(server: &Server, args: &[&'a str]) -> Vec<&'a str> {
     args.iter().chain(more).copied().collect()
 }
 
-fn chapter(title: &str) {
-    println!("\n== {title}");
+fn chapter(title: &str) -> io::Result<()> {
+    output::line(&format!("\n== {title}"))
 }
 
 /// Calls this program on the demo's server; shows the command as an administrator would have typed it.
 fn call<S: AsRef<str>>(server: &Server, args: &[S]) -> Result<Said> {
     let args: Vec<&str> = args.iter().map(AsRef::as_ref).collect();
-    println!("$ diskmirror {}", args.iter().map(|arg| quoted(arg)).collect::<Vec<_>>().join(" "));
+    let typed: Vec<_> = args.iter().map(|arg| quoted(arg)).collect();
+    output::line(&format!("$ diskmirror {}", typed.join(" ")))?;
     let program = std::env::current_exe().context("cannot find this program")?;
     let program = program.to_str().context("this program's path is not UTF-8")?;
     let root = server.root();
@@ -126,12 +132,14 @@ fn call<S: AsRef<str>>(server: &Server, args: &[S]) -> Result<Said> {
 }
 
 /// What a command said: its result, and of its messages those a reader wants here.
-fn told(said: Said) {
-    let lines: Vec<&str> = said.stdout.lines().collect();
+fn told(said: &Said) -> io::Result<()> {
     const MOST: usize = 12;
-    lines.iter().take(MOST).for_each(|line| println!("  {line}"));
+    let lines: Vec<&str> = said.stdout.lines().collect();
+    lines.iter().take(MOST).try_for_each(|line| output::line(&format!("  {line}")))?;
     if lines.len() > MOST {
-        println!("  … and {} more lines", lines.len() - MOST);
+        output::line(&format!("  … and {} more lines", lines.len() - MOST))
+    } else {
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use crate::apply::{Context, apply};
 use crate::boot;
 use crate::cli::{FillKind, InitArgs, MirrorOptions, PlanArgs, RunArgs, Unlock};
 use crate::command::confirm::Intent;
-use crate::command::{run, schedule};
+use crate::command::{output, run, schedule};
 use crate::config::{CONFIG_PATH, Config, below};
 use crate::discover::{Tools, discover};
 use crate::exit_code::Exit;
@@ -61,19 +61,16 @@ impl Place {
 /// A `Refusal` with every reason, or what a tool said.
 pub fn show_plan(place: &Place, args: &PlanArgs) -> Result<Exit> {
     let (survey, plan) = planned(place, &args.options, None)?;
-    let mut out = io::stdout().lock();
+    let mut out = Vec::new();
     if args.json {
         serde_json::to_writer_pretty(&mut out, &plan)?;
         writeln!(out)?;
-        return Ok(Exit::Done);
+    } else {
+        render::plan::plan(&plan, survey.mirror.disk.rotational, &mut out)?;
+        let how = command_line(place, &args.options, &plan.confirmation);
+        writeln!(out, "To do it:  {how} --plan {}", plan.digest)?;
     }
-    render::plan::plan(&plan, survey.mirror.disk.rotational, &mut out)?;
-    writeln!(
-        out,
-        "To do it:  {} --plan {}",
-        command_line(place, &args.options, &plan.confirmation),
-        plan.digest
-    )?;
+    output::print(&String::from_utf8_lossy(&out))?;
     Ok(Exit::Done)
 }
 
