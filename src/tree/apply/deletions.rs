@@ -100,15 +100,12 @@ impl<'a> Deleting<'a> {
             change.changes.iter().for_each(|one| self.hold(change, one));
             return Ok(());
         }
-        let source = pass.source_dir(&change.path).ok();
-        if source.is_none() {
+        let (source, mirror) = (pass.source_dir(&change.path).ok(), open_mirror(pass, &change.path));
+        if source.is_none() || mirror.is_err() {
             // It may be in use under another path, and is not finished here: what was recorded of it does not count.
             pass.stray(change.ino);
         }
-        let Ok(mirror) = open_mirror(pass, &change.path) else {
-            pass.stray(change.ino);
-            return Ok(());
-        };
+        let Ok(mirror) = mirror else { return Ok(()) };
         for one in &change.changes {
             pass.go_on()?;
             let is_back = source.as_ref().is_some_and(|source| stat_at(&source.fd, &one.name).is_ok());
