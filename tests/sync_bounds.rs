@@ -28,7 +28,7 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
-        let filesystem = LoopFs::with_options(Kind::Ext4, 1000, &["-N", "150000"]);
+        let filesystem = LoopFs::with_options(Kind::Ext4, 1000, &["-N", "230000"]);
         let (source, copy) = (filesystem.dir("source"), filesystem.dir("copy"));
         fs::write(source.join("seed"), "so that the copy is not empty").unwrap();
         let pair = Pair { source, copy, beside: common::scratch(), _filesystem: filesystem };
@@ -155,6 +155,34 @@ fn a_rotation_of_directories_costs_what_its_directories_do() {
     if can_measure("what a rotation costs") {
         assert_linear(rotated(100), rotated(400), "rotated");
     }
+}
+
+#[test]
+fn very_many_new_names_in_one_directory_cost_little_memory() {
+    if !can_measure("what many renamed files cost") {
+        return;
+    }
+    const NAMES: u64 = 100_000;
+    let pair = Pair::new();
+    let top = open_dir(&pair.source);
+    for n in 0..NAMES {
+        let flags = OFlags::CREATE | OFlags::WRONLY;
+        openat(&top, format!("old{n:0>7}"), flags, Mode::RUSR).expect("a file is made");
+    }
+    let sync = || {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let mut sync = sync::with_catalog(&pair.source, &pair.copy, &pair.catalog(), &[]);
+        let (report, peak) = sync::finish_with_peak(&mut sync);
+        (report.expect_done(), peak)
+    };
+    let (_, made) = sync();
+    for n in 0..NAMES {
+        rustix::fs::renameat(&top, format!("old{n:0>7}"), &top, format!("new{n:0>7}")).expect("renamed");
+    }
+    let (report, renamed) = sync();
+    assert_eq!(report.count("renamed"), NAMES, "{report:#?}");
+    println!("{made} bytes of memory while they are made, {renamed} while they are renamed");
+    assert!(made.max(renamed) <= MOST_MEMORY);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The system, wrapped thinly: commands, block devices, mounts, locks, signals, file calls. No policy lives here,
 //! and `unsafe` lives nowhere else.
 
+pub mod allocator;
 pub mod block;
 pub mod clock;
 pub mod command;

@@ -17,6 +17,8 @@ use super::rack::{PRIMARY, Rack};
 
 /// How long a step of the boot, or a command, may take on a busy machine without hardware support.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// A command that takes longer is named with its seconds.
+const LONG: Duration = Duration::from_secs(15);
 
 /// What a boot prints that has failed: SeaBIOS, UEFI, GRUB, the kernel, the initramfs, systemd.
 const DEAD_ENDS: [&str; 14] = [
@@ -123,9 +125,15 @@ impl Server {
     /// # Panics
     /// As `run`.
     pub fn run_with(&mut self, script: &str, stdin: &[u8]) -> Output {
-        self.shell.run(script, stdin, PATIENCE).unwrap_or_else(|error| {
+        let begun = Instant::now();
+        let output = self.shell.run(script, stdin, PATIENCE).unwrap_or_else(|error| {
             panic!("{error:#}\nthe console ends with:\n{}", self.machine.console.last_lines())
-        })
+        });
+        if begun.elapsed() >= LONG {
+            let line = script.lines().find(|line| line.contains("diskmirror")).unwrap_or(script).trim();
+            println!("lab: {:>5} s  {line:.100}", begun.elapsed().as_secs());
+        }
+        output
     }
 
     /// Runs a script that must succeed, and returns its stdout without the space around it.

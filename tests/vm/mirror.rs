@@ -24,9 +24,10 @@ fn the_procedures_server_gets_a_mirror_that_is_equal_and_stays_equal() {
     judged(&mut server, "/dev/vdb", "");
     a_second_init_is_refused_the_names_that_are_taken(&mut server);
     changes_arrive(&mut server);
-    judged(&mut server, "/dev/vdb", "");
     a_killed_run_is_swept_by_the_next(&mut server);
     a_disk_that_is_pulled_out_in_mid_run_leaves_nothing_open(&mut server);
+    // The content of all three. The disk may have come back under another name.
+    judged(&mut server, "$(readlink -f /dev/disk/by-id/virtio-MIRROR01)", "");
     the_timer_runs_it_too(&mut server);
     a_mirror_without_its_key_is_named(&mut server);
 }
@@ -137,12 +138,13 @@ fn refused(said: &Output, why: &str) {
 }
 
 /// While it runs, every process list and environment is searched for the passphrase, which the searching shell has from
-/// its standard input only.
+/// its standard input only. It leaves the one processor alone in between: what takes the passphrase takes seconds.
 fn init_shows_its_secrets_to_nobody(server: &mut Server) {
     let watched = format!(
         "IFS= read -r secret; exec 3< <(printf %s \"$secret\")
          (while :; do
              grep -lF -f <(printf %s \"$secret\") /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null
+             sleep 0.3
          done) >/run/seen & watcher=$!
          {} 3<&3 >/run/out 2>/run/err; status=$?
          kill $watcher; cat /run/out; cat /run/err >&2; cat /run/seen; exit $status",
@@ -209,13 +211,8 @@ fn a_killed_run_is_swept_by_the_next(server: &mut Server) {
          while ! ls /dev/mapper | grep -q mirror-root; do sleep 0.1; done
          sleep 2; kill -KILL $run; wait $run; ls /dev/mapper | grep -c mirror");
     assert_ne!(left, "0", "the run was killed while the mirror was open");
-    let said = server.run("diskmirror run");
-    said.assert_ok();
+    server.run("diskmirror run").assert_ok();
     closed(server);
-    // Content, not only size and time: that is what a full run compares.
-    let full: serde_json::Value =
-        serde_json::from_str(&server.ok("diskmirror run --full --json")).expect("one object");
-    assert!(copied(&full) <= 1, "only the log has changed: {full}");
 }
 
 /// Below LUKS and LVM, while they are written to: the run ends by itself, the next one says what is missing, and when the disk is
@@ -239,9 +236,6 @@ fn a_disk_that_is_pulled_out_in_mid_run_leaves_nothing_open(server: &mut Server)
     server.ok("echo 1 >/sys/bus/pci/rescan; for n in $(seq 60); do lsblk -dnro SERIAL | grep -qx MIRROR01 && break; sleep 1; done; udevadm settle");
     server.run("diskmirror run").assert_ok();
     closed(server);
-    let full: serde_json::Value =
-        serde_json::from_str(&server.ok("diskmirror run --full --json")).expect("one object");
-    assert!(copied(&full) <= 1, "only the log has changed: {full}");
 }
 
 fn the_timer_runs_it_too(server: &mut Server) {

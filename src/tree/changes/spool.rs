@@ -1,4 +1,4 @@
-//! A list of changes that may outgrow memory: beyond 16 MiB it goes to a file without a name, beside the catalog if there
+//! A list of changes that may outgrow memory: beyond 4 MiB it goes to a file without a name, beside the catalog if there
 //! is one, for there is the state that a run may write; else, or where no room is left there, in the temporary directory.
 
 use crate::sys::dir::nameless_file;
@@ -10,7 +10,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// What is held in memory before it is written out.
-const HELD_BYTES: usize = 16 << 20;
+const HELD_BYTES: usize = 4 << 20;
 /// A directory with more changes takes several records, so that none costs much memory.
 pub(in crate::tree) const RECORD_CHANGES: usize = 4096;
 

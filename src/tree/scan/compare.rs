@@ -17,8 +17,8 @@ use crate::tree::entry::attrs::compare;
 use crate::tree::memory::catalog::{Catalog, Head, path_hash};
 use crate::tree::pass::Pass;
 use crate::tree::scan::difference::Sides;
-use crate::tree::scan::look::{Former, Look, Looking, Memory, Room, Sheet, draft, key};
-use crate::tree::scan::renames::candidates::{Arrived, Goes, Left};
+use crate::tree::scan::look::{Former, Goes, Look, Looking, Memory, Room, Sheet, draft, key};
+use crate::tree::scan::renames::candidates::{Arrived, Left};
 use crate::tree::scan::survey::{Place, survey};
 use crate::tree::scan::task::{Known, Task};
 use crate::tree::scan::walk::ChangeSink;
@@ -37,10 +37,8 @@ pub(in crate::tree) struct Found {
     pub changes: Vec<Change>,
     /// Directories that are looked at when it is known whether they were renamed.
     pub arrived: Vec<Arrived>,
-    /// Entries whose names are gone.
-    pub left: Vec<Left>,
-    /// Directories of the mirror whose names the catalog does not know.
-    pub left_unknown: Vec<Left>,
+    /// Entries whose names are gone, if there are any.
+    pub left: Option<Left>,
     /// Files of the mirror that go on under their names, in a directory that the catalog does not know.
     pub stay: Vec<RelPath>,
     deferred: u64,
@@ -147,6 +145,10 @@ struct Comparing<'a> {
     hashes: Vec<(u64, [u8; 32])>,
     /// Names that the catalog knows and the source does not have any more, where what it hid is an alarm.
     audited: Option<BTreeSet<Box<[u8]>>>,
+    /// Entries that the catalog knows and whose names are gone, by name.
+    left: Vec<Former>,
+    /// Directories of the mirror whose names the catalog does not know.
+    left_unknown: Vec<Former>,
     found: Found,
 }
 
@@ -158,8 +160,18 @@ impl<'a> Comparing<'a> {
             ino: stat.ino,
         };
         let unknown = pass.finds_renames && task.known == Known::Mirror;
-        let (hashes, audited, found) = (Vec::new(), None, Found::default());
-        Comparing { pass, dir, unknown, whole: true, settled: true, hashes, audited, found }
+        Comparing {
+            pass,
+            dir,
+            unknown,
+            whole: true,
+            settled: true,
+            hashes: Vec::new(),
+            audited: None,
+            left: Vec::new(),
+            left_unknown: Vec::new(),
+            found: Found::default(),
+        }
     }
     /// Both sides, entry by entry; then the directory itself; and what the next run shall know of it.
     fn whole_dir(
@@ -480,6 +492,11 @@ impl<'a> Comparing<'a> {
         });
         self.pass.monitor.advance(found.tally.entries_scanned);
         let changes = std::mem::take(&mut found.changes);
-        (DirChange { path: (*self.dir.path).clone(), ino: self.dir.ino, own, changes }, self.found)
+        let change = DirChange { path: (*self.dir.path).clone(), ino: self.dir.ino, own, changes };
+        let mut entries = self.left;
+        entries.append(&mut self.left_unknown);
+        entries.retain(|former| former.goes != Goes::Nowhere);
+        found.left = (!entries.is_empty()).then_some(Left { dir: self.dir, entries });
+        (change, self.found)
     }
 }

@@ -1,7 +1,7 @@
 //! In what two entries of one name differ, at the least cost at which it can be told.
 
 use crate::sys::dir::{Handle, open_path, open_read, read_symlink};
-use crate::sys::stat::{Kind, Stat};
+use crate::sys::stat::{Kind, Stat, Timestamp};
 use crate::tree::base::fault::{Fault, Sided};
 use crate::tree::base::listing::Entry;
 use crate::tree::base::overrides::{InDir, Want};
@@ -9,9 +9,9 @@ use crate::tree::changes::change::Aspects;
 use crate::tree::content::compare as content;
 use crate::tree::content::ends_as;
 use crate::tree::entry::attrs::{compare, compare_stats};
+use crate::tree::memory::catalog::HASH;
 use crate::tree::pass::Pass;
 use crate::tree::pass::comparisons::Common;
-use crate::tree::scan::look::Former;
 use std::cell::Cell;
 use std::io;
 
@@ -47,14 +47,15 @@ impl Sides<'_> {
         let name = &*entry.name;
         self.differ(&Compared { name, on_mirror: name, proven: entry.proven, hash: None }, a, b)
     }
-    /// In what a file and what the mirror has of it under another name differ, which the catalog knows as `former`.
+    /// In what a file and what the mirror has of it under another name differ. Of that the catalog knows the hash of its
+    /// content, and with which ctime of the source's that was the source's (`proof`).
     pub fn renamed(
         &self,
         (name, a): (&[u8], &Stat),
         (on_mirror, b): (&[u8], &Stat),
-        former: &Former,
+        (proof, hash): (Option<Timestamp>, Option<[u8; HASH]>),
     ) -> Result<Aspects, Fault> {
-        let (proven, hash) = (former.proof == Some(a.ctime), former.hash);
+        let proven = proof == Some(a.ctime);
         self.differ(&Compared { name, on_mirror, proven, hash }, a, b)
     }
     fn differ(&self, compared: &Compared<'_>, a: &Stat, b: &Stat) -> Result<Aspects, Fault> {

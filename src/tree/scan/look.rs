@@ -144,10 +144,25 @@ impl Look {
     }
 }
 
+/// What becomes of an entry of the mirror that is found nowhere else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::tree) enum Goes {
+    /// Nothing: it is not there, or something above it decides.
+    Not,
+    /// It is deleted.
+    Deleted,
+    /// It is set aside for what has come in its place, and deleted at the end.
+    Aside,
+    /// It goes on under its name, as what the source has there now.
+    Nowhere,
+}
+
 /// An entry that the catalog knows by a name that it does not have any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::tree) struct Former {
     pub name: Box<[u8]>,
+    /// As far as the comparison of its directory tells.
+    pub goes: Goes,
     pub ino: u64,
     pub kind: Kind,
     /// When it was made, where that is known: of directories and regular files.
@@ -160,16 +175,17 @@ pub(in crate::tree) struct Former {
 
 impl Former {
     /// A directory of the mirror of which nothing else is known.
-    pub fn unknown_dir(name: &[u8]) -> Former {
+    pub fn unknown_dir(name: &[u8], goes: Goes) -> Former {
         let btime = Timestamp::default();
-        Former { name: name.into(), ino: 0, kind: Kind::Dir, btime, hash: None, proof: None }
+        Former { name: name.into(), goes, ino: 0, kind: Kind::Dir, btime, hash: None, proof: None }
     }
     /// What a row and its file's tail say; `settled` is whether nothing can have been changed in the tick of the row's time.
     pub fn new(row: &Row<'_>, tail: Option<Tail>, settled: bool) -> Former {
         let btime = if row.kind == Kind::Dir { row.stamp } else { tail.unwrap_or_default().btime };
         let hash = tail.filter(|_| !row.unproven).and_then(|tail| tail.known_hash());
         let proof = Some(row.stamp).filter(|_| settled && !row.unproven && row.kind != Kind::Dir);
-        Former { name: row.name.into(), ino: row.ino, kind: row.kind, btime, hash, proof }
+        let (name, goes) = (row.name.into(), Goes::Not);
+        Former { name, goes, ino: row.ino, kind: row.kind, btime, hash, proof }
     }
 }
 

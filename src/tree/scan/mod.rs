@@ -18,7 +18,7 @@ use crate::tree::changes::links::{Decided, LinkNames, resolve};
 use crate::tree::changes::spool::{RECORD_CHANGES, Spool};
 use crate::tree::changes::tally::Tally;
 use crate::tree::pass::{Options, Pass};
-use crate::tree::scan::renames::old_files::{Asked, Vacated};
+use crate::tree::scan::renames::old_files::{Asked, Vacated, Vacating};
 use crate::tree::scan::renames::{Found, Search};
 use crate::tree::scan::task::Task;
 use crate::tree::scan::walk::{ChangeSink, Walked, walk};
@@ -94,7 +94,7 @@ struct Listed {
 impl Listed {
     fn with_renames(self, pass: &Pass<'_>, links: LinkNames, found: Found) -> Result<Changes, Error> {
         let Listed { mut tally, additions, deletions } = self;
-        let mut old_names = Vacated::default();
+        let mut old_names = Vacating::default();
         let mut additions = renamed_files(pass, additions, &found, &mut tally, &mut old_names)?;
         let links = resolve(links, &Asked { pass, files: &found.files }, &mut |decided| {
             match decided {
@@ -106,7 +106,7 @@ impl Listed {
             }
             Ok(())
         })?;
-        let deletions = without_old_names(pass, deletions, &found, &mut tally, old_names)?;
+        let deletions = without_old_names(pass, deletions, &found, &mut tally, &old_names.all())?;
         let deletion_records = deletions.len();
         let (additions, deletions) = (Mutex::new(additions), Mutex::new(deletions));
         Ok(Changes {
@@ -131,7 +131,7 @@ fn renamed_files(
     additions: Mutex<Spool>,
     found: &Found,
     tally: &mut Tally,
-    old_names: &mut Vacated,
+    old_names: &mut Vacating,
 ) -> Result<Spool, Error> {
     let mut additions = additions.into_inner().expect("no thread panics while spooling");
     if found.files.is_empty() {
@@ -153,7 +153,7 @@ fn without_old_names(
     deletions: Mutex<Spool>,
     found: &Found,
     tally: &mut Tally,
-    old_names: Vacated,
+    old_names: &Vacated,
 ) -> Result<Spool, Error> {
     let mut deletions = deletions.into_inner().expect("no thread panics while spooling");
     if !old_names.is_empty() {
@@ -176,7 +176,7 @@ fn without_old_names(
         }
         deletions = rewritten;
     }
-    found.deletions(pass, &old_names, tally, &mut |change| {
+    found.deletions(pass, old_names, tally, &mut |change| {
         deletions.push(change).map_err(at_root("listing"))
     })?;
     Ok(deletions)

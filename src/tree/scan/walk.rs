@@ -9,7 +9,7 @@ use crate::tree::pass::Pass;
 use crate::tree::pass::threads::scanners;
 use crate::tree::scan::compare::{self, compare_dir};
 use crate::tree::scan::look::Room;
-use crate::tree::scan::renames::candidates::{Arrived, Goes, Left};
+use crate::tree::scan::renames::candidates::{Arrived, Left};
 use crate::tree::scan::task::Task;
 use std::sync::{Condvar, Mutex};
 
@@ -137,14 +137,13 @@ fn one(
     pass.arrive();
     pass.go_on()?;
     let Some((change, found)) = compare_dir(pass, task, room, sink)? else { return Ok(Vec::new()) };
-    let compare::Found { tally, links, below, arrived, left, left_unknown, stay, .. } = found;
+    let compare::Found { tally, links, below, arrived, left, stay, .. } = found;
     sink.take(change)?;
     // One table for all threads: what each had kept would be there twice when they are put together.
     let mut walked = walked.lock().expect("no thread panics while walking");
     walked.tally.merge(tally);
     walked.links.append(links);
     walked.arrived.extend(arrived);
-    let left = left.into_iter().chain(left_unknown).filter(|left| left.goes != Goes::Nowhere);
     walked.left.extend(left);
     walked.stay.extend(stay);
     drop(walked);

@@ -5,8 +5,8 @@ use crate::sys::stat::{Kind, Stat};
 use crate::tree::base::fault::Error;
 use crate::tree::base::listing::Entry;
 use crate::tree::changes::change::Aspects;
-use crate::tree::scan::look::Former;
-use crate::tree::scan::renames::candidates::{Arrived, Goes, Left};
+use crate::tree::scan::look::{Former, Goes};
+use crate::tree::scan::renames::candidates::Arrived;
 use crate::tree::scan::survey::deletion;
 use crate::tree::scan::task::Known;
 
@@ -26,9 +26,8 @@ impl Comparing<'_> {
     /// Keeps what may be found again under another name.
     pub(super) fn left(&mut self, gone: Vec<Former>) {
         if self.pass.finds_renames && self.whole {
-            let found = gone.into_iter().filter(|former| matches!(former.kind, Kind::File | Kind::Dir));
-            let left = found.map(|entry| Left { dir: self.dir.clone(), entry, goes: Goes::Not });
-            self.found.left = left.collect();
+            self.left = gone;
+            self.left.retain(|former| matches!(former.kind, Kind::File | Kind::Dir));
         }
     }
     /// Leaves the decision about a directory of the mirror until it is known whether it was renamed, if it may have been.
@@ -40,16 +39,15 @@ impl Comparing<'_> {
         }
         if may_be_known {
             // What it is, the directory above may have known under another name.
-            let (dir, entry) = (self.dir.clone(), Former::unknown_dir(name));
-            self.found.left_unknown.push(Left { dir, entry, goes: Goes::Deleted });
+            self.left_unknown.push(Former::unknown_dir(name, Goes::Deleted));
         }
         may_be_known
     }
     /// What was of this type under this name, if it is kept.
-    pub(super) fn left_as(&mut self, name: &[u8], kind: Kind) -> Option<&mut Left> {
-        let left = &mut self.found.left;
-        let at = left.binary_search_by(|left| (*left.entry.name).cmp(name)).ok()?;
-        Some(&mut left[at]).filter(|left| left.entry.kind == kind)
+    pub(super) fn left_as(&mut self, name: &[u8], kind: Kind) -> Option<&mut Former> {
+        let left = &mut self.left;
+        let at = left.binary_search_by(|former| (*former.name).cmp(name)).ok()?;
+        Some(&mut left[at]).filter(|former| former.kind == kind)
     }
     /// The mirror's file goes on under its name, although the source has another inode there now: as good as the one that
     /// left, so that one is not looked for here.

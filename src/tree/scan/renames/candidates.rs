@@ -4,7 +4,7 @@ use crate::sys::stat::Kind;
 use crate::tree::base::relpath::RelPath;
 use crate::tree::changes::links::DirAt;
 use crate::tree::memory::catalog::DirKey;
-use crate::tree::scan::look::Former;
+use crate::tree::scan::look::{Former, Goes};
 use crate::tree::scan::survey::Place;
 
 /// A directory of the source that the catalog does not know under its name.
@@ -28,25 +28,11 @@ impl Arrived {
     }
 }
 
-/// An entry that the catalog knows, and whose name is gone.
+/// What the catalog knows in a directory, and whose names are gone.
 #[derive(Debug)]
 pub(in crate::tree) struct Left {
     pub dir: DirAt,
-    pub entry: Former,
-    pub goes: Goes,
-}
-
-/// What becomes of an entry of the mirror that is found nowhere else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::tree) enum Goes {
-    /// Nothing: it is not there, or something above it decides.
-    Not,
-    /// It is deleted.
-    Deleted,
-    /// It is set aside for what has come in its place, and deleted at the end.
-    Aside,
-    /// It goes on under its name, as what the source has there now.
-    Nowhere,
+    pub entries: Vec<Former>,
 }
 
 /// What is known of where a directory has gone.

@@ -18,8 +18,8 @@ use crate::tree::changes::links::DirAt;
 use crate::tree::changes::tally::Tally;
 use crate::tree::memory::catalog::{DirKey, Tail};
 use crate::tree::pass::Pass;
-use crate::tree::scan::look::{self, Former};
-use crate::tree::scan::renames::candidates::{Arrived, Fate, Goes, Left, LeftDir};
+use crate::tree::scan::look::{self, Former, Goes};
+use crate::tree::scan::renames::candidates::{Arrived, Fate, Left, LeftDir};
 use crate::tree::scan::renames::old_files::{OldFiles, Vacated};
 use crate::tree::scan::survey::{Place, deletion, survey};
 use crate::tree::scan::task::{Known, Task};
@@ -163,12 +163,16 @@ impl<'a> Search<'a> {
         }
     }
     fn take_in(&mut self, left: Left) {
-        let Left { dir, entry, goes } = left;
-        if entry.kind != Kind::Dir {
-            return self.files.add(dir, entry);
+        for entry in left.entries {
+            match entry.kind {
+                Kind::Dir => self.take_in_dir(left.dir.clone(), entry),
+                _ => self.files.add(&left.dir, &entry),
+            }
         }
+    }
+    fn take_in_dir(&mut self, dir: DirAt, entry: Former) {
         let key = DirKey { ino: entry.ino, btime: entry.btime };
-        let left = LeftDir { dir, name: entry.name, goes, fate: Fate::Open, opened: false };
+        let left = LeftDir { dir, name: entry.name, goes: entry.goes, fate: Fate::Open, opened: false };
         if key.ino == 0 {
             return self.unknown.push(left);
         }
@@ -327,26 +331,26 @@ impl<'a> Search<'a> {
         // What is moved stays so: who is not gone by now is not gone later.
         let closed = |left: &LeftDir| !left.opened && left.fate != Fate::Moved && self.is_gone(&left.dir);
         keys.retain(|key| self.dirs.get(key).is_some_and(closed));
-        let found: Vec<Left> = keys.iter().flat_map(|key| self.open(*key)).collect();
-        let any = !found.is_empty();
+        let found: Vec<Left> = keys.iter().filter_map(|key| self.open(*key)).collect();
+        let any = found.iter().any(|left| !left.entries.is_empty());
         found.into_iter().for_each(|left| self.take_in(left));
         any
     }
     /// What was in one.
-    fn open(&mut self, key: DirKey) -> Vec<Left> {
-        let Some(left) = self.dirs.get_mut(&key) else { return Vec::new() };
+    fn open(&mut self, key: DirKey) -> Option<Left> {
+        let left = self.dirs.get_mut(&key)?;
         left.opened = true;
         let Place { path, mirror } = left.place();
         let dir = DirAt { path: Arc::new(path), mirror: Some(Arc::new(mirror)), ino: NOT_LOOKED_AT };
-        let (Some(catalog), mut room) = (&self.pass.options.catalog, Vec::new()) else { return Vec::new() };
-        let Some(block) = catalog.block(key, &mut room) else { return Vec::new() };
+        let (catalog, mut room) = (self.pass.options.catalog.as_ref()?, Vec::new());
+        let block = catalog.block(key, &mut room)?;
         let tails = catalog.tails(&block).unwrap_or_default();
         let rows = block.rows().filter(|(row, _)| matches!(row.kind, Kind::File | Kind::Dir));
         let former = rows.map(|(row, number)| {
             let settled = catalog.is_settled(row.kind, row.stamp, block.head.looked_at);
             Former::new(&row, number.and_then(|number| Tail::of(&tails, number)), settled)
         });
-        former.map(|entry| Left { dir: dir.clone(), entry, goes: Goes::Not }).collect()
+        Some(Left { dir, entries: former.collect() })
     }
     /// What has come and was found nowhere is new, or made equal to what has its name.
     fn all_new(&mut self, sink: &dyn ChangeSink) -> Result<Vec<Task>, Error> {

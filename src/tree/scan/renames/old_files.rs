@@ -6,37 +6,77 @@ use crate::tree::base::relpath::RelPath;
 use crate::tree::changes::change::{Action, Aspects, Change, DirChange};
 use crate::tree::changes::links::{Bearer, DirAt, MirrorSide, OldName};
 use crate::tree::changes::tally::Tally;
+use crate::tree::memory::catalog::HASH;
 use crate::tree::pass::Pass;
 use crate::tree::pass::threads::{copiers, share_out};
 use crate::tree::scan::difference::Sides;
 use crate::tree::scan::look::Former;
 use crate::tree::scan::withhold::withholds;
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 /// So many are kept at most; the rest is copied under its new name.
 const MOST: usize = 1 << 18;
 
-/// Files whose names are gone, by inode once they are sorted.
+/// Files whose names are gone, by inode once they are settled. There may be very many.
 #[derive(Debug, Default)]
 pub(in crate::tree) struct OldFiles {
-    files: Vec<(DirAt, Former)>,
+    dirs: Vec<DirAt>,
+    files: Vec<OldFile>,
+    names: Names,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct OldFile {
+    ino: u64,
+    btime: Timestamp,
+    hash: Option<[u8; HASH]>,
+    proof: Option<Timestamp>,
+    /// Its number among the directories.
+    dir: u32,
+    name: NameAt,
+}
+
+/// Names, one behind the other, each behind its length.
+#[derive(Debug, Default)]
+struct Names(Vec<u8>);
+
+/// Where one stands.
+type NameAt = u32;
+
+impl Names {
+    fn add(&mut self, name: &[u8]) -> NameAt {
+        let at = self.0.len() as NameAt;
+        self.0.extend((name.len() as u16).to_le_bytes());
+        self.0.extend(name);
+        at
+    }
+    fn get(&self, at: NameAt) -> &[u8] {
+        let (length, rest) = self.0[at as usize..].split_first_chunk().unwrap_or((&[0; 2], &[]));
+        &rest[..usize::from(u16::from_le_bytes(*length))]
+    }
 }
 
 /// The mirror's file that a file of the source was.
 pub(in crate::tree) struct Old {
     bearer: Bearer,
     mirror_nlink: u64,
-    hash: Option<[u8; 32]>,
+    hash: Option<[u8; HASH]>,
 }
 
 impl OldFiles {
-    /// Adds one.
-    pub fn add(&mut self, dir: DirAt, entry: Former) {
-        if self.files.len() < MOST {
-            self.files.push((dir, entry));
+    /// Adds one of this directory.
+    pub fn add(&mut self, dir: &DirAt, former: &Former) {
+        if self.files.len() == MOST {
+            return;
         }
+        if self.dirs.last().is_none_or(|last| !Arc::ptr_eq(&last.path, &dir.path)) {
+            self.dirs.push(dir.clone());
+        }
+        let Former { ino, btime, hash, proof, .. } = *former;
+        let (dir, name) = (self.dirs.len() as u32 - 1, self.names.add(&former.name));
+        self.files.push(OldFile { ino, btime, hash, proof, dir, name });
     }
     /// Comes when all are known: those stay whose directory `is_gone` or was looked at, and which do not go on under their
     /// names (`stays`), by inode; `equal_to` says which directory of the source theirs becomes.
@@ -46,26 +86,30 @@ impl OldFiles {
         stays: impl Fn(&DirAt, &[u8]) -> bool,
         equal_to: impl Fn(&DirAt) -> u64,
     ) {
-        // Those of one directory come together, and share its path: it is asked for once.
-        let mut asked: Option<(DirAt, bool, u64)> = None;
-        self.files.retain_mut(|(dir, entry)| {
-            let known = asked.take().filter(|(last, ..)| Arc::ptr_eq(&last.path, &dir.path));
-            let (last, gone, ino) = known.unwrap_or_else(|| (dir.clone(), is_gone(dir), equal_to(dir)));
-            (dir.ino, asked) = (ino, Some((last, gone, ino)));
-            gone && !stays(dir, &entry.name)
+        let OldFiles { dirs, files, names } = self;
+        let gone: Vec<bool> = dirs.iter().map(is_gone).collect();
+        dirs.iter_mut().for_each(|dir| dir.ino = equal_to(dir));
+        let place = |file: &OldFile| (&dirs[file.dir as usize], names.get(file.name));
+        files.retain(|file| {
+            let (dir, name) = place(file);
+            gone[file.dir as usize] && !stays(dir, name)
         });
-        self.files.sort_by(|(a_dir, a), (b_dir, b)| {
-            let place = || a_dir.on_mirror().cmp(b_dir.on_mirror()).then_with(|| a.name.cmp(&b.name));
-            a.ino.cmp(&b.ino).then_with(place)
+        files.sort_unstable_by(|a, b| {
+            let ((a_dir, a_name), (b_dir, b_name)) = (place(a), place(b));
+            let by_place = || a_dir.on_mirror().cmp(b_dir.on_mirror()).then_with(|| a_name.cmp(b_name));
+            a.ino.cmp(&b.ino).then_with(by_place)
         });
     }
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
-    fn of(&self, ino: u64) -> &[(DirAt, Former)] {
-        let start = self.files.partition_point(|(_, entry)| entry.ino < ino);
-        let end = self.files.partition_point(|(_, entry)| entry.ino <= ino);
+    fn of(&self, ino: u64) -> &[OldFile] {
+        let start = self.files.partition_point(|file| file.ino < ino);
+        let end = self.files.partition_point(|file| file.ino <= ino);
         &self.files[start..end]
+    }
+    fn name_of(&self, file: &OldFile) -> OldName {
+        OldName { dir: self.dirs[file.dir as usize].clone(), name: self.names.get(file.name).into() }
     }
     /// What the mirror has of the source's file `name` in `dir`, whose inode is `ino`, under a name that is gone.
     /// Whatever keeps it from being found out: the file is copied.
@@ -77,10 +121,12 @@ impl OldFiles {
         let source = pass.source_dir(dir).ok()?;
         let stat = stat_at(&source.fd, name).ok()?;
         let btime = stat.btime.filter(|_| stat.kind == Kind::File && stat.ino == ino)?;
-        let all: Vec<_> = same_inode.iter().filter(|(_, entry)| entry.btime == btime).collect();
-        let (old_dir, entry) = all.first()?;
+        let all: Vec<&OldFile> = same_inode.iter().filter(|file| file.btime == btime).collect();
+        let file = all.first()?;
+        let names: Vec<OldName> = all.iter().map(|file| self.name_of(file)).collect();
+        let OldName { dir: old_dir, name: old_name } = names.first()?;
         let mirror = pass.mirror_dir(old_dir.on_mirror()).ok()?;
-        let found: Stat = stat_at(&mirror.fd, &entry.name).ok()?;
+        let found: Stat = stat_at(&mirror.fd, old_name).ok()?;
         if found.kind != Kind::File || !pass.mirror.holds(&found) {
             return None;
         }
@@ -90,7 +136,7 @@ impl OldFiles {
         let aspects = match is_held {
             // What the mirror has of it is good, and keeps its metadata too.
             true => Aspects::NONE,
-            false => match sides.renamed((name, &stat), (&entry.name, &found), entry) {
+            false => match sides.renamed((name, &stat), (old_name, &found), (file.proof, file.hash)) {
                 // What cannot be read any more is not lost with its old name.
                 Err(fault @ Fault::Source(..)) => pass.fault(path, fault).map(|()| Aspects::NONE).ok()?,
                 other => other.ok()?,
@@ -98,15 +144,12 @@ impl OldFiles {
         };
         let bearer = Bearer {
             mirror_ino: found.ino,
-            from: old_dir.on_mirror().join(&entry.name),
+            from: old_dir.on_mirror().join(old_name),
             aspects,
             ctime: stat.ctime,
-            names: all
-                .iter()
-                .map(|(dir, entry)| OldName { dir: dir.clone(), name: entry.name.clone() })
-                .collect(),
+            names,
         };
-        Some(Old { bearer, mirror_nlink: found.nlink.into(), hash: entry.hash })
+        Some(Old { bearer, mirror_nlink: found.nlink.into(), hash: file.hash })
     }
     /// Makes those files of one directory that are to be made, and are here, files to be renamed.
     pub fn rename_in(
@@ -168,8 +211,14 @@ impl MirrorSide for Asked<'_> {
     }
 }
 
-/// Names that go for others, by directory.
+/// Names that go for others, as they are found.
 #[derive(Debug, Default)]
+pub(in crate::tree) struct Vacating {
+    by_dir: HashMap<RelPath, InDir>,
+}
+
+/// All of them.
+#[derive(Debug)]
 pub(in crate::tree) struct Vacated {
     by_dir: HashMap<RelPath, InDir>,
 }
@@ -178,16 +227,30 @@ pub(in crate::tree) struct Vacated {
 struct InDir {
     /// Which directory of the source it is; 0 if that does not have it any more.
     ino: u64,
-    names: HashSet<Box<[u8]>>,
+    text: Names,
+    /// In the order of the names once all are there.
+    names: Vec<NameAt>,
+}
+
+impl Vacating {
+    /// Adds one.
+    pub fn add(&mut self, OldName { dir, name }: OldName) {
+        let none = || InDir { ino: dir.ino, text: Names::default(), names: Vec::new() };
+        let in_dir = self.by_dir.entry((*dir.path).clone()).or_insert_with(none);
+        let at = in_dir.text.add(&name);
+        in_dir.names.push(at);
+    }
+    /// Comes when all are known.
+    pub fn all(mut self) -> Vacated {
+        for InDir { text, names, .. } in self.by_dir.values_mut() {
+            names.sort_unstable_by_key(|at| text.get(*at));
+            names.dedup_by_key(|at| text.get(*at));
+        }
+        Vacated { by_dir: self.by_dir }
+    }
 }
 
 impl Vacated {
-    /// Adds one.
-    pub fn add(&mut self, OldName { dir, name }: OldName) {
-        let ino = dir.ino;
-        let in_dir = self.by_dir.entry((*dir.path).clone());
-        in_dir.or_insert(InDir { ino, names: HashSet::new() }).names.insert(name);
-    }
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.by_dir.is_empty()
@@ -198,20 +261,19 @@ impl Vacated {
     }
     /// Whether the name of this directory is one.
     pub fn has(&self, dir: &RelPath, name: &[u8]) -> bool {
-        self.by_dir.get(dir).is_some_and(|in_dir| in_dir.names.contains(name))
+        let is_there =
+            |in_dir: &InDir| in_dir.names.binary_search_by(|at| in_dir.text.get(*at).cmp(name)).is_ok();
+        self.by_dir.get(dir).is_some_and(is_there)
     }
     /// What takes them away, in the order of the directories; so many names at a time.
     pub fn changes(&self, most: usize) -> impl Iterator<Item = DirChange> {
         let mut dirs: Vec<(&RelPath, &InDir)> = self.by_dir.iter().collect();
         dirs.sort_unstable_by_key(|(path, _)| *path);
-        dirs.into_iter().flat_map(move |(path, InDir { ino, names })| {
-            let mut names = names.iter();
-            let part = move || {
-                let changes: Vec<Change> = names.by_ref().take(most).map(|name| vacate(name)).collect();
-                let (path, ino, own) = (path.clone(), *ino, Aspects::NONE);
-                (!changes.is_empty()).then_some(DirChange { path, ino, own, changes })
-            };
-            std::iter::from_fn(part)
+        dirs.into_iter().flat_map(move |(path, InDir { ino, text, names })| {
+            names.chunks(most).map(|part| {
+                let changes = part.iter().map(|at| vacate(text.get(*at))).collect();
+                DirChange { path: path.clone(), ino: *ino, own: Aspects::NONE, changes }
+            })
         })
     }
 }
