@@ -74,7 +74,7 @@ impl Machine {
             fs::copy(vars, dir.join(VARIABLES)).context("cannot copy the firmware's variables")?;
             confined.give(&dir.join(VARIABLES))?;
         }
-        let mut arguments = accelerator.arguments().map(String::from).to_vec();
+        let mut arguments: Vec<String> = accelerator.arguments().iter().map(|&one| one.to_owned()).collect();
         arguments.extend(["-smp".to_owned(), accelerator.processors().to_string()]);
         arguments.extend(self::arguments(disk, firmware, memory));
         let node = File::open(&disk.node).with_context(|| format!("cannot open {}", disk.node))?;
@@ -130,6 +130,15 @@ impl Machine {
         let ticks = after_name.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
         let per_second = rustix::param::clock_ticks_per_second().max(1);
         Duration::from_millis(ticks.sum::<u64>() * 1000 / per_second)
+    }
+
+    /// How long its processor has waited for one of the host's so far: schedstat of the thread that waited most, in the
+    /// kernel's Documentation/scheduler/sched-stats.rst the second field. Zero where the kernel does not count it.
+    pub fn waited(&self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.0.id())).into_iter().flatten().flatten();
+        let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok());
+        let waited = stats.filter_map(|stat| stat.split(' ').nth(1)?.parse().ok());
+        Duration::from_nanos(waited.max().unwrap_or(0))
     }
 
     /// What a screen in text mode shows; nothing that makes sense in another mode.

@@ -48,6 +48,8 @@ const LIMIT_TCG: Duration = Duration::from_secs(900);
 const TICK: Duration = Duration::from_millis(500);
 /// A processor that does less than this share of the time only waits.
 const BUSY_SHARE: f64 = 0.25;
+/// A machine that waits for the host's processors all the time comes to its limit so many times later.
+const MOST_STRETCHED: u32 = 4;
 /// A machine that has been still for so long has its screen read.
 const SCREEN_STILL: Duration = Duration::from_secs(4);
 /// The largest picture that is kept.
@@ -144,7 +146,7 @@ pub fn boot_test(order: &Order<'_>, keys: Vec<Key>) -> Result<Outcome> {
         duration(patience.limit)
     ));
     let watch = Watch::new(disk.containers.len() as u32, patience);
-    let watched = watched(&mut machine, watch, &temporary, &overlay, begun);
+    let watched = watched(&mut machine, watch, &temporary, &overlay);
     let kept = keep(&mut machine, &temporary, &order.keep_dir)?;
     // A signal to the whole group ends QEMU before us.
     let (verdict, sign) =
@@ -175,22 +177,21 @@ fn watched(
     mut watch: Watch,
     passphrase: &str,
     overlay: &Overlay,
-    begun: Instant,
 ) -> Result<(Verdict, String)> {
-    let mut stillness = Stillness::new();
+    let (begun, mut stillness) = (Instant::now(), Stillness::new());
     loop {
         std::thread::sleep(TICK);
         stop_if_asked(overlay)?;
-        let at = begun.elapsed();
         if let Some(decided) = machine.qmp.events().into_iter().find_map(|event| watch.event(event)) {
             return Ok(decided);
         }
         machine.must_run()?;
         let (read_bytes, requests) = machine.qmp.disk_figures()?;
-        stillness.sample(requests, machine.cpu_time());
+        stillness.sample(requests, machine.cpu_time(), machine.waited());
         let (serial, silent) = machine.console.read();
         let firmware = machine.firmware_log()?;
-        let (disk_still, all_still) = (stillness.disk.elapsed(), stillness.all.elapsed());
+        let at = stillness.time.own.max(begun.elapsed() / MOST_STRETCHED);
+        let (disk_still, all_still) = stillness.lasted();
         let is_still = all_still >= SCREEN_STILL;
         let screen = if is_still { machine.screen_text() } else { String::new() };
         let (serial, firmware, screen) = (serial.as_str(), firmware.as_str(), screen.as_str());
@@ -224,32 +225,54 @@ fn stopped() -> anyhow::Error {
     Failure::new("the boot test was stopped by a signal", UNTOUCHED).remedy("diskmirror boot-test").into()
 }
 
-/// Since when a machine has stood still.
+/// The machine's own time: what it waits for a processor of a busy server is none, lest it be taken for standing still.
+struct OwnTime {
+    /// Since the machine was started.
+    own: Duration,
+    waited: Duration,
+}
+
+impl OwnTime {
+    fn pass(&mut self, passed: Duration, waited: Duration) {
+        self.own += passed.saturating_sub(waited.saturating_sub(self.waited));
+        self.waited = waited;
+    }
+}
+
+/// Since when a machine has stood still, in its own time.
 struct Stillness {
-    disk: Instant,
-    all: Instant,
+    time: OwnTime,
     sampled: Instant,
+    disk: Duration,
+    all: Duration,
     requests: u64,
     cpu: Duration,
 }
 
 impl Stillness {
     fn new() -> Self {
-        let now = Instant::now();
-        Stillness { disk: now, all: now, sampled: now, requests: 0, cpu: Duration::ZERO }
+        let zero = Duration::ZERO;
+        let time = OwnTime { own: zero, waited: zero };
+        Stillness { time, sampled: Instant::now(), disk: zero, all: zero, requests: 0, cpu: zero }
     }
 
-    fn sample(&mut self, requests: u64, cpu: Duration) {
-        let now = Instant::now();
-        let share =
-            (cpu.saturating_sub(self.cpu)).as_secs_f64() / (now - self.sampled).as_secs_f64().max(0.01);
+    fn sample(&mut self, requests: u64, cpu: Duration, waited: Duration) {
+        let (now, before) = (Instant::now(), self.time.own);
+        self.time.pass(now - self.sampled, waited);
+        let passed = self.time.own - before;
+        let share = cpu.saturating_sub(self.cpu).as_secs_f64() / passed.as_secs_f64().max(0.01);
         if requests != self.requests {
-            self.disk = now;
+            self.disk = self.time.own;
         }
         if requests != self.requests || share > BUSY_SHARE {
-            self.all = now;
+            self.all = self.time.own;
         }
         (self.sampled, self.requests, self.cpu) = (now, requests, cpu);
+    }
+
+    /// How long the disk has not been asked for anything, and how long the processor has had little to do, too.
+    fn lasted(&self) -> (Duration, Duration) {
+        (self.time.own - self.disk, self.time.own - self.all)
     }
 }
 
@@ -324,4 +347,25 @@ fn flush(node: &str) -> Result<()> {
         return Ok(());
     }
     Err(Failure::new(format!("blockdev --flushbufs {node} failed"), UNTOUCHED).why(said.stderr).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn passed(waited: [u64; 3]) -> Duration {
+        let mut time = OwnTime { own: Duration::ZERO, waited: Duration::ZERO };
+        waited.into_iter().for_each(|millis| time.pass(SECOND, Duration::from_millis(millis)));
+        time.own
+    }
+
+    #[test]
+    fn what_a_machine_waits_for_a_processor_is_not_its_time() {
+        assert_eq!(passed([0, 0, 0]), SECOND * 3);
+        assert_eq!(passed([400, 400, 1000]), SECOND * 2);
+        // Several threads may have waited at once.
+        assert_eq!(passed([0, 1500, 1500]), SECOND * 2);
+    }
 }
