@@ -6,15 +6,15 @@ use crate::sys::dir::{Handle, sync_volume};
 use crate::tree::apply::moves::{finish_all, move_all, name_all};
 use crate::tree::apply::room::Room;
 use crate::tree::apply::{
-    adjust, finish_dir, is_dir_to_make, link_all, make_dir, open_both, open_mirror, prepare, prepare_moved,
-    put_all, tighten_dir,
+    adjust, finish_dir, link_all, make_dir, open_both, open_mirror, prepare, prepare_moved, put_all,
+    tighten_dir,
 };
 use crate::tree::base::fault::{Error, Fault, at_root};
 use crate::tree::base::relpath::RelPath;
 use crate::tree::base::stats::Counts;
 use crate::tree::base::view::View;
 use crate::tree::changes::Changes;
-use crate::tree::changes::change::{Action, Change, DirChange};
+use crate::tree::changes::change::{Change, DirChange, How};
 use crate::tree::changes::spool::{Replay, Spool};
 use crate::tree::entry::install::Pending;
 use crate::tree::entry::workspace::{Workspace, abandon};
@@ -178,7 +178,7 @@ fn with_room(room: &Room<'_>, workspace: &Workspace, short: &Short<'_>) -> Resul
     let Some((source, mirror)) = open_both(pass, path, *ino)? else { return Ok(()) };
     let prepare = || prepare_change(pass, workspace, path, (&source, &mirror), change);
     let prepared = room.with(change.size, Fault::is_no_room, prepare)?;
-    if prepared.is_err() && change.action == Action::Rename {
+    if prepared.is_err() && matches!(change.how, How::Rename { .. }) {
         pass.lost_rename();
     }
     let made = pass.enter(|| path.join(&change.name), prepared)?.flatten();
@@ -210,12 +210,12 @@ fn make_dirs(
     change: &DirChange,
     path: &Arc<RelPath>,
 ) -> Result<(), Error> {
-    if !change.changes.iter().any(is_dir_to_make) {
+    if !change.changes.iter().any(Change::makes_dir) {
         return Ok(());
     }
     let pass = room.pass;
     let Some(mirror) = pass.enter_dir(path, open_mirror(pass, path))? else { return Ok(()) };
-    for one in change.changes.iter().filter(|one| is_dir_to_make(one)) {
+    for one in change.changes.iter().filter(|one| one.makes_dir()) {
         let made = room.with(0, Fault::is_no_room, || make_dir(pass, workspace, path, &mirror, one))?;
         pass.enter_dir(&change.path.join(&one.name), made)?;
     }
@@ -259,7 +259,7 @@ fn one_portion<'a>(pass: &Pass<'_>, workspace: &Workspace, portion: &Portion<'a>
     let (path, ino) = (&portion.path, portion.ino);
     let Some((source, mirror)) = open_both(pass, path, ino)? else { return Ok(Turn::default()) };
     let mut turn = Turn::default();
-    for change in portion.changes.iter().filter(|change| !is_dir_to_make(change)) {
+    for change in portion.changes.iter().filter(|change| !change.makes_dir()) {
         pass.go_on()?;
         match prepare_change(pass, workspace, path, (&source, &mirror), change) {
             Err(fault) if fault.is_no_room() => turn.short.push(Short { path: path.clone(), ino, change }),
@@ -278,22 +278,20 @@ fn prepare_change(
     (source, mirror): (&Handle, &Handle),
     change: &Change,
 ) -> Result<Option<Pending>, Fault> {
-    match change.action {
-        Action::Rename => {
+    match change.how {
+        How::Make => prepare(pass, workspace, path, (source, mirror), change),
+        How::Adjust => match adjust(pass, source, mirror, change) {
+            // It is looked at again: made anew as it is by now.
+            Err(Fault::Replaced) => prepare(pass, workspace, path, (source, mirror), change),
+            adjusted => adjusted.map(|()| None),
+        },
+        How::Rename { .. } => {
             prepare_moved(pass, workspace, path, (source, mirror), change).inspect_err(|fault| {
                 // One for which there is no room is tried again.
                 if !matches!(fault, Fault::Vanished) && !fault.is_no_room() {
                     pass.lost_rename();
                 }
             })
-        }
-        Action::Adjust => match adjust(pass, source, mirror, change) {
-            // It is looked at again: made anew as it is by now.
-            Err(Fault::Replaced) => prepare(pass, workspace, path, (source, mirror), change),
-            adjusted => adjusted.map(|()| None),
-        },
-        Action::Make | Action::Delete | Action::Vacate => {
-            prepare(pass, workspace, path, (source, mirror), change)
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::tree::base::relpath::RelPath;
 use crate::tree::base::stats::Counts;
 use crate::tree::base::view::View;
 use crate::tree::changes::Changes;
-use crate::tree::changes::change::{Action, Change, DirChange};
+use crate::tree::changes::change::{DirChange, Removal};
 use crate::tree::entry::remove;
 use crate::tree::entry::workspace::sweep;
 use crate::tree::pass::{Options, Pass};
@@ -56,30 +56,39 @@ impl<'a> Deleting<'a> {
     }
     /// Deletes in one directory, and gives it its time back.
     pub fn in_dir(&self, change: &DirChange) -> Result<(), Error> {
-        if change.changes.iter().all(|one| one.action == Action::Vacate) {
-            return self.vacate(change);
+        if change.removals.iter().all(|one| matches!(one, Removal::OldName { .. })) {
+            return self.old_names(change);
         }
         let Some((source, mirror)) = open_both(self.pass, &change.path, change.ino)? else { return Ok(()) };
-        for one in &change.changes {
+        for one in &change.removals {
             self.pass.go_on()?;
             match self.holds(one) {
                 true => self.hold(change, one),
-                false => delete(self.pass, &change.path, &source, &mirror, one)?,
+                false => remove_one(self.pass, &change.path, (Some(&source), &mirror), one)?,
             }
-            self.pass.monitor.advance(one.ino);
+            self.pass.monitor.advance(one.entries());
         }
         finish_dir(self.pass, &change.path, change.ino).map(drop)
     }
-    /// Whether a deletion waits: a plain file, and a directory that may have some, while something of the source cannot be
-    /// read that may be one of them. Nothing tells which: without a catalog a renamed file is a new one.
-    fn holds(&self, change: &Change) -> bool {
-        let may_be_missed = self.pass.misses_something() || self.changes.holds_files.load(Relaxed);
-        may_be_missed && matches!(change.kind, Kind::File | Kind::Dir)
+    /// Whether a removal waits. A plain file, and a directory that may have some: while something of the source cannot be
+    /// read that may be one of them. Nothing tells which: without a catalog a renamed file is a new one. An old name: while
+    /// something could not be renamed.
+    fn holds(&self, removal: &Removal) -> bool {
+        match removal {
+            Removal::Delete { kind: Kind::File | Kind::Dir, .. } => {
+                self.pass.misses_something() || self.changes.holds_files.load(Relaxed)
+            }
+            Removal::Delete { .. } => false,
+            Removal::OldName { .. } => {
+                self.pass.has_lost_renames() || self.changes.holds_old_names.load(Relaxed)
+            }
+        }
     }
-    fn hold(&self, dir: &DirChange, change: &Change) {
-        self.changes.held.fetch_add(change.ino, Relaxed);
-        self.pass.count(|counts| counts.deferred += change.ino);
-        self.pass.unsettle(&dir.path.join(&change.name));
+    fn hold(&self, dir: &DirChange, removal: &Removal) {
+        let entries = removal.entries();
+        self.changes.held.fetch_add(entries, Relaxed);
+        self.pass.count(|counts| counts.deferred += entries);
+        self.pass.unsettle(&dir.path.join(removal.name()));
     }
     /// Says what was held back: the mirror is not what the source is.
     fn tell(&self) -> Result<(), Error> {
@@ -94,10 +103,10 @@ impl<'a> Deleting<'a> {
         self.pass.fault_at_home(RelPath::root(), Fault::Mirror("deleting from", std::io::Error::other(why)))
     }
     /// Takes away old names of what was renamed. Their directory may be gone from the source.
-    fn vacate(&self, change: &DirChange) -> Result<(), Error> {
+    fn old_names(&self, change: &DirChange) -> Result<(), Error> {
         let pass = self.pass;
-        if pass.has_lost_renames() || self.changes.holds_old_names.load(Relaxed) {
-            change.changes.iter().for_each(|one| self.hold(change, one));
+        if change.removals.iter().any(|one| self.holds(one)) {
+            change.removals.iter().for_each(|one| self.hold(change, one));
             return Ok(());
         }
         let (source, mirror) = (pass.source_dir(&change.path).ok(), open_mirror(pass, &change.path));
@@ -106,13 +115,9 @@ impl<'a> Deleting<'a> {
             pass.stray(change.ino);
         }
         let Ok(mirror) = mirror else { return Ok(()) };
-        for one in &change.changes {
+        for one in &change.removals {
             pass.go_on()?;
-            let is_back = source.as_ref().is_some_and(|source| stat_at(&source.fd, &one.name).is_ok());
-            if !is_back && stat_at(&mirror.fd, &one.name).is_ok() {
-                let removed = remove::remove(&mirror, &one.name).on_mirror("removing the old name");
-                pass.enter(|| change.path.join(&one.name), removed)?;
-            }
+            remove_one(pass, &change.path, (source.as_ref(), &mirror), one)?;
         }
         if source.is_none() { Ok(()) } else { finish_dir(pass, &change.path, change.ino).map(drop) }
     }
@@ -132,31 +137,52 @@ pub(in crate::tree) fn end(pass: &Pass<'_>, changed: bool, workspace_is_ours: bo
     Ok(())
 }
 
-/// Deletes one entry, unless the source has it again.
-pub(in crate::tree) fn delete(
+/// Takes one name away, unless the source has it again.
+pub(in crate::tree) fn remove_one(
+    pass: &Pass<'_>,
+    dir: &RelPath,
+    (source, mirror): (Option<&Handle>, &Handle),
+    removal: &Removal,
+) -> Result<(), Error> {
+    match removal {
+        Removal::Delete { name, kind, .. } => delete(pass, &dir.join(name), source, mirror, (name, *kind)),
+        Removal::OldName { name } => {
+            let is_back = source.is_some_and(|source| stat_at(&source.fd, name).is_ok());
+            if !is_back && stat_at(&mirror.fd, name).is_ok() {
+                let removed = remove::remove(mirror, name).on_mirror("removing the old name");
+                pass.enter(|| dir.join(name), removed)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Deletes one entry with all that is below, unless the source has it again: it must be known to be absent there.
+fn delete(
     pass: &Pass<'_>,
     path: &RelPath,
-    source: &Handle,
+    source: Option<&Handle>,
     mirror: &Handle,
-    change: &Change,
+    (name, kind): (&[u8], Kind),
 ) -> Result<(), Error> {
-    let absent = stat_at(&source.fd, &change.name).is_err_and(|error| error.kind() == ErrorKind::NotFound);
-    if !absent {
+    let is_absent =
+        |source: &Handle| stat_at(&source.fd, name).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    if !source.is_some_and(is_absent) {
         pass.count(|counts| counts.deferred += 1);
-        pass.unsettle(&path.join(&change.name));
+        pass.unsettle(path);
         return Ok(());
     }
-    if change.kind == Kind::Dir {
-        let deleted = remove::delete(pass, &path.join(&change.name), &pass.options.excludes)?;
+    if kind == Kind::Dir {
+        let deleted = remove::delete(pass, path, &pass.options.excludes)?;
         pass.count(|counts| counts.deleted += deleted);
-        if stat_at(&mirror.fd, &change.name).is_ok() {
+        if stat_at(&mirror.fd, name).is_ok() {
             // Something below could not be deleted, or is left out: what is there is looked at again.
-            pass.unsettle(&path.join(&change.name));
+            pass.unsettle(path);
         }
         return Ok(());
     }
-    let removed = remove::remove(mirror, &change.name).on_mirror("deleting");
-    if pass.enter(|| path.join(&change.name), removed)?.is_some() {
+    let removed = remove::remove(mirror, name).on_mirror("deleting");
+    if pass.enter(|| path.clone(), removed)?.is_some() {
         pass.count(|counts| counts.deleted += 1);
     }
     Ok(())

@@ -13,7 +13,7 @@ use crate::sys::stat::{Kind, Stat, stat_at};
 use crate::tree::apply::room::Room;
 use crate::tree::base::fault::{Error, Fault, Sided};
 use crate::tree::base::relpath::RelPath;
-use crate::tree::changes::change::{Action, Aspects, Change, DirChange};
+use crate::tree::changes::change::{Aspects, Change, DirChange};
 use crate::tree::changes::links::{LinkTo, Links};
 use crate::tree::entry::install::{Pending, lock_in_place, put};
 use crate::tree::entry::make::{Made, make, open_decided};
@@ -353,9 +353,4 @@ pub(in crate::tree) fn link_unlocked(
         }
         other => other.on_mirror("linking").map(|()| 0),
     }
-}
-
-/// Whether a change is one of those that this phase carries out one by one.
-pub(in crate::tree) fn is_dir_to_make(change: &Change) -> bool {
-    change.action == Action::Make && change.kind == Kind::Dir
 }

@@ -8,7 +8,7 @@ use crate::sys::stat::Kind;
 use crate::tree::apply::{finish_dir, link_unlocked, open_mirror};
 use crate::tree::base::fault::{Error, Fault, Sided, at_root};
 use crate::tree::base::relpath::RelPath;
-use crate::tree::changes::change::{Action, Change};
+use crate::tree::changes::change::How;
 use crate::tree::changes::dir_move::DirMove;
 use crate::tree::changes::spool::Spool;
 use crate::tree::entry::metadata::unlock;
@@ -25,19 +25,20 @@ pub(in crate::tree) fn name_all(
 ) -> Result<(), Error> {
     for change in additions.replay().map_err(at_root("listing"))? {
         let change = change.map_err(at_root("listing"))?;
-        for one in change.changes.iter().filter(|one| one.action == Action::Rename) {
+        for one in &change.changes {
+            let How::Rename { from } = &one.how else { continue };
             pass.go_on()?;
             // Whatever is wrong shows when its name is looked for.
-            let _ = name_one(pass, workspace, one);
+            let _ = name_one(pass, workspace, from, one.ino);
         }
     }
     Ok(())
 }
 
-fn name_one(pass: &Pass<'_>, workspace: &Workspace, change: &Change) -> Result<(), Fault> {
-    let Some((dir, name)) = change.from.as_ref().and_then(RelPath::split) else { return Ok(()) };
+fn name_one(pass: &Pass<'_>, workspace: &Workspace, from: &RelPath, ino: u64) -> Result<(), Fault> {
+    let Some((dir, name)) = from.split() else { return Ok(()) };
     let dir = pass.mirror_dir(&dir).on_mirror("opening the mirror's directory")?;
-    link_unlocked(pass, &dir, name, workspace, &workspace::moved_name(change.ino)).map(drop)
+    link_unlocked(pass, &dir, name, workspace, &workspace::moved_name(ino)).map(drop)
 }
 
 /// Renames directories, those above before those below.

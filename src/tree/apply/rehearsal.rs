@@ -9,7 +9,7 @@ use crate::tree::base::relpath::RelPath;
 use crate::tree::base::stats::Counts;
 use crate::tree::base::view::View;
 use crate::tree::changes::Changes;
-use crate::tree::changes::change::{Action, Change, DirChange};
+use crate::tree::changes::change::{Change, DirChange, How};
 use crate::tree::content::data_bytes;
 use crate::tree::entry::make::open_present;
 use crate::tree::pass::{Options, Pass};
@@ -58,16 +58,16 @@ fn in_dir(pass: &Pass<'_>, change: &DirChange) -> Result<(), Error> {
 }
 
 fn look_at(pass: &Pass<'_>, source: &Handle, dir: &RelPath, change: &Change) -> Result<(), Fault> {
-    if change.action == Action::Make && change.kind == Kind::Dir {
+    if change.makes_dir() {
         pass.count(|counts| counts.directories_made += 1);
         return Ok(());
     }
-    if change.action == Action::Rename {
+    if matches!(change.how, How::Rename { .. }) {
         pass.count(|counts| counts.renamed += 1);
         return Ok(());
     }
     let (handle, stat) = open_present(pass, source, change, || dir.join(&change.name))?;
-    if change.action == Action::Adjust {
+    if change.how == How::Adjust {
         pass.count(|counts| counts.metadata_changed += 1);
         return Ok(());
     }

@@ -7,7 +7,7 @@ use crate::monitor::{Monitor, Unit};
 use crate::sys::dir::Handle;
 use crate::sys::stat::Kind;
 use crate::tree::apply::batch::flush;
-use crate::tree::apply::deletions::{delete, end};
+use crate::tree::apply::deletions::{end, remove_one};
 use crate::tree::apply::room::Room;
 use crate::tree::apply::{
     adjust, finish_open_dir, link_all, make_dir, make_in_place, open_both, prepare, put_all, tighten_dir,
@@ -16,7 +16,7 @@ use crate::tree::base::fault::{Error, Fault};
 use crate::tree::base::relpath::RelPath;
 use crate::tree::base::stats::Counts;
 use crate::tree::base::view::View;
-use crate::tree::changes::change::{Action, Change, DirChange};
+use crate::tree::changes::change::{Change, DirChange, How};
 use crate::tree::changes::links::{Decided, resolve};
 use crate::tree::entry::parent::Nest;
 use crate::tree::entry::workspace::Workspace;
@@ -82,6 +82,10 @@ impl ChangeSink for Applier<'_> {
         // In the order of the source's disk.
         change.changes.sort_by_key(|one| one.ino);
         let sides = Sides { path: Arc::new(change.path), source, nest: Nest::new(mirror) };
+        for one in &change.removals {
+            self.pass.go_on()?;
+            remove_one(self.pass, &sides.path, (Some(&sides.source), &sides.nest.dir), one)?;
+        }
         self.entries(&sides, &change.changes)?;
         let finished = finish_open_dir(self.pass, &sides.source, &sides.nest.dir);
         if self.pass.enter(|| (*sides.path).clone(), finished)?.is_some() && adjusts_itself {
@@ -125,20 +129,19 @@ impl Applier<'_> {
         let Sides { path, source, nest } = sides;
         let pass = self.pass;
         let at = || path.join(&change.name);
-        match change.action {
-            Action::Delete | Action::Vacate => delete(pass, path, source, &nest.dir, change),
-            Action::Adjust => match adjust(pass, source, &nest.dir, change) {
+        match change.how {
+            How::Adjust => match adjust(pass, source, &nest.dir, change) {
                 // It is looked at again: made anew as it is by now.
                 Err(Fault::Replaced) => self.replace(sides, change),
                 adjusted => pass.enter(at, adjusted).map(drop),
             },
-            Action::Make if change.kind == Kind::Dir => {
+            How::Make if change.kind == Kind::Dir => {
                 pass.enter_dir(&at(), make_dir(pass, self.workspace, path, &nest.dir, change)).map(drop)
             }
-            Action::Make if change.over.is_none() => {
+            How::Make if change.over.is_none() => {
                 pass.enter(at, make_in_place(pass, path, source, nest, change)).map(drop)
             }
-            Action::Make | Action::Rename => self.replace(sides, change),
+            How::Make | How::Rename { .. } => self.replace(sides, change),
         }
     }
     /// Makes what takes the place of something else.

@@ -63,33 +63,20 @@ impl BitOr for Aspects {
     }
 }
 
-/// What is to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Make it, in place of what is there.
-    Make,
-    /// Change its metadata in place.
-    Adjust,
-    /// Delete it with all that is below.
-    Delete,
-    /// Give it the file that the mirror has under another name.
-    Rename,
-    /// Take away the old name of what was renamed.
-    Vacate,
-}
-
-/// One entry's change.
+/// One entry that the mirror shall have as the source has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
+    /// Its name in the directory.
+    pub name: Box<[u8]>,
     /// What is to be done.
-    pub action: Action,
-    /// The type it has on the source; of a deletion, on the mirror.
+    pub how: How,
+    /// The type it has on the source.
     pub kind: Kind,
     /// What stands in its place on the mirror.
     pub over: Option<Kind>,
     /// In what it differs.
     pub aspects: Aspects,
-    /// The source's inode; of a deletion, the entries below and itself.
+    /// The source's inode.
     pub ino: u64,
     /// The source's ctime when it was looked at: what was decided holds for this inode in this state only.
     pub ctime: Timestamp,
@@ -99,10 +86,39 @@ pub struct Change {
     pub size: u64,
     /// Where in the next catalog the hash of its content belongs; 0 is nowhere.
     pub slot: u64,
-    /// Its name in the directory.
-    pub name: Box<[u8]>,
-    /// Where the mirror has the file that is renamed.
-    pub from: Option<RelPath>,
+}
+
+/// How the mirror comes to have an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum How {
+    /// It is made, in place of what is there.
+    Make,
+    /// Its metadata are changed in place.
+    Adjust,
+    /// It is given the file that the mirror has under another name.
+    Rename {
+        /// Where the mirror has that file.
+        from: RelPath,
+    },
+}
+
+/// One name that the mirror shall not have any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// What the source does not have is deleted, with all that is below.
+    Delete {
+        /// Its name in the directory.
+        name: Box<[u8]>,
+        /// The type it has on the mirror.
+        kind: Kind,
+        /// It, and the entries below.
+        entries: u64,
+    },
+    /// The old name of what was renamed is taken away.
+    OldName {
+        /// It, in the directory.
+        name: Box<[u8]>,
+    },
 }
 
 impl Change {
@@ -110,7 +126,102 @@ impl Change {
     pub(in crate::tree) fn is_of(&self, found: &Stat) -> bool {
         (found.kind, found.ino, found.ctime) == (self.kind, self.ino, self.ctime)
     }
+    /// Whether it is a directory that is made.
+    pub(in crate::tree) fn makes_dir(&self) -> bool {
+        self.how == How::Make && self.kind == Kind::Dir
+    }
+    fn encode(&self, paths: &mut RecentPaths, out: &mut Vec<u8>) {
+        put_bytes(out, &self.name);
+        match &self.how {
+            How::Make => out.push(MAKE),
+            How::Adjust => out.push(ADJUST),
+            How::Rename { from } => {
+                out.push(RENAME);
+                let (dir, name) = from.split().unwrap_or((RelPath::root(), b""));
+                paths.encode(&dir, out);
+                put_bytes(out, name);
+            }
+        }
+        out.extend([kind_code(Some(self.kind)), kind_code(self.over)]);
+        out.extend(self.aspects.0.to_le_bytes());
+        out.extend(self.ino.to_le_bytes());
+        out.extend(self.ctime.secs.to_le_bytes());
+        out.extend(self.ctime.nanos.to_le_bytes());
+        out.push(u8::from(self.leads.is_some()));
+        out.extend(self.leads.unwrap_or_default().to_le_bytes());
+        out.extend(self.size.to_le_bytes());
+        out.extend(self.slot.to_le_bytes());
+    }
+    fn decode(from: &mut &[u8], paths: &mut RecentPaths) -> Option<Change> {
+        let name = take_bytes(from)?.into();
+        let how = match take(from)? {
+            [MAKE] => How::Make,
+            [ADJUST] => How::Adjust,
+            [RENAME] => How::Rename { from: paths.decode(from)?.join(take_bytes(from)?) },
+            [_] => return None,
+        };
+        let [kind, over] = take(from)?;
+        Some(Change {
+            name,
+            how,
+            kind: kind_of(kind)?,
+            over: kind_of(over),
+            aspects: Aspects(u16::from_le_bytes(take(from)?)),
+            ino: u64::from_le_bytes(take(from)?),
+            ctime: Timestamp {
+                secs: i64::from_le_bytes(take(from)?),
+                nanos: u32::from_le_bytes(take(from)?),
+            },
+            leads: decode_leads(from)?,
+            size: u64::from_le_bytes(take(from)?),
+            slot: u64::from_le_bytes(take(from)?),
+        })
+    }
 }
+
+impl Removal {
+    /// The name in the directory.
+    pub fn name(&self) -> &[u8] {
+        match self {
+            Removal::Delete { name, .. } | Removal::OldName { name } => name,
+        }
+    }
+    /// How many entries go with it.
+    pub(in crate::tree) fn entries(&self) -> u64 {
+        match self {
+            Removal::Delete { entries, .. } => *entries,
+            Removal::OldName { .. } => 1,
+        }
+    }
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.name());
+        match self {
+            Removal::Delete { kind, entries, .. } => {
+                out.extend([DELETE, kind_code(Some(*kind))]);
+                out.extend(entries.to_le_bytes());
+            }
+            Removal::OldName { .. } => out.push(OLD_NAME),
+        }
+    }
+    fn decode(from: &mut &[u8]) -> Option<Removal> {
+        let name = take_bytes(from)?.into();
+        match take(from)? {
+            [DELETE] => {
+                let [kind] = take(from)?;
+                Some(Removal::Delete { name, kind: kind_of(kind)?, entries: u64::from_le_bytes(take(from)?) })
+            }
+            [OLD_NAME] => Some(Removal::OldName { name }),
+            [_] => None,
+        }
+    }
+}
+
+/// What stands on the spool for each kind of work.
+const MAKE: u8 = 0;
+const ADJUST: u8 = 1;
+const RENAME: u8 = 2;
+const DELETE: u8 = 3;
+const OLD_NAME: u8 = 4;
 
 /// All changes in one directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,51 +232,34 @@ pub struct DirChange {
     pub ino: u64,
     /// In what the directory's own metadata differ.
     pub own: Aspects,
-    /// Its entries' changes.
+    /// What the mirror shall have in it.
     pub changes: Vec<Change>,
+    /// What the mirror shall not have in it any more.
+    pub removals: Vec<Removal>,
 }
 
 impl DirChange {
+    /// Nothing to do yet in a directory.
+    pub fn new(path: RelPath, ino: u64) -> Self {
+        DirChange { path, ino, own: Aspects::NONE, changes: Vec::new(), removals: Vec::new() }
+    }
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.own.is_empty() && self.changes.is_empty()
+        self.own.is_empty() && self.changes.is_empty() && self.removals.is_empty()
     }
     /// Whether the directory is there on both sides, and its own metadata are to be changed.
     pub(in crate::tree) fn adjusts_itself(&self) -> bool {
         !self.own.is_empty() && !self.own.needs_making()
     }
-    /// Appends the form of a part: these of its changes, and what it needs itself. Lengths and numbers are little-endian, each
-    /// name stands behind its length.
-    pub(in crate::tree) fn encode(
-        &self,
-        own: Aspects,
-        changes: &[Change],
-        paths: &mut RecentPaths,
-        out: &mut Vec<u8>,
-    ) {
+    /// Appends its form. Lengths and numbers are little-endian, each name stands behind its length.
+    pub(in crate::tree) fn encode(&self, part: &Part<'_>, paths: &mut RecentPaths, out: &mut Vec<u8>) {
         paths.encode(&self.path, out);
         out.extend(self.ino.to_le_bytes());
-        out.extend(own.0.to_le_bytes());
-        out.extend((changes.len() as u32).to_le_bytes());
-        for change in changes {
-            out.push(change.action as u8);
-            out.push(kind_code(Some(change.kind)));
-            out.push(kind_code(change.over));
-            out.extend(change.aspects.0.to_le_bytes());
-            out.extend(change.ino.to_le_bytes());
-            out.extend(change.ctime.secs.to_le_bytes());
-            out.extend(change.ctime.nanos.to_le_bytes());
-            out.push(u8::from(change.leads.is_some()));
-            out.extend(change.leads.unwrap_or_default().to_le_bytes());
-            out.extend(change.size.to_le_bytes());
-            out.extend(change.slot.to_le_bytes());
-            put_bytes(out, &change.name);
-            out.push(u8::from(change.from.is_some()));
-            if let Some((dir, name)) = change.from.as_ref().and_then(RelPath::split) {
-                paths.encode(&dir, out);
-                put_bytes(out, name);
-            }
-        }
+        out.extend(part.own.0.to_le_bytes());
+        out.extend((part.changes.len() as u32).to_le_bytes());
+        part.changes.iter().for_each(|change| change.encode(paths, out));
+        out.extend((part.removals.len() as u32).to_le_bytes());
+        part.removals.iter().for_each(|removal| removal.encode(out));
     }
     /// Reads what `encode` wrote; `None` if it is damaged.
     pub(in crate::tree) fn decode(mut from: &[u8], paths: &mut RecentPaths) -> Option<DirChange> {
@@ -174,26 +268,31 @@ impl DirChange {
         let ino = u64::from_le_bytes(take(from)?);
         let own = Aspects(u16::from_le_bytes(take(from)?));
         let count = u32::from_le_bytes(take(from)?);
-        let changes = (0..count).map(|_| decode_change(from, paths)).collect::<Option<_>>()?;
-        Some(DirChange { path, ino, own, changes })
+        let changes = (0..count).map(|_| Change::decode(from, paths)).collect::<Option<_>>()?;
+        let count = u32::from_le_bytes(take(from)?);
+        let removals = (0..count).map(|_| Removal::decode(from)).collect::<Option<_>>()?;
+        Some(DirChange { path, ino, own, changes, removals })
+    }
+    /// In parts of so many entries at most. What the directory needs itself comes with the last one, when all else is done.
+    pub(in crate::tree) fn parts(&self, most: usize) -> impl Iterator<Item = Part<'_>> {
+        let (mut changes, mut removals, mut done) = (&self.changes[..], &self.removals[..], false);
+        std::iter::from_fn(move || {
+            if std::mem::replace(&mut done, changes.len() + removals.len() <= most) {
+                return None;
+            }
+            let mut part = Part { own: if done { self.own } else { Aspects::NONE }, changes, removals };
+            (part.changes, changes) = changes.split_at(changes.len().min(most));
+            (part.removals, removals) = removals.split_at(removals.len().min(most - part.changes.len()));
+            Some(part)
+        })
     }
 }
 
-fn decode_change(from: &mut &[u8], paths: &mut RecentPaths) -> Option<Change> {
-    let [action, kind, over] = take(from)?;
-    Some(Change {
-        action: *ACTIONS.get(usize::from(action))?,
-        kind: kind_of(kind)?,
-        over: kind_of(over),
-        aspects: Aspects(u16::from_le_bytes(take(from)?)),
-        ino: u64::from_le_bytes(take(from)?),
-        ctime: Timestamp { secs: i64::from_le_bytes(take(from)?), nanos: u32::from_le_bytes(take(from)?) },
-        leads: decode_leads(from)?,
-        size: u64::from_le_bytes(take(from)?),
-        slot: u64::from_le_bytes(take(from)?),
-        name: take_bytes(from)?.into(),
-        from: decode_from(from, paths)?,
-    })
+/// A part of one directory's changes.
+pub(in crate::tree) struct Part<'a> {
+    own: Aspects,
+    changes: &'a [Change],
+    removals: &'a [Removal],
 }
 
 fn decode_leads(from: &mut &[u8]) -> Option<Option<u32>> {
@@ -201,15 +300,6 @@ fn decode_leads(from: &mut &[u8]) -> Option<Option<u32>> {
     let number = u32::from_le_bytes(take(from)?);
     Some((is_some != 0).then_some(number))
 }
-
-fn decode_from(from: &mut &[u8], paths: &mut RecentPaths) -> Option<Option<RelPath>> {
-    match take(from)? {
-        [0] => Some(None),
-        [_] => Some(Some(paths.decode(from)?.join(take_bytes(from)?))),
-    }
-}
-
-const ACTIONS: [Action; 5] = [Action::Make, Action::Adjust, Action::Delete, Action::Rename, Action::Vacate];
 
 const KINDS: [Kind; 7] =
     [Kind::File, Kind::Dir, Kind::Symlink, Kind::Fifo, Kind::Socket, Kind::Block, Kind::Char];
@@ -228,9 +318,14 @@ pub(in crate::tree) fn kind_of(code: u8) -> Option<Kind> {
 mod tests {
     use super::*;
 
-    pub fn sample(path: &str, names: &[&[u8]]) -> DirChange {
+    fn sample(path: &str, names: &[&[u8]]) -> DirChange {
         let change = |name: &&[u8]| Change {
-            action: Action::Make,
+            name: (*name).into(),
+            how: match name.len() {
+                1 => How::Make,
+                255 => How::Adjust,
+                _ => How::Rename { from: RelPath::from_bytes("old/name") },
+            },
             kind: Kind::Symlink,
             over: Some(Kind::Dir),
             aspects: Aspects::CONTENT | Aspects::MTIME,
@@ -239,33 +334,48 @@ mod tests {
             leads: (name.len() > 1).then_some(8),
             size: 7,
             slot: 9,
-            name: (*name).into(),
-            from: (name.len() > 1).then(|| RelPath::from_bytes("old/name")),
         };
-        DirChange {
-            path: RelPath::from_bytes(path),
-            ino: 3,
-            own: Aspects::MODE,
-            changes: names.iter().map(change).collect(),
-        }
+        let removals = vec![
+            Removal::Delete { name: b"gone".as_slice().into(), kind: Kind::Dir, entries: 1 << 33 },
+            Removal::OldName { name: b"name".as_slice().into() },
+        ];
+        let changes = names.iter().map(change).collect();
+        DirChange { own: Aspects::MODE, changes, removals, ..DirChange::new(RelPath::from_bytes(path), 3) }
+    }
+
+    fn encoded(change: &DirChange) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let part = change.parts(10).next().expect("one part");
+        change.encode(&part, &mut RecentPaths::default(), &mut bytes);
+        bytes
     }
 
     #[test]
     fn what_is_encoded_is_decoded() {
         let change = sample("a/b", &[b"x", &[0xff; 255], b"new\nline"]);
-        let mut bytes = Vec::new();
-        change.encode(change.own, &change.changes, &mut RecentPaths::default(), &mut bytes);
-        assert_eq!(DirChange::decode(&bytes, &mut RecentPaths::default()), Some(change));
+        assert_eq!(DirChange::decode(&encoded(&change), &mut RecentPaths::default()), Some(change));
     }
 
     #[test]
     fn a_record_that_is_cut_short_is_not_decoded() {
-        let mut bytes = Vec::new();
-        let change = sample("a", &[b"x", b"moved"]);
-        change.encode(change.own, &change.changes, &mut RecentPaths::default(), &mut bytes);
+        let bytes = encoded(&sample("a", &[b"x", b"moved"]));
         for length in 0..bytes.len() {
             let decoded = DirChange::decode(&bytes[..length], &mut RecentPaths::default());
             assert_eq!(decoded, None, "{length}");
         }
+    }
+
+    #[test]
+    fn parts_are_no_larger_than_asked_for_and_nothing_is_in_two_of_them() {
+        let change = sample("a", &[b"1", b"2", b"3", b"4"]);
+        for most in 1..8 {
+            let parts: Vec<Part<'_>> = change.parts(most).collect();
+            assert!(parts.iter().all(|part| part.changes.len() + part.removals.len() <= most), "{most}");
+            assert!(parts.iter().flat_map(|part| part.changes).eq(&change.changes), "{most}");
+            assert!(parts.iter().flat_map(|part| part.removals).eq(&change.removals), "{most}");
+            let (last, others) = parts.split_last().expect("at least one");
+            assert!(last.own == change.own && others.iter().all(|part| part.own.is_empty()), "{most}");
+        }
+        assert_eq!(DirChange::new(RelPath::root(), 1).parts(1).count(), 1, "itself");
     }
 }

@@ -3,7 +3,7 @@
 use crate::sys::stat::Kind;
 use crate::tree::base::relpath::RelPath;
 use crate::tree::changes::Changes;
-use crate::tree::changes::change::{Action, Aspects, Change, DirChange};
+use crate::tree::changes::change::{Aspects, Change, DirChange, How, Removal};
 use std::io::{self, Write};
 
 impl Changes {
@@ -37,32 +37,40 @@ fn lines(change: &DirChange, out: &mut impl Write) -> io::Result<()> {
     if !change.own.is_empty() && !change.own.has(Aspects::ABSENT) {
         writeln!(out, ".d{} {}/", letters(change.own), change.path.listed())?;
     }
-    change.changes.iter().try_for_each(|one| line(&change.path, one, out))
+    change.changes.iter().try_for_each(|one| change_line(&change.path, one, out))?;
+    change.removals.iter().try_for_each(|one| removal_line(&change.path, one, out))
 }
 
-fn line(dir: &RelPath, change: &Change, out: &mut impl Write) -> io::Result<()> {
-    let path = dir.join(&change.name).listed();
-    let (letter, slash) = match change.kind {
+fn change_line(dir: &RelPath, change: &Change, out: &mut impl Write) -> io::Result<()> {
+    let (path, letters) = (dir.join(&change.name).listed(), letters(change.aspects));
+    let (letter, slash) = sign(change.kind);
+    match (&change.how, change.kind) {
+        (How::Rename { from }, _) => writeln!(out, "rf{letters} {path} <= {}", from.listed()),
+        (How::Adjust, _) => writeln!(out, ".{letter}{letters} {path}{slash}"),
+        (How::Make, Kind::File) => writeln!(out, ">{letter}{letters} {path}"),
+        (How::Make, _) => writeln!(out, "c{letter}{letters} {path}{slash}"),
+    }
+}
+
+fn removal_line(dir: &RelPath, removal: &Removal, out: &mut impl Write) -> io::Result<()> {
+    match removal {
+        Removal::Delete { name, kind, .. } => {
+            writeln!(out, "*deleting   {}{}", dir.join(name).listed(), sign(*kind).1)
+        }
+        // Its line is that of the new name.
+        Removal::OldName { .. } => Ok(()),
+    }
+}
+
+/// The letter of a type, and what stands behind a path.
+fn sign(kind: Kind) -> (char, &'static str) {
+    match kind {
         Kind::File => ('f', ""),
         Kind::Dir => ('d', "/"),
         Kind::Symlink => ('L', ""),
         Kind::Block | Kind::Char => ('D', ""),
         Kind::Fifo | Kind::Socket => ('S', ""),
-    };
-    match (change.action, change.kind) {
-        (Action::Delete, _) => writeln!(out, "*deleting   {path}{slash}"),
-        (Action::Rename, _) => renaming(change.aspects, &path, change.from.as_ref(), out),
-        // Its line is that of the new name.
-        (Action::Vacate, _) => Ok(()),
-        (Action::Adjust, _) => writeln!(out, ".{letter}{} {path}{slash}", letters(change.aspects)),
-        (Action::Make, Kind::File) => writeln!(out, ">{letter}{} {path}", letters(change.aspects)),
-        (Action::Make, _) => writeln!(out, "c{letter}{} {path}{slash}", letters(change.aspects)),
     }
-}
-
-fn renaming(aspects: Aspects, path: &str, from: Option<&RelPath>, out: &mut impl Write) -> io::Result<()> {
-    let from = from.map(|from| format!(" <= {}", from.listed())).unwrap_or_default();
-    writeln!(out, "rf{} {path}{from}", letters(aspects))
 }
 
 /// Content, size, time, permissions, owner, group, flags, (room for lists), attributes.
@@ -90,27 +98,28 @@ mod tests {
 
     #[test]
     fn a_line_says_what_differs_and_names_are_escaped() {
-        let name = b"a\nb".as_slice().into();
-        let aspects = Aspects::CONTENT | Aspects::SIZE | Aspects::MTIME;
-        let change = Change {
-            action: Action::Make,
+        let made = Change {
+            name: b"a\nb".as_slice().into(),
+            how: How::Make,
             kind: Kind::File,
             over: Some(Kind::File),
-            aspects,
+            aspects: Aspects::CONTENT | Aspects::SIZE | Aspects::MTIME,
             ino: 1,
             ctime: Default::default(),
             leads: None,
             size: 2,
             slot: 0,
-            name,
-            from: None,
+        };
+        let name = b"old".as_slice().into();
+        let change = DirChange {
+            own: Aspects::MTIME,
+            changes: vec![made],
+            removals: vec![Removal::Delete { name, kind: Kind::Dir, entries: 3 }],
+            ..DirChange::new(RelPath::from_bytes("d"), 0)
         };
         let mut out = Vec::new();
-        lines(
-            &DirChange { path: RelPath::from_bytes("d"), ino: 0, own: Aspects::MTIME, changes: vec![change] },
-            &mut out,
-        )
-        .expect("memory");
-        assert_eq!(String::from_utf8(out).expect("text"), ".d..t...... d/\n>fcst...... d/a\\012b\n");
+        lines(&change, &mut out).expect("memory");
+        let said = String::from_utf8(out).expect("text");
+        assert_eq!(said, ".d..t...... d/\n>fcst...... d/a\\012b\n*deleting   d/old/\n");
     }
 }

@@ -9,7 +9,7 @@ use crate::sys::stat::{Kind, Timestamp};
 use crate::tree::base::fault::Error;
 use crate::tree::base::relpath::RelPath;
 use crate::tree::base::slots::Slots;
-use crate::tree::changes::change::{Action, Aspects, Change, DirChange, kind_code, kind_of};
+use crate::tree::changes::change::{Aspects, Change, DirChange, How, kind_code, kind_of};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -191,7 +191,7 @@ impl LinkNames {
     }
     /// What is to be done with `names.seen[number]`, one of a `group`, whose inode differs in `aspects` as far as any of
     /// its names tells.
-    fn change(&self, number: usize, group: &[Seen], action: Action, aspects: Aspects) -> DirChange {
+    fn change(&self, number: usize, group: &[Seen], how: How, aspects: Aspects) -> DirChange {
         let seen = &self.seen[number];
         let needs = || group.iter().filter_map(|seen| self.needs(seen));
         // A name that was proven, and is not there after all: what it is shows when it is opened.
@@ -206,7 +206,8 @@ impl LinkNames {
         };
         let Needs { kind, size, over, slot, .. } = self.needs(seen).unwrap_or(unknown);
         let change = Change {
-            action,
+            name: self.name(seen).into(),
+            how,
             kind,
             over,
             aspects,
@@ -216,15 +217,9 @@ impl LinkNames {
             leads: Some(number as u32),
             size,
             slot,
-            name: self.name(seen).into(),
-            from: None,
         };
-        DirChange {
-            path: (**self.dir(seen)).clone(),
-            ino: self.at(seen).ino,
-            own: Aspects::NONE,
-            changes: vec![change],
-        }
+        let path = (**self.dir(seen)).clone();
+        DirChange { changes: vec![change], ..DirChange::new(path, self.at(seen).ino) }
     }
     fn sort(&mut self) {
         let mut seen = std::mem::take(&mut self.seen);
@@ -426,18 +421,21 @@ impl Resolving<'_> {
             (None, _) => (0, None),
         };
         self.taken.extend(inode);
-        let change = |action, aspects| self.names.change(start + leader, group, action, aspects);
+        let change = |how, aspects| self.names.change(start + leader, group, how, aspects);
         let mut vacated = None;
         let change = match (&stays, inode, &bearer) {
             (None, Some(_), Some(bearer)) => {
                 vacated = gone.next();
-                Some(renamed(change(Action::Rename, bearer.aspects), bearer))
+                let from = bearer.from.clone();
+                let mut renamed = change(How::Rename { from }, bearer.aspects);
+                renamed.changes.iter_mut().for_each(|change| change.ctime = bearer.ctime);
+                Some(renamed)
             }
             (_, None, _) => {
                 let aspects = self.names.aspects(&group[leader]);
-                Some(change(Action::Make, if aspects.is_empty() { Aspects::ABSENT } else { aspects }))
+                Some(change(How::Make, if aspects.is_empty() { Aspects::ABSENT } else { aspects }))
             }
-            (Some(stays), ..) if !stays.aspects.is_empty() => Some(change(Action::Adjust, stays.aspects)),
+            (Some(stays), ..) if !stays.aspects.is_empty() => Some(change(How::Adjust, stays.aspects)),
             _ => None,
         };
         if let Some(change) = change {
@@ -486,14 +484,6 @@ impl Resolving<'_> {
         let best = usable.max_by_key(|(names, stays)| (*names, std::cmp::Reverse(stays.mirror_ino)));
         best.map(|(_, stays)| stays)
     }
-}
-
-/// The change that gives a name to an inode that the mirror has.
-fn renamed(mut change: DirChange, bearer: &Bearer) -> DirChange {
-    for one in &mut change.changes {
-        (one.ctime, one.from) = (bearer.ctime, Some(bearer.from.clone()));
-    }
-    change
 }
 
 #[cfg(test)]

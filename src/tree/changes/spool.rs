@@ -43,17 +43,10 @@ impl Spool {
     }
     /// Adds the changes of one directory.
     pub fn push(&mut self, change: &DirChange) -> io::Result<()> {
-        let mut rest = &change.changes[..];
-        loop {
-            let (part, left) = rest.split_at(rest.len().min(RECORD_CHANGES));
-            // What it needs itself comes when all else is done.
-            let own = if left.is_empty() { change.own } else { Default::default() };
-            self.record(|paths, out| change.encode(own, part, paths, out))?;
-            if left.is_empty() {
-                return Ok(());
-            }
-            rest = left;
+        for part in change.parts(RECORD_CHANGES) {
+            self.record(|paths, out| change.encode(&part, paths, out))?;
         }
+        Ok(())
     }
     fn record(&mut self, encode: impl FnOnce(&mut RecentPaths, &mut Vec<u8>)) -> io::Result<()> {
         self.records += 1;
@@ -165,11 +158,11 @@ mod tests {
     use super::*;
     use crate::sys::stat::Kind;
     use crate::tree::base::relpath::RelPath;
-    use crate::tree::changes::change::{Action, Aspects, Change};
+    use crate::tree::changes::change::{Aspects, Change, How};
 
     fn numbered(n: u32) -> DirChange {
         let path = RelPath::from_bytes(format!("{n:0>4000}"));
-        DirChange { path, ino: 0, own: Aspects::MODE, changes: Vec::new() }
+        DirChange { own: Aspects::MODE, ..DirChange::new(path, 0) }
     }
 
     fn spool() -> Spool {
@@ -211,7 +204,8 @@ mod tests {
     #[test]
     fn a_directory_with_many_changes_is_read_back_in_parts() {
         let change = |n: u64| Change {
-            action: Action::Rename,
+            name: n.to_string().into_bytes().into(),
+            how: How::Rename { from: RelPath::from_bytes(format!("old/{n}")) },
             kind: Kind::File,
             over: None,
             aspects: Aspects::NONE,
@@ -220,13 +214,12 @@ mod tests {
             leads: None,
             size: n,
             slot: 0,
-            name: n.to_string().into_bytes().into(),
-            from: Some(RelPath::from_bytes(format!("old/{n}"))),
         };
         let changes: Vec<Change> = (0..10_000).map(change).collect();
         let (path, own) = (RelPath::from_bytes("dir"), Aspects::MTIME);
         let mut spool = spool();
-        spool.push(&DirChange { path: path.clone(), ino: 7, own, changes: changes.clone() }).expect("push");
+        let updated = DirChange { own, changes: changes.clone(), ..DirChange::new(path.clone(), 7) };
+        spool.push(&updated).expect("push");
         let read: Vec<_> = spool.replay().expect("replay").map(|part| part.expect("whole")).collect();
         assert!(read.iter().all(|part| part.changes.len() <= RECORD_CHANGES && part.path == path));
         let owns: Vec<Aspects> = read.iter().map(|part| part.own).collect();

@@ -5,7 +5,7 @@
 
 use crate::sys::stat::{Kind, Stat};
 use crate::tree::base::relpath::RelPath;
-use crate::tree::changes::change::Action;
+use crate::tree::changes::change::{Change, How};
 use crate::tree::changes::losses::{Losing, Losses, MINOR_ENTRIES};
 
 /// So few entries may go with the last one of their file system: a directory that was tried out, a user's own few files.
@@ -48,16 +48,15 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Enters what is to be done with one entry, other than deleting it.
-    pub(in crate::tree) fn enter(&mut self, action: Action, size: u64) {
-        match action {
-            Action::Make => {
+    /// Enters what is to be done with one entry.
+    pub(in crate::tree) fn enter(&mut self, change: &Change) {
+        match change.how {
+            How::Make => {
                 self.to_copy += 1;
-                self.to_copy_bytes += size;
+                self.to_copy_bytes += change.size;
             }
-            Action::Adjust => self.to_adjust += 1,
-            Action::Rename => self.to_rename += 1,
-            Action::Delete | Action::Vacate => {}
+            How::Adjust => self.to_adjust += 1,
+            How::Rename { .. } => self.to_rename += 1,
         }
     }
     /// Enters that a file of the mirror makes room: `stat` is what it is now.

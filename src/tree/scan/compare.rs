@@ -10,7 +10,7 @@ use crate::tree::base::listing::{Entry, Listing};
 use crate::tree::base::merge::{Pair, merge};
 use crate::tree::base::relpath::RelPath;
 use crate::tree::base::slots::Slots;
-use crate::tree::changes::change::{Action, Aspects, Change, DirChange};
+use crate::tree::changes::change::{Aspects, Change, DirChange, How, Removal};
 use crate::tree::changes::links::{DirAt, LinkNames, MirrorInode, Needs};
 use crate::tree::changes::tally::Tally;
 use crate::tree::entry::attrs::compare;
@@ -35,6 +35,7 @@ pub(in crate::tree) struct Found {
     pub links: LinkNames,
     pub below: Vec<Task>,
     pub changes: Vec<Change>,
+    pub removals: Vec<Removal>,
     /// Directories that are looked at when it is known whether they were renamed.
     pub arrived: Vec<Arrived>,
     /// Entries whose names are gone, if there are any.
@@ -109,7 +110,7 @@ pub(in crate::tree) fn compare_dir(
 fn unread(path: &RelPath) -> (DirChange, Found) {
     let mut found = Found::default();
     found.tally.unread(path.clone());
-    (DirChange { path: path.clone(), ino: 0, own: Aspects::NONE, changes: Vec::new() }, found)
+    (DirChange::new(path.clone(), 0), found)
 }
 
 /// In what the mirror's root directory itself differs: to be asked before a workspace is made in it, which gives it a
@@ -434,23 +435,20 @@ impl<'a> Comparing<'a> {
         self.change(source, stat, size, over, aspects);
     }
     fn change(&mut self, source: &Entry, stat: &Stat, size: u64, over: Option<Kind>, aspects: Aspects) {
-        let action = if aspects.needs_making() { Action::Make } else { Action::Adjust };
-        self.found.tally.enter(action, size);
-        let (kind, ino, ctime) = (stat.kind, stat.ino, stat.ctime);
-        let (slot, name) = (source.slot, source.name.clone());
-        self.found.changes.push(Change {
-            action,
-            kind,
+        let change = Change {
+            name: source.name.clone(),
+            how: if aspects.needs_making() { How::Make } else { How::Adjust },
+            kind: stat.kind,
             over,
             aspects,
-            ino,
-            ctime,
+            ino: stat.ino,
+            ctime: stat.ctime,
             leads: None,
             size,
-            slot,
-            name,
-            from: None,
-        });
+            slot: source.slot,
+        };
+        self.found.tally.enter(&change);
+        self.found.changes.push(change);
     }
     fn place(&self, name: &[u8]) -> Place {
         Place { path: self.at(name), mirror: self.dir.on_mirror().join(name) }
@@ -492,7 +490,9 @@ impl<'a> Comparing<'a> {
         });
         self.pass.monitor.advance(found.tally.entries_scanned);
         let changes = std::mem::take(&mut found.changes);
-        let change = DirChange { path: (*self.dir.path).clone(), ino: self.dir.ino, own, changes };
+        let removals = std::mem::take(&mut found.removals);
+        let (path, ino) = ((*self.dir.path).clone(), self.dir.ino);
+        let change = DirChange { path, ino, own, changes, removals };
         let mut entries = self.left;
         entries.append(&mut self.left_unknown);
         entries.retain(|former| former.goes != Goes::Nowhere);

@@ -13,7 +13,7 @@ use crate::monitor::{Monitor, Unit};
 use crate::tree::base::fault::{Error, at_root};
 use crate::tree::base::view::View;
 use crate::tree::changes::Changes;
-use crate::tree::changes::change::{Action, Change, DirChange};
+use crate::tree::changes::change::DirChange;
 use crate::tree::changes::links::{Decided, LinkNames, resolve};
 use crate::tree::changes::spool::{RECORD_CHANGES, Spool};
 use crate::tree::changes::tally::Tally;
@@ -32,11 +32,9 @@ struct ToSpools {
 
 impl ChangeSink for ToSpools {
     fn take(&self, mut change: DirChange) -> Result<(), Error> {
-        let (gone, changes) = change.changes.into_iter().partition(|change| change.action == Action::Delete);
-        change.changes = changes;
-        let deletions =
-            DirChange { path: change.path.clone(), ino: change.ino, own: Default::default(), changes: gone };
-        for (spool, change) in [(&self.additions, change), (&self.deletions, deletions)] {
+        let removals = std::mem::take(&mut change.removals);
+        let removed = DirChange { removals, ..DirChange::new(change.path.clone(), change.ino) };
+        for (spool, change) in [(&self.additions, change), (&self.deletions, removed)] {
             if !change.is_empty() {
                 spool
                     .lock()
@@ -100,7 +98,7 @@ impl Listed {
             match decided {
                 Decided::Vacated(old) => old_names.add(old),
                 Decided::Leader(leader) => {
-                    leader.changes.iter().for_each(|change| tally.enter(change.action, change.size));
+                    leader.changes.iter().for_each(|change| tally.enter(change));
                     additions.push(&leader).map_err(at_root("listing"))?;
                 }
             }
@@ -163,13 +161,14 @@ fn without_old_names(
         for change in deletions.replay().map_err(at_root("listing"))? {
             pass.go_on()?;
             let mut change = change.map_err(at_root("listing"))?;
-            let path = change.path.clone();
-            let (old, left) = std::mem::take(&mut change.changes)
-                .into_iter()
-                .partition(|one| old_names.has(&path, &one.name));
-            let old: Vec<Change> = old;
-            old.iter().for_each(|one| tally.spare(&path.join(&one.name)));
-            change.changes = left;
+            let DirChange { path, removals, .. } = &mut change;
+            removals.retain(|one| {
+                let is_old = old_names.has(path, one.name());
+                if is_old {
+                    tally.spare(&path.join(one.name()));
+                }
+                !is_old
+            });
             if !change.is_empty() {
                 push(&change)?;
             }

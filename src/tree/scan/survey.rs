@@ -1,10 +1,10 @@
 //! A subtree of the mirror that the source does not have: counted. The directories that are still to come wait as paths on a
 //! heap, so that no depth exhausts descriptors or the stack; of a large one only a part is in memory.
 
-use crate::sys::stat::{Kind, Timestamp};
+use crate::sys::stat::Kind;
 use crate::tree::base::fault::{Error, Sided};
 use crate::tree::base::relpath::RelPath;
-use crate::tree::changes::change::{Action, Aspects, Change};
+use crate::tree::changes::change::Removal;
 use crate::tree::changes::tally::Tally;
 use crate::tree::entry::remove::each_entry;
 use crate::tree::pass::Pass;
@@ -83,7 +83,7 @@ pub(in crate::tree) fn deletion(
     owner: Option<u32>,
     tally: &mut Tally,
     stays: &dyn Fn(&RelPath) -> bool,
-) -> Result<Option<Change>, Error> {
+) -> Result<Option<Removal>, Error> {
     let Some((_, name)) = place.path.split() else { return Ok(None) };
     let (name, path) = (name.into(), place.path.clone());
     let (mut entries, mut goes) = (0, true);
@@ -95,20 +95,7 @@ pub(in crate::tree) fn deletion(
         entries += 1;
         tally.delete(&path, owner);
     }
-    let change = Change {
-        action: Action::Delete,
-        kind,
-        over: None,
-        aspects: Aspects::NONE,
-        ino: entries,
-        ctime: Timestamp::default(),
-        leads: None,
-        size: 0,
-        slot: 0,
-        name,
-        from: None,
-    };
-    Ok((entries > 0).then_some(change))
+    Ok((entries > 0).then_some(Removal::Delete { name, kind, entries }))
 }
 
 /// Enters a directory and those above it, up to `root` and without it.

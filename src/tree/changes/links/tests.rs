@@ -72,10 +72,10 @@ fn links(resolved: &Resolved) -> Vec<(String, String)> {
     resolved.links.iter().map(|link| (text(&link.leader), text(&link.name))).collect()
 }
 
-fn leaders(resolved: &Resolved) -> Vec<(Action, String)> {
+fn leaders(resolved: &Resolved) -> Vec<(How, String)> {
     let one = |change: &DirChange| {
         let change = &change.changes[0];
-        (change.action, String::from_utf8_lossy(&change.name).into_owned())
+        (change.how.clone(), String::from_utf8_lossy(&change.name).into_owned())
     };
     resolved.leaders.iter().map(one).collect()
 }
@@ -96,7 +96,7 @@ fn an_unchanged_group_needs_nothing() {
 #[test]
 fn a_new_group_is_made_once_and_linked() {
     let resolved = resolved(&[("b", 1, Absent, NEW), ("a", 1, Absent, NEW)]);
-    assert_eq!(leaders(&resolved), [(Action::Make, "a".to_owned())]);
+    assert_eq!(leaders(&resolved), [(How::Make, "a".to_owned())]);
     assert_eq!(links(&resolved), [pair("a", "b")]);
     assert_eq!(resolved.links.iter().next().and_then(|link| link.over), None);
 }
@@ -104,13 +104,13 @@ fn a_new_group_is_made_once_and_linked() {
 #[test]
 fn one_inode_of_the_mirror_serves_only_one_of_the_source() {
     let resolved = resolved(&[("a", 1, Is(10), SAME), ("b", 2, Is(10), SAME)]);
-    assert_eq!(leaders(&resolved), [(Action::Make, "b".to_owned())]);
+    assert_eq!(leaders(&resolved), [(How::Make, "b".to_owned())]);
 }
 
 #[test]
 fn metadata_of_a_group_is_changed_once() {
     let resolved = resolved(&[("a", 1, Is(10), Aspects::MODE), ("b", 1, Is(10), Aspects::MODE)]);
-    assert_eq!(leaders(&resolved), [(Action::Adjust, "a".to_owned())]);
+    assert_eq!(leaders(&resolved), [(How::Adjust, "a".to_owned())]);
     assert!(resolved.links.is_empty());
 }
 
@@ -134,7 +134,7 @@ fn a_new_name_of_a_proven_inode_is_given_to_the_inode_that_the_mirror_has() {
     );
     assert_eq!((leaders(&found), links(&found)), (Vec::new(), vec![pair("a", "b")]));
     let found = resolved(&[("a", 1, Unseen, SAME), ("b", 1, Absent, NEW)]);
-    assert_eq!(leaders(&found), [(Action::Make, "a".to_owned())], "it is not there after all");
+    assert_eq!(leaders(&found), [(How::Make, "a".to_owned())], "it is not there after all");
 }
 
 fn bearer(aspects: Aspects) -> Side {
@@ -149,11 +149,11 @@ fn bearer(aspects: Aspects) -> Side {
 fn an_inode_whose_names_are_all_new_keeps_the_one_that_bore_the_old_ones() {
     let given = [("a", 1, Absent, NEW), ("b", 1, Absent, NEW), ("c", 1, Absent, NEW)];
     let found = resolved_with(&given, &bearer(Aspects::MODE));
-    assert_eq!(leaders(&found), [(Action::Rename, "a".to_owned())]);
+    assert_eq!(leaders(&found), [(How::Rename { from: RelPath::from_bytes("x") }, "a".to_owned())]);
     assert_eq!(links(&found), [pair("a", "b"), pair("a", "c")]);
     assert_eq!((found.vacated.len(), found.links.counts()), (2, (1, 1)), "two old names, three new");
     let found = resolved_with(&given, &bearer(Aspects::CONTENT));
-    assert_eq!(leaders(&found), [(Action::Make, "a".to_owned())]);
+    assert_eq!(leaders(&found), [(How::Make, "a".to_owned())]);
     assert!(found.vacated.is_empty() && found.links.counts() == (0, 2), "it is not what it was");
 }
 
@@ -194,15 +194,15 @@ fn names_of_several_directories_stay_apart_when_they_are_put_together() {
 fn what_one_look_found_of_an_inode_holds_for_all_its_names() {
     // "a" was looked at before somebody wrote, "b" after it.
     let resolved = resolved(&[("a", 1, Is(10), SAME), ("b", 1, Is(10), Aspects::CONTENT)]);
-    assert_eq!(leaders(&resolved), [(Action::Make, "a".to_owned())]);
+    assert_eq!(leaders(&resolved), [(How::Make, "a".to_owned())]);
     assert_eq!(links(&resolved), [pair("a", "b")]);
     let adjusted =
         resolved_with(&[("a", 1, Is(10), SAME), ("b", 1, Is(10), Aspects::MODE)], &Side::default());
-    assert_eq!(leaders(&adjusted), [(Action::Adjust, "a".to_owned())]);
+    assert_eq!(leaders(&adjusted), [(How::Adjust, "a".to_owned())]);
     // The same where the catalog proved the first name.
     let side = Side { unseen: Some(10), bearer: None };
     let proven = resolved_with(&[("a", 1, Unseen, SAME), ("b", 1, Is(10), Aspects::CONTENT)], &side);
-    assert_eq!(leaders(&proven), [(Action::Make, "a".to_owned())]);
+    assert_eq!(leaders(&proven), [(How::Make, "a".to_owned())]);
 }
 
 #[test]

@@ -74,13 +74,13 @@ impl Comparing<'_> {
         }
         let place = self.place(&mirror.name);
         let tally = &mut self.found.tally;
-        let Some(change) = deletion(self.pass, place, stat.kind, Some(stat.uid), tally, &|_| false)? else {
+        let Some(removal) = deletion(self.pass, place, stat.kind, Some(stat.uid), tally, &|_| false)? else {
             return Ok(());
         };
         self.found.tally.frees(stat);
         let unknown = self.audited.as_ref().is_some_and(|gone| !gone.contains(&mirror.name));
         self.alarm_if(unknown, &mirror.name)?;
-        self.found.changes.push(change);
+        self.found.removals.push(removal);
         Ok(())
     }
 }

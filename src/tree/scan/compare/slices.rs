@@ -166,11 +166,13 @@ impl Comparing<'_> {
     /// A part of this directory's changes.
     fn part(&mut self, own: Aspects) -> DirChange {
         let changes = std::mem::take(&mut self.found.changes);
-        DirChange { path: (*self.dir.path).clone(), ino: self.dir.ino, own, changes }
+        let removals = std::mem::take(&mut self.found.removals);
+        DirChange { path: (*self.dir.path).clone(), ino: self.dir.ino, own, changes, removals }
     }
     /// Gives the changes that were found so far to the sink.
     fn hand_over(&mut self, slots: Slots, sink: &dyn ChangeSink) -> Result<(), Error> {
         self.give_slots(slots);
-        if self.found.changes.is_empty() { Ok(()) } else { sink.take(self.part(Aspects::NONE)) }
+        let part = self.part(Aspects::NONE);
+        if part.is_empty() { Ok(()) } else { sink.take(part) }
     }
 }

@@ -12,7 +12,7 @@ use crate::sys::dir::read_names;
 use crate::sys::stat::{Kind, Stat, Timestamp, stat_at};
 use crate::tree::base::fault::Error;
 use crate::tree::base::relpath::RelPath;
-use crate::tree::changes::change::{Action, Aspects, Change, DirChange};
+use crate::tree::changes::change::{Aspects, Change, DirChange, How};
 use crate::tree::changes::dir_move::DirMove;
 use crate::tree::changes::links::DirAt;
 use crate::tree::changes::tally::Tally;
@@ -276,7 +276,7 @@ impl<'a> Search<'a> {
             let old_parent = left.dir.clone();
             self.moves.push(DirMove { from: Some(from.clone()), old_parent, parent, name, ino });
         }
-        self.tally.enter(Action::Rename, 0);
+        self.tally.to_rename += 1;
         Ok(Task { path: arrived.path(), mirror: Some(from), ino: Some(ino), known: Known::Catalog })
     }
     /// Has a new directory made at the old place of one before that leaves, if the source has another there.
@@ -372,7 +372,7 @@ impl<'a> Search<'a> {
             }
             if !changes.is_empty() {
                 let DirAt { path, ino, .. } = &siblings[0].parent;
-                sink.take(DirChange { path: (**path).clone(), ino: *ino, own: Aspects::NONE, changes })?;
+                sink.take(DirChange { changes, ..DirChange::new((**path).clone(), *ino) })?;
             }
         }
         Ok(tasks)
@@ -392,9 +392,9 @@ impl<'a> Search<'a> {
             }
             return (Known::Mirror, None);
         }
-        self.tally.enter(Action::Make, 0);
         let change = Change {
-            action: Action::Make,
+            name: arrived.name.clone(),
+            how: How::Make,
             kind: Kind::Dir,
             over: arrived.over.filter(|_| !leaves),
             aspects: Aspects::ABSENT,
@@ -403,9 +403,8 @@ impl<'a> Search<'a> {
             leads: None,
             size: 0,
             slot: 0,
-            name: arrived.name.clone(),
-            from: None,
         };
+        self.tally.enter(&change);
         (Known::Nothing, Some(change))
     }
 }
@@ -457,17 +456,17 @@ impl Found {
     ) -> Result<(), Error> {
         let stays = |path: &RelPath| vacated.contains(path) || self.moved.contains(path);
         for siblings in self.gone.chunk_by(|a, b| a.dir.path == b.dir.path) {
-            let mut changes = Vec::new();
+            let mut removals = Vec::new();
             for left in siblings {
                 if left.goes == Goes::Aside {
                     survey(pass, left.place(), tally, &stays)?;
                     continue;
                 }
-                changes.extend(deletion(pass, left.place(), Kind::Dir, None, tally, &stays)?);
+                removals.extend(deletion(pass, left.place(), Kind::Dir, None, tally, &stays)?);
             }
             let DirAt { path, ino, .. } = &siblings[0].dir;
-            if !changes.is_empty() {
-                push(&DirChange { path: (**path).clone(), ino: *ino, own: Aspects::NONE, changes })?;
+            if !removals.is_empty() {
+                push(&DirChange { removals, ..DirChange::new((**path).clone(), *ino) })?;
             }
         }
         Ok(())

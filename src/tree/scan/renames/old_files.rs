@@ -3,7 +3,7 @@
 use crate::sys::stat::{Kind, Stat, Timestamp, stat_at};
 use crate::tree::base::fault::{Error, Fault};
 use crate::tree::base::relpath::RelPath;
-use crate::tree::changes::change::{Action, Aspects, Change, DirChange};
+use crate::tree::changes::change::{Aspects, Change, DirChange, How, Removal};
 use crate::tree::changes::links::{Bearer, DirAt, MirrorSide, OldName};
 use crate::tree::changes::tally::Tally;
 use crate::tree::memory::catalog::HASH;
@@ -158,9 +158,8 @@ impl OldFiles {
         change: &mut DirChange,
         tally: &mut Tally,
     ) -> Result<Vec<OldName>, Error> {
-        let is_candidate = |one: &Change| {
-            one.action == Action::Make && one.kind == Kind::File && !self.of(one.ino).is_empty()
-        };
+        let is_candidate =
+            |one: &Change| one.how == How::Make && one.kind == Kind::File && !self.of(one.ino).is_empty();
         let candidates: Vec<usize> =
             (0..change.changes.len()).filter(|at| is_candidate(&change.changes[*at])).collect();
         let found = Mutex::new(Vec::new());
@@ -177,9 +176,9 @@ impl OldFiles {
             let one = &mut change.changes[at];
             tally.is_renamed(one.size);
             pass.put_hash(one.slot, old.hash);
-            (one.action, one.aspects, one.from) = (Action::Rename, old.bearer.aspects, Some(old.bearer.from));
-            one.ctime = old.bearer.ctime;
-            old.bearer.names.into_iter().next()
+            let Bearer { from, aspects, ctime, names, .. } = old.bearer;
+            (one.how, one.aspects, one.ctime) = (How::Rename { from }, aspects, ctime);
+            names.into_iter().next()
         });
         Ok(names.collect())
     }
@@ -271,25 +270,10 @@ impl Vacated {
         dirs.sort_unstable_by_key(|(path, _)| *path);
         dirs.into_iter().flat_map(move |(path, InDir { ino, text, names })| {
             names.chunks(most).map(|part| {
-                let changes = part.iter().map(|at| vacate(text.get(*at))).collect();
-                DirChange { path: path.clone(), ino: *ino, own: Aspects::NONE, changes }
+                let old_name = |at: &NameAt| Removal::OldName { name: text.get(*at).into() };
+                let removals = part.iter().map(old_name).collect();
+                DirChange { removals, ..DirChange::new(path.clone(), *ino) }
             })
         })
-    }
-}
-
-fn vacate(name: &[u8]) -> Change {
-    Change {
-        action: Action::Vacate,
-        kind: Kind::File,
-        over: None,
-        aspects: Aspects::NONE,
-        ino: 1,
-        ctime: Timestamp::default(),
-        leads: None,
-        size: 0,
-        slot: 0,
-        name: name.into(),
-        from: None,
     }
 }
