@@ -46,7 +46,7 @@ pub fn apply(steps: &[Step], context: &Context<'_>) -> Result<(), Failure> {
         }
         context.monitor.note(&format!("[{}/{}] {}", n + 1, steps.len(), step.title));
         act(&step.action, context).map_err(|why| failed(why, Reached::Part))?;
-        settle();
+        command::settle();
         for check in &step.checks {
             check::check(check).map_err(|why| failed(why, Reached::Whole))?;
         }
@@ -137,13 +137,13 @@ fn run(invocation: &Invocation, passphrase: Option<&Passphrase>) -> Result<(), S
 /// Runs a tool; partx again for a while, as whoever looks at a partition at that moment makes it fail.
 fn patiently(invocation: &Invocation, input: &[u8]) -> io::Result<command::Said> {
     let tries = if invocation.program == "partx" { BUSY_TRIES } else { 1 };
-    let mut said = command::run(&invocation.program, &invocation.args, input)?;
+    let mut said = command::ask_at_length(&invocation.program, &invocation.args, input)?;
     for _ in 1..tries {
         if said.ok() {
             break;
         }
         std::thread::sleep(BUSY_PAUSE);
-        said = command::run(&invocation.program, &invocation.args, input)?;
+        said = command::ask_at_length(&invocation.program, &invocation.args, input)?;
     }
     Ok(said)
 }
@@ -151,12 +151,6 @@ fn patiently(invocation: &Invocation, input: &[u8]) -> io::Result<command::Said>
 /// How often partx is repeated, and after what time.
 const BUSY_TRIES: u32 = 12;
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
-
-/// Lets udev finish with what has appeared; where there is no udev, the kernel makes the nodes itself.
-fn settle() {
-    // Its failure is not ours: what counts are the checks, which look at the devices themselves.
-    let _ = command::run("udevadm", &["settle", "--timeout=30"], b"");
-}
 
 /// Writes a file whole: a text atomically in place of the old one, a key only where no file is.
 fn write(path: &Path, mode: u32, text: &FileText) -> io::Result<()> {

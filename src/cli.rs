@@ -14,6 +14,9 @@ pub struct Cli {
     /// The configuration file [default: etc/diskmirror.toml below --root].
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Tell each call of a system's tool on stderr, with the seconds it took and its exit code.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,

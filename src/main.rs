@@ -16,13 +16,16 @@ use diskmirror::command::verify::verify;
 use diskmirror::command::{monitor_for_stderr, output, quiet_monitor_for_stderr, run, sync};
 use diskmirror::exit_code::Exit;
 use diskmirror::refusal::{Refusal, stated};
-use diskmirror::sys::{allocator, signal};
+use diskmirror::sys::{allocator, command, signal};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     allocator::give_back_large_blocks();
     signal::install();
     let cli = Cli::parse();
+    if cli.verbose {
+        command::tell_calls();
+    }
     match dispatch(cli) {
         Ok(exit) => exit.into(),
         Err(error) => report(error).into(),

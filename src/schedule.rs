@@ -239,9 +239,5 @@ fn systemctl(args: &[&str], state: &str) -> Result<(), Failure> {
         let line = format!("systemctl {}", args.join(" "));
         Failure::new(format!("`{line}` failed"), state).remedy(format!("{line}   # then repeat this"))
     };
-    match command::run("systemctl", args, b"") {
-        Ok(said) if said.ok() => Ok(()),
-        Ok(said) => Err(failure().why(said.stderr)),
-        Err(error) => Err(failure().why(error.to_string())),
-    }
+    command::run("systemctl", args, b"").map(drop).map_err(|error| failure().why(error.to_string()))
 }

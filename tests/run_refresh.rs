@@ -71,7 +71,8 @@ fn a_second_run_is_told_who_holds_the_lock_and_since_when() {
     let since = jiff::Timestamp::now().as_second() - 125;
     let holder = Holder { pid: 4711, since, what: "diskmirror run".into() };
     let path = pair.root().join("run/diskmirror/mirror.lock");
-    let held = lock::acquire(&path, &holder).expect("writable").expect("free");
+    let attempt = lock::acquire(&path, &holder).expect("writable");
+    let lock::Attempt::Taken(held) = attempt else { panic!("nobody has it") };
     let said = pair.run(&[]);
     assert_eq!(said.code, 6, "{said:?}");
     assert!(said.stderr.contains("process 4711 has held the lock for 2m0"), "{said:?}");

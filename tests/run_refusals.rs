@@ -5,7 +5,7 @@ mod disks;
 
 use diskmirror::layout::FsKind;
 use diskmirror::record::State;
-use diskmirror::sys::lock::Holder;
+use diskmirror::sys::lock::{Attempt, Holder};
 use disks::{Disk, Pair, Said, must, populate};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -364,8 +364,8 @@ fn a_boot_test_waits_for_a_run_only_if_it_is_told_to() {
     let pair = Pair::new(&[("/", FsKind::Ext4)]);
     let mirror = &pair.config.mirrors[0];
     let holder = Holder { pid: std::process::id(), since: 0, what: "a run".into() };
-    let held = diskmirror::mirror::lock(&pair.root().join("run/diskmirror"), mirror, &holder);
-    let held = held.expect("a lock").expect("nobody has it");
+    let attempt = diskmirror::mirror::lock(&pair.root().join("run/diskmirror"), mirror, &holder);
+    let Ok(Attempt::Taken(held)) = attempt else { panic!("nobody has it") };
     let boot_test = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_diskmirror"));
         command.arg("--root").arg(pair.root()).arg("--config").arg(pair.config_path());

@@ -392,13 +392,7 @@ fn grub_install(disk: &Path, boot_directory: &Path, because: &str) -> Result<()>
     let directory = format!("--boot-directory={}", boot_directory.display());
     // Fonts and themes are files like any others: the mirror has the primary's.
     let args = ["--target=i386-pc", &directory, "--fonts=", "--themes=", &disk.to_string_lossy()];
-    let said = command::run(program, &args, b"").with_context(|| format!("cannot run {program}"))?;
-    match said.ok() {
-        true => Ok(()),
-        false => {
-            Err(failure().why(format!("{program} ended with {}: {}", said.status, said.stderr.trim())).into())
-        }
-    }
+    command::run(program, &args, b"").map(drop).map_err(|error| failure().why(error.to_string()).into())
 }
 
 #[cfg(test)]

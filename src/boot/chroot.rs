@@ -133,7 +133,7 @@ impl Chroot {
     pub fn run(&self, program: &[&str]) -> Result<Said> {
         let place = self.place.to_str().context("the runtime directory's name is no text")?;
         let args = [&TIME_LIMIT[..], &["chroot", place], program].concat();
-        command::run("timeout", &args, b"").context("cannot run chroot by timeout")
+        command::ask_at_length("timeout", &args, b"").context("cannot run chroot by timeout")
     }
 
     /// Unmounts it all.

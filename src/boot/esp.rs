@@ -357,16 +357,12 @@ fn entries() -> Result<efi_entries::Entries> {
 }
 
 fn efibootmgr(invocation: &Invocation) -> Result<String> {
-    let said = command::run(&invocation.program, &invocation.args, b"").context("cannot run efibootmgr")?;
-    match said.ok() {
-        true => Ok(said.stdout),
-        false => {
-            let state =
-                "the mirror's files and loaders are refreshed; the firmware's entries are what they were";
-            let what = "cannot see to the firmware's entry for the mirror";
-            Err(Failure::new(what, state).why(invocation.to_string()).why(said.stderr).into())
-        }
-    }
+    let said = command::run(&invocation.program, &invocation.args, b"").map_err(|error| {
+        let state = "the mirror's files and loaders are refreshed; the firmware's entries are what they were";
+        let what = "cannot see to the firmware's entry for the mirror";
+        Failure::new(what, state).why(error.to_string())
+    })?;
+    Ok(said.stdout)
 }
 
 #[cfg(test)]

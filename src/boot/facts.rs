@@ -91,7 +91,7 @@ impl Facts {
     fn other(&mut self, device: &BlockDevice) -> Result<()> {
         let names = [&device.uuid, &device.label, &device.part_uuid, &device.part_label];
         if names.iter().all(|name| name.is_none()) {
-            let said = command::run("blkid", &["-p", "-o", "export", &device.path], b"")
+            let said = command::ask("blkid", &["-p", "-o", "export", &device.path], b"")
                 .context("cannot run blkid")?;
             let read = blkid::parse(&said.stdout);
             self.enter([&read.uuid, &read.label, &read.part_uuid, &read.part_label]);

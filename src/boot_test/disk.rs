@@ -53,11 +53,11 @@ impl Disk {
     pub fn of(found: &Found) -> Result<Disk> {
         let node = found.disk.as_str();
         let args = ["--json", "--bytes", "--nodeps", "--output-all", node];
-        let said = command::run("lsblk", &args, b"").context("cannot run lsblk")?;
+        let said = command::run("lsblk", &args, b"")?;
         let device = lsblk::parse(&said.stdout)?.into_iter().next();
         let device = device.with_context(|| format!("lsblk knows no {node}"))?;
         let first = BlockDevice::open_read(Path::new(node))?.read_span(0, 512)?;
-        let dump = command::run("sfdisk", &["--dump", node], b"").context("cannot run sfdisk")?;
+        let dump = command::ask("sfdisk", &["--dump", node], b"").context("cannot run sfdisk")?;
         let table = partition_table::parse(&dump.stdout, device.logical_sector).ok();
         let has_esp =
             table.is_some_and(|table| table.partitions.iter().any(|part| is_efi_system(&part.type_id)));

@@ -342,11 +342,10 @@ impl Drop for WorkDir {
 
 /// Forgets what the kernel has kept of the disk: a container's mapping writes past it.
 fn flush(node: &str) -> Result<()> {
-    let said = command::run("blockdev", &["--flushbufs", node], b"").context("cannot run blockdev")?;
-    if said.ok() {
-        return Ok(());
-    }
-    Err(Failure::new(format!("blockdev --flushbufs {node} failed"), UNTOUCHED).why(said.stderr).into())
+    let failed = |error: command::ToolError| {
+        Failure::new("cannot prepare the boot test", UNTOUCHED).why(error.to_string())
+    };
+    Ok(command::run("blockdev", &["--flushbufs", node], b"").map(drop).map_err(failed)?)
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ fn opened_slot(node: &Path, key: &Key, copy: &HeaderCopy) -> Result<u32> {
     let (file, input) = key.given();
     let args =
         ["open", "--verbose", "--test-passphrase", "--type", "luks", "--key-file", &file, &copy.name()];
-    let said = command::run("cryptsetup", &args, input).context("cannot run cryptsetup")?;
+    let said = command::ask("cryptsetup", &args, input).context("cannot run cryptsetup")?;
     let slot = luks::unlocked_slot(&said.stdout).filter(|_| said.ok());
     slot.ok_or_else(|| {
         let what = format!("cannot test the boot: {} does not open {}", key.name(), node.display());
@@ -155,12 +155,10 @@ impl Drop for HeaderCopy {
 }
 
 fn tool(args: &[&str], input: &[u8]) -> Result<String> {
-    let said = command::run("cryptsetup", args, input).context("cannot run cryptsetup")?;
-    if said.ok() {
-        return Ok(said.stdout);
-    }
-    let what = format!("cryptsetup {} failed with exit code {}", args.join(" "), said.status);
-    Err(Failure::new(what, UNTOUCHED).why(said.stderr).into())
+    let failed = |error: command::ToolError| {
+        Failure::new("cannot prepare the boot test", UNTOUCHED).why(error.to_string())
+    };
+    Ok(command::run("cryptsetup", args, input).map_err(failed)?.stdout)
 }
 
 #[cfg(test)]

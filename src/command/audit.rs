@@ -12,7 +12,7 @@ use crate::mirror::{self, Access, Opened, device_of_source};
 use crate::record::Finding;
 use crate::refusal::stated;
 use crate::render;
-use crate::sys::lock::Holder;
+use crate::sys::lock::{Attempt, Holder};
 use crate::sys::mount;
 use crate::tree::View;
 use anyhow::{Context, Result};
@@ -34,8 +34,8 @@ pub fn audit(root: &Path, config_file: Option<&Path>, args: &AuditArgs) -> Resul
     let now = jiff::Timestamp::now().as_second();
     let holder = Holder { pid: std::process::id(), since: now, what: "diskmirror audit".into() };
     let _held = match mirror::lock(&runtime_dir, mirror, &holder)? {
-        Ok(held) => held,
-        Err(holder) => {
+        Attempt::Taken(held) => held,
+        Attempt::Busy(holder) => {
             output::error(&mirror::busy(holder, now));
             return Ok(Exit::Locked);
         }

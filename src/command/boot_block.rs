@@ -125,7 +125,7 @@ fn is_blank(target: &Node) -> anyhow::Result<bool> {
     let path = target.path();
     let signed = is_signed(&read_boot_block(&path)?);
     // blkid(8): exit status 2 when nothing was found by low-level probing.
-    let probed = command::run("blkid", &["-p".as_ref(), path.as_os_str()], b"").map(|said| said.status);
+    let probed = command::ask("blkid", &["-p".as_ref(), path.as_os_str()], b"").map(|said| said.status);
     Ok(!signed && target.partitions().is_empty() && matches!(probed, Ok(2)))
 }
 

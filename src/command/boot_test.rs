@@ -11,7 +11,7 @@ use crate::monitor::Monitor;
 use crate::record::BootTestRecord;
 use crate::refusal::Refusal;
 use crate::render;
-use crate::sys::lock::{Holder, Lock};
+use crate::sys::lock::{Attempt, Holder};
 use crate::sys::secret::Passphrase;
 use crate::sys::signal;
 use anyhow::{Context, Result};
@@ -43,8 +43,8 @@ pub fn boot_test(
     let holder = Holder { pid: std::process::id(), since: started, what: "diskmirror boot-test".into() };
     // No run may begin meanwhile: the machine would see the disk change below it.
     let _held = match locked(&runtime_dir, mirror, &holder, args.wait)? {
-        Ok(held) => held,
-        Err(holder) => {
+        Attempt::Taken(held) => held,
+        Attempt::Busy(holder) => {
             output::error(&mirror::busy(holder, started));
             return Ok(Exit::Locked);
         }
@@ -66,17 +66,13 @@ pub fn boot_test(
 }
 
 /// Takes the mirror's lock; waits for who has it, if that is wanted.
-fn locked(
-    runtime_dir: &Path,
-    mirror: &Mirror,
-    holder: &Holder,
-    wait: bool,
-) -> Result<Result<Lock, Option<Holder>>> {
+fn locked(runtime_dir: &Path, mirror: &Mirror, holder: &Holder, wait: bool) -> Result<Attempt> {
     let begun = Instant::now();
     loop {
-        let taken = mirror::lock(runtime_dir, mirror, holder)?;
-        if taken.is_ok() || !wait || begun.elapsed() >= LONGEST_WAIT || signal::stop_requested() {
-            return Ok(taken);
+        let attempt = mirror::lock(runtime_dir, mirror, holder)?;
+        let waits = wait && begun.elapsed() < LONGEST_WAIT && !signal::stop_requested();
+        if !waits || matches!(attempt, Attempt::Taken(_)) {
+            return Ok(attempt);
         }
         std::thread::sleep(LOOK_AGAIN);
     }

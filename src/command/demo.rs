@@ -49,7 +49,7 @@ fn refuse_unless_possible() -> Result<(), Refusal> {
     for (tool, package) in
         [("losetup", "mount"), ("sfdisk", "fdisk"), ("mke2fs", "e2fsprogs"), ("lsblk", "util-linux")]
     {
-        if command::run(tool, &["--version"], b"").is_err() && command::run(tool, &["-V"], b"").is_err() {
+        if !command::is_installed(tool) {
             return Err(refusal()
                 .why(format!("{tool} is not installed"))
                 .remedy(format!("apt-get install {package}")));
@@ -124,7 +124,7 @@ fn call<S: AsRef<str>>(server: &Server, args: &[S]) -> Result<Said> {
     let root = root.to_str().context("the path of temporary files is not UTF-8")?;
     let input = if args.contains(&"--passphrase-fd") { PASSPHRASE.as_bytes() } else { b"" };
     let all: Vec<&str> = ["--root", root].into_iter().chain(args.iter().copied()).collect();
-    let said = command::run(program, &all, input)?;
+    let said = command::ask_at_length(program, &all, input)?;
     if !said.ok() {
         bail!("diskmirror {} exited with {}\n{}{}", args.join(" "), said.status, said.stdout, said.stderr);
     }
@@ -151,17 +151,13 @@ fn outline(plan: &str) -> String {
 /// Runs a tool that must succeed.
 fn tool<S: AsRef<str>>(program: &str, args: &[S], input: &[u8]) -> Result<String> {
     let args: Vec<&str> = args.iter().map(AsRef::as_ref).collect();
-    let said = command::run(program, &args, input).with_context(|| format!("cannot run {program}"))?;
-    if !said.ok() {
-        bail!("{program} {} exited with {}: {}", args.join(" "), said.status, said.stderr.trim());
-    }
-    Ok(said.stdout.trim().to_owned())
+    Ok(command::run(program, &args, input)?.stdout.trim().to_owned())
 }
 
 /// Unmounts `at` if anything is mounted there.
 fn unmount(at: &Path) -> Result<()> {
     let at = at.to_str().context("the path of temporary files is not UTF-8")?;
-    if command::run("mountpoint", &["-q", at], b"")?.ok() {
+    if command::ask("mountpoint", &["-q", at], b"")?.ok() {
         tool("umount", &[at], b"")?;
     }
     Ok(())

@@ -216,8 +216,8 @@ fn tested_passphrase(plan: &Plan, args: &InitArgs) -> Result<Option<(Passphrase,
             .map_err(|e| refusal("no passphrase").why(e.to_string()))?,
     };
     let test = luks::test_passphrase(container);
-    let said =
-        command::run(&test.program, &test.args, passphrase.bytes()).context("cannot run cryptsetup")?;
+    let said = command::ask_at_length(&test.program, &test.args, passphrase.bytes())
+        .context("cannot run cryptsetup")?;
     if !said.ok() {
         let why = said.stderr.trim();
         return Err(refusal("wrong passphrase")

@@ -5,7 +5,7 @@ use crate::exit_code::Exit;
 use crate::monitor::Monitor;
 use crate::refusal::Failure;
 use crate::sys::dir::open_root;
-use crate::sys::read;
+use crate::sys::proc::{self, Mount};
 use crate::sys::way::{self, Barred};
 use crate::tree::{self, PutBack, View};
 use anyhow::{Context, Result};
@@ -58,19 +58,11 @@ fn cannot(place: &Path, error: &io::Error) -> Failure {
 
 /// Where a whole file system is mounted that has something to be put back.
 fn mounted() -> io::Result<Vec<PathBuf>> {
-    let text = read::kernel_text("/proc/self/mountinfo")?;
     let is_pending = |place: &PathBuf| {
         let view = open_root(place).and_then(View::of_fd);
         view.is_ok_and(|view| tree::is_pending(&view))
     };
-    Ok(text.lines().filter_map(mount_point).filter(is_pending).collect())
-}
-
-/// The mount point of a line of mountinfo (proc_pid_mountinfo(5)), if it is a whole file system of a kind that counts.
-fn mount_point(line: &str) -> Option<PathBuf> {
-    let (mount, filesystem) = line.split_once(" - ")?;
-    let mut fields = mount.split(' ').skip(3);
-    let (root, point) = (fields.next()?, fields.next()?);
-    let counts = KINDS.contains(&filesystem.split(' ').next()?) && root == "/";
-    counts.then(|| crate::layer::octal::unescaped(point).into())
+    let counts = |mount: &Mount| mount.root == Path::new("/") && KINDS.contains(&mount.kind.as_str());
+    let places = proc::mounts()?.into_iter().filter(counts).map(|mount| mount.at);
+    Ok(places.filter(is_pending).collect())
 }

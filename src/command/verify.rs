@@ -14,9 +14,9 @@ use crate::monitor::Monitor;
 use crate::record::VerifyRecord;
 use crate::refusal::{Refusal, stated};
 use crate::render;
-use crate::sys::lock::Holder;
+use crate::sys::lock::{Attempt, Holder};
 use crate::sys::stat::Timestamp;
-use crate::sys::{mount, read};
+use crate::sys::{mount, proc};
 use crate::tree::{self, Options, Remembered, Sample, Scope, View};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -59,8 +59,8 @@ pub fn verify(
     let started = jiff::Timestamp::now().as_second();
     let holder = Holder { pid: std::process::id(), since: started, what: "diskmirror verify".into() };
     let _held = match mirror::lock(&runtime_dir, mirror, &holder)? {
-        Ok(held) => held,
-        Err(holder) => {
+        Attempt::Taken(held) => held,
+        Attempt::Busy(holder) => {
             output::error(&mirror::busy(holder, started));
             return Ok(Exit::Locked);
         }
@@ -151,7 +151,7 @@ fn pairs<'a>(
 /// Tells each what is left out, and what its mirror shall hold instead of the primary's files.
 fn prepare(job: &Job, pairs: &mut [Option<Pair<'_>>], opened: &Opened<'_>) -> Result<()> {
     let Place { root, config, mirror, .. } = job.place;
-    let swaps = read::kernel_text("/proc/swaps").unwrap_or_default();
+    let swaps = proc::swaps();
     let volumes = mirror.volumes.iter().zip(&*pairs);
     let sources =
         volumes.map(|(volume, pair)| (volume.mount.as_str(), pair.as_ref().map(|pair| pair.source.root())));

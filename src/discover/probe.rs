@@ -176,7 +176,7 @@ fn run(question: &Question, is_root: bool) -> Result<String> {
     }
     let mut failed = String::new();
     for (program, args) in question.commands() {
-        let said = match command::run(program, &args, b"") {
+        let said = match command::ask(program, &args, b"") {
             Err(error) if error.kind() == ErrorKind::NotFound && question.may_be_absent() => {
                 return Ok(String::new());
             }

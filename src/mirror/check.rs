@@ -45,7 +45,7 @@ pub fn needs_replay(node: &Path, kind: FsKind) -> Result<bool> {
     match kind {
         FsKind::Ext2 | FsKind::Ext3 | FsKind::Ext4 => Ok(superblock(node)?.contains("needs_recovery")),
         FsKind::Xfs => {
-            let said = command::run("xfs_logprint", &["-t".as_ref(), node.as_os_str()], b"")
+            let said = command::ask_at_length("xfs_logprint", &["-t".as_ref(), node.as_os_str()], b"")
                 .context("cannot run xfs_logprint (package xfsprogs)")?;
             Ok(!said.stdout.contains("<CLEAN>"))
         }
@@ -54,9 +54,8 @@ pub fn needs_replay(node: &Path, kind: FsKind) -> Result<bool> {
 }
 
 fn superblock(node: &Path) -> Result<String> {
-    let said = command::run("dumpe2fs", &["-h".as_ref(), node.as_os_str()], b"")
-        .context("cannot run dumpe2fs (package e2fsprogs)")?;
-    Ok(said.stdout)
+    let said = command::run("dumpe2fs", &["-h".as_ref(), node.as_os_str()], b"");
+    Ok(said.context("cannot read the superblock (dumpe2fs is in the package e2fsprogs)")?.stdout)
 }
 
 /// Whether `fsck -p` would look at the superblock and leave: e2fsck(8) does so unless the file system is not clean, its
@@ -79,7 +78,7 @@ fn is_settled(superblock: &str) -> bool {
 fn fsck(node: &Path, kind: FsKind) -> Result<Checked> {
     let node_text = node.to_string_lossy();
     let args = ["-T", "-t", kind.name(), &node_text, "--", "-p"];
-    let said = command::run("fsck", &args, b"").context("cannot run fsck")?;
+    let said = command::ask_at_length("fsck", &args, b"").context("cannot run fsck")?;
     match said.status {
         0 => Ok(Checked::Sound),
         FSCK_REPAIRED => Ok(Checked::Repaired),
@@ -121,7 +120,7 @@ fn replay_xfs(node: &Path, scratch: &Path) -> Result<Checked> {
 
 /// An XFS that cannot be mounted, with what `xfs_repair -n` says about it.
 pub(super) fn xfs_failure(node: &Path, error: &str) -> Failure {
-    let seen = command::run("xfs_repair", &["-n".as_ref(), node.as_os_str()], b"");
+    let seen = command::ask_at_length("xfs_repair", &["-n".as_ref(), node.as_os_str()], b"");
     let failure = Failure::new(format!("cannot mount {}", node.display()), UNTOUCHED).why(error);
     let failure = match seen {
         Ok(said) => failure.why(format!("xfs_repair -n says:\n{}\n{}", said.stdout, said.stderr)),

@@ -48,9 +48,7 @@ enum Hardware {
 /// # Errors
 /// Those of running lsblk and of reading what it says.
 pub fn devices() -> Result<Vec<BlockDevice>> {
-    let said =
-        command::run("lsblk", &["--json", "--bytes", "--output-all"], b"").context("cannot run lsblk")?;
-    lsblk::parse(&said.stdout)
+    lsblk::parse(&command::run("lsblk", &["--json", "--bytes", "--output-all"], b"")?.stdout)
 }
 
 /// Finds the mirror's disk.

@@ -2,7 +2,7 @@
 
 use crate::config::Mirror;
 use crate::refusal::Refusal;
-use crate::sys::lock::{self, Holder, Lock};
+use crate::sys::lock::{self, Attempt, Holder};
 use crate::units::duration;
 use anyhow::{Context, Result};
 use std::fs::DirBuilder;
@@ -14,7 +14,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// Those of making the directory and the file.
-pub fn lock(runtime_dir: &Path, mirror: &Mirror, holder: &Holder) -> Result<Result<Lock, Option<Holder>>> {
+pub fn lock(runtime_dir: &Path, mirror: &Mirror, holder: &Holder) -> Result<Attempt> {
     let path = path(runtime_dir, mirror);
     let take = || {
         DirBuilder::new().recursive(true).mode(0o700).create(runtime_dir)?;

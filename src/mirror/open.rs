@@ -64,7 +64,7 @@ impl Found {
         for group in &mirror.volume_groups {
             tool("vgchange", &["-ay", group])?;
         }
-        settle();
+        command::settle();
         opened.nodes = locate(mirror, &opened.disk)?;
         Ok(opened)
     }
@@ -174,7 +174,7 @@ fn close_all(mirror: &Mirror) -> Result<()> {
     if mirror.containers.is_empty() && mirror.volume_groups.is_empty() {
         return Ok(());
     }
-    settle();
+    command::settle();
     let all = devices()?;
     remove(&orphans(&mirror.volume_groups, mappers(mirror), &mapped(), &all))?;
     let is_active =
@@ -235,27 +235,18 @@ fn patiently(mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
         if attempt().is_ok() {
             return Ok(());
         }
-        settle();
+        command::settle();
         std::thread::sleep(CLOSE_PAUSE);
     }
     attempt()
 }
 
-/// Runs a tool that must succeed.
-fn tool<S: AsRef<std::ffi::OsStr> + std::fmt::Display>(program: &str, args: &[S]) -> Result<()> {
-    let shown = || args.iter().fold(program.to_owned(), |line, arg| format!("{line} {arg}"));
-    let said = command::run(program, args, b"").with_context(|| format!("cannot run {}", shown()))?;
-    if said.ok() {
-        return Ok(());
+/// Runs a tool that must succeed, before anything is written.
+fn tool<S: AsRef<std::ffi::OsStr>>(program: &str, args: &[S]) -> Result<()> {
+    match command::run(program, args, b"") {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::new(format!("{program} failed"), UNTOUCHED).why(error.to_string()).into()),
     }
-    Err(Failure::new(format!("{} failed with exit code {}", shown(), said.status), UNTOUCHED)
-        .why(said.stderr)
-        .into())
-}
-
-/// Waits until udev has seen all that has changed; a system without udev has nothing to wait for.
-fn settle() {
-    let _ = command::run("udevadm", &["settle", "--timeout=30"], b"");
 }
 
 /// Refuses a node that something holds.

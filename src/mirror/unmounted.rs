@@ -7,7 +7,6 @@ use super::mounted::{Access, MountPoint, mount_point, options};
 use super::source::Source;
 use crate::config::{Mirror, Volume};
 use crate::layer::lsblk::BlockDevice;
-use crate::layer::octal::unescaped;
 use crate::layout::FsKind;
 use crate::sys::dir::open_root;
 use crate::sys::mount;
@@ -23,8 +22,7 @@ pub(super) fn enter(root: &Path, mirror: &Mirror, number: usize, runtime_dir: &P
     let (node, kind) = find(root, &mirror.volumes[number])?;
     let (_, device) = open_node(&node)?;
     // Somebody may have mounted it elsewhere; it is right wherever it is.
-    if let Some(at) = whole_mounts_of(device)?.first() {
-        let path = PathBuf::from(unescaped(at));
+    if let Some(path) = whole_mounts_of(device)?.into_iter().next() {
         let there = open_root(&path).and_then(device_below);
         ensure!(there.is_ok_and(|there| there == device), "something else was mounted on {}", path.display());
         return Ok(Source { path, device, _own: None });

@@ -1,7 +1,7 @@
 //! What the kernel tells of a block device without opening it: its disk, its partitions, its serial number, and
 //! everything that uses any of them. Read from sysfs and /proc; a device is known by its number, not by its name.
 
-use super::read;
+use super::proc;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -150,7 +150,7 @@ impl Node {
 
 /// What is mounted and swapped to.
 struct Usage {
-    mounts: Vec<((u32, u32), String)>,
+    mounts: Vec<((u32, u32), PathBuf)>,
     swaps: Vec<(u32, u32)>,
     /// Loop devices with the number of the device they lie on: the kernel counts these as no holders.
     loops: Vec<((u32, u32), Node)>,
@@ -158,18 +158,16 @@ struct Usage {
 
 impl Usage {
     fn read() -> io::Result<Self> {
-        let mounts = parse_mounts(&read::kernel_text("/proc/self/mountinfo")?)
+        let mounts = proc::mounts()?
             .into_iter()
             .flat_map(|mount| {
                 // btrfs shows a number of its own; its source names the device.
-                let source = device_number(&mount.source).filter(|number| *number != mount.number);
-                [Some(mount.number), source].into_iter().flatten().map(move |n| (n, mount.at.clone()))
+                let source = device_number(&mount.source).filter(|number| *number != mount.device);
+                [Some(mount.device), source].into_iter().flatten().map(move |n| (n, mount.at.clone()))
             })
             .collect();
-        let swaps = read::kernel_text("/proc/swaps").unwrap_or_default();
-        let swaps =
-            swaps.lines().skip(1).filter_map(|l| device_number(&unescape(l.split_whitespace().next()?)));
-        Ok(Usage { mounts, swaps: swaps.collect(), loops: loops_on_devices() })
+        let swaps = proc::swaps().iter().filter_map(|swap| device_number(&swap.path)).collect();
+        Ok(Usage { mounts, swaps, loops: loops_on_devices() })
     }
 
     fn of(&self, node: &Node, seen: &mut BTreeSet<(u32, u32)>, lines: &mut Vec<String>) {
@@ -179,7 +177,7 @@ impl Usage {
         let path = node.path();
         let path = path.display();
         for (_, at) in self.mounts.iter().filter(|(number, _)| *number == node.number) {
-            lines.push(format!("{path} is mounted on {at}"));
+            lines.push(format!("{path} is mounted on {}", at.display()));
         }
         if self.swaps.contains(&node.number) {
             lines.push(format!("{path} is in use as swap"));
@@ -200,7 +198,7 @@ impl Usage {
 /// The loop devices over other block devices instead of files.
 fn loops_on_devices() -> Vec<((u32, u32), Node)> {
     let upper = |path: &PathBuf| Node::in_directory(fs::canonicalize(path).ok()?);
-    let below = |node: &Node| device_number(&node.attribute("loop/backing_file")?);
+    let below = |node: &Node| device_number(Path::new(&node.attribute("loop/backing_file")?));
     let nodes = entries(Path::new("/sys/block"));
     nodes.iter().filter_map(upper).filter_map(|node| Some((below(&node)?, node))).collect()
 }
@@ -212,7 +210,7 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
-fn device_number(path: &str) -> Option<(u32, u32)> {
+fn device_number(path: &Path) -> Option<(u32, u32)> {
     let meta = fs::metadata(path).ok()?;
     meta.file_type().is_block_device().then(|| split(meta.rdev()))
 }
@@ -226,34 +224,6 @@ fn parse_number(text: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// A line of /proc/self/mountinfo (proc(5)): the device's number, where it is mounted, and its source.
-#[derive(Debug, PartialEq)]
-struct Mount {
-    number: (u32, u32),
-    at: String,
-    source: String,
-}
-
-fn parse_mounts(text: &str) -> Vec<Mount> {
-    text.lines()
-        .filter_map(|line| {
-            let (left, right) = line.split_once(" - ")?;
-            let mut left = left.split(' ');
-            let number = parse_number(left.nth(2)?)?;
-            let at = unescape(left.nth(1)?);
-            let source = unescape(right.split(' ').nth(1)?);
-            Some(Mount { number, at, source })
-        })
-        .collect()
-}
-
-/// Undoes the `\040` that /proc writes for blanks in names.
-fn unescape(text: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
-}
-
 /// A property in udev's database file (`E:ID_SERIAL_SHORT=S5GX123`).
 fn udev_property(data: &str, key: &str) -> Option<String> {
     data.lines()
@@ -265,17 +235,6 @@ fn udev_property(data: &str, key: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mounts_are_read_with_blanks_in_their_names_and_optional_fields() {
-        let text = "36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n\
-                    40 35 0:45 / /srv rw - btrfs /dev/sdb1 rw\nnonsense\n";
-        let mount = |number, at: &str, source: &str| Mount { number, at: at.into(), source: source.into() };
-        assert_eq!(
-            parse_mounts(text),
-            [mount((98, 0), "/mnt 2", "/dev/root"), mount((0, 45), "/srv", "/dev/sdb1")]
-        );
-    }
 
     #[test]
     fn udevs_short_serial_is_not_taken_for_its_long_one() {

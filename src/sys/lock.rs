@@ -27,24 +27,33 @@ pub struct Lock {
     _file: File,
 }
 
-/// Takes the lock at `path` for `holder`, or says who has it (`None` if the holder has not said so yet).
+/// What came of an attempt to take a lock.
+#[derive(Debug)]
+pub enum Attempt {
+    /// It is held now.
+    Taken(Lock),
+    /// Somebody else has it: who, if the holder has said so yet.
+    Busy(Option<Holder>),
+}
+
+/// Takes the lock at `path` for `holder`, or says who has it.
 ///
 /// The descriptor is closed in every tool that is started: none of them can keep the lock beyond us.
 ///
 /// # Errors
 /// The system's, of opening and writing the file.
-pub fn acquire(path: &Path, holder: &Holder) -> io::Result<Result<Lock, Option<Holder>>> {
+pub fn acquire(path: &Path, holder: &Holder) -> io::Result<Attempt> {
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
             // A full file system keeps nobody from holding it.
             let _ = file.set_len(0).and_then(|()| file.write_all(serde_json::to_string(holder)?.as_bytes()));
-            Ok(Ok(Lock { _file: file }))
+            Ok(Attempt::Taken(Lock { _file: file }))
         }
         Err(rustix::io::Errno::WOULDBLOCK) => {
             file.rewind()?;
-            Ok(Err(serde_json::from_slice(&read::whole(&file, read::STATE_BYTES)?).ok()))
+            Ok(Attempt::Busy(serde_json::from_slice(&read::whole(&file, read::STATE_BYTES)?).ok()))
         }
         Err(error) => Err(error.into()),
     }
@@ -75,12 +84,14 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("a.lock");
         let holder = Holder { pid: std::process::id(), since: 1_700_000_000, what: "diskmirror run".into() };
-        let held = acquire(&path, &holder).expect("the file can be made").expect("nobody has it");
+        let attempt = |holder: &Holder| acquire(&path, holder).expect("the file can be made and read");
+        let Attempt::Taken(held) = attempt(&holder) else { panic!("nobody has it") };
         assert_eq!(held_by(&path).as_ref(), Some(&holder));
         let other = Holder { pid: 8, ..holder.clone() };
-        assert_eq!(acquire(&path, &other).expect("the file can be read").err(), Some(Some(holder)));
+        let Attempt::Busy(who) = attempt(&other) else { panic!("it is held") };
+        assert_eq!(who, Some(holder));
         drop(held);
         assert_eq!(held_by(&path), None);
-        assert!(acquire(&path, &other).expect("the file is there").is_ok());
+        assert!(matches!(attempt(&other), Attempt::Taken(_)));
     }
 }

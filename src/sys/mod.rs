@@ -16,6 +16,7 @@ pub mod node;
 pub mod page_cache;
 pub mod pressure;
 pub mod private;
+pub mod proc;
 pub mod read;
 pub mod replace;
 pub mod secret;

@@ -1,6 +1,7 @@
 //! Block devices: which device a descriptor lies on, whether anybody uses one, and what lies on it.
 
-use super::{command, read};
+use super::command;
+use super::proc::{self, Mount};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, fstat, major, minor, open, statx};
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -153,38 +154,22 @@ pub fn shown_at(file: impl AsFd) -> io::Result<Shown> {
     if !stat.stx_attributes.contains(root) {
         return Ok(Shown::Nothing);
     }
-    let id = stat.stx_mnt_id.to_string();
-    let is_whole = mounts()?.iter().any(|mount| mount.id == id && mount.root == "/");
+    let is_whole = proc::mounts()?.iter().any(|mount| mount.id == stat.stx_mnt_id && is_whole(mount));
     Ok(if is_whole { Shown::Whole } else { Shown::Part })
 }
 
-/// A line of proc_pid_mountinfo(5): mount ID, parent ID, major:minor, root, mount point, …
-struct MountLine {
-    id: String,
-    device: String,
-    root: String,
-    /// Escaped as fields of fstab are.
-    at: String,
+/// Whether a mount shows all of its file system.
+fn is_whole(mount: &Mount) -> bool {
+    mount.root == Path::new("/")
 }
 
-fn mounts() -> io::Result<Vec<MountLine>> {
-    let text = read::kernel_text("/proc/self/mountinfo")?;
-    let line = |line: &str| {
-        let mut fields = line.split(' ').map(str::to_owned);
-        let (id, _parent) = (fields.next()?, fields.next()?);
-        Some(MountLine { id, device: fields.next()?, root: fields.next()?, at: fields.next()? })
-    };
-    Ok(text.lines().filter_map(line).collect())
-}
-
-/// Where the file system on this device is mounted whole; escaped as fields of fstab are.
+/// Where the file system on this device is mounted whole.
 ///
 /// # Errors
 /// The system's.
-pub fn whole_mounts_of(device: DeviceNumber) -> io::Result<Vec<String>> {
-    let number = format!("{}:{}", device.major, device.minor);
-    let here = mounts()?.into_iter().filter(|mount| mount.device == number && mount.root == "/");
-    Ok(here.map(|mount| mount.at).collect())
+pub fn whole_mounts_of(device: DeviceNumber) -> io::Result<Vec<PathBuf>> {
+    let is_here = |mount: &Mount| mount.device == (device.major, device.minor) && is_whole(mount);
+    Ok(proc::mounts()?.into_iter().filter(is_here).map(|mount| mount.at).collect())
 }
 
 fn parse_export(text: &str) -> Signature {

@@ -52,15 +52,6 @@ pub fn too_large(most: u64) -> io::Error {
     io::Error::new(ErrorKind::FileTooLarge, format!("larger than {}", Bytes(most)))
 }
 
-/// What the kernel tells in a file of /proc. Users choose names in some of them: what is not UTF-8 is replaced, and hides
-/// nothing else.
-///
-/// # Errors
-/// The system's.
-pub fn kernel_text(path: &str) -> io::Result<String> {
-    Ok(String::from_utf8_lossy(&std::fs::read(path)?).into_owned())
-}
-
 fn open(path: &Path, more: OFlags) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | more;
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())

@@ -126,7 +126,7 @@ fn is_open(mapper: &str, uuid: &str) -> bool {
 
 /// What stays open is named again, as in use, when the disks are looked at.
 fn run(invocation: &Invocation, monitor: &dyn Monitor) {
-    match command::run(&invocation.program, &invocation.args, b"") {
+    match command::ask(&invocation.program, &invocation.args, b"") {
         Ok(said) if !said.ok() => monitor.warn(&format!("{invocation}: {}", said.stderr.trim())),
         Err(error) if error.kind() != ErrorKind::NotFound => monitor.warn(&format!("{invocation}: {error}")),
         _ => {}

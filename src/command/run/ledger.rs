@@ -150,6 +150,6 @@ fn tell(job: &Job, record: &RunRecord) {
     let _ = io::stderr().write_all(lines.as_bytes());
     let is_heard = std::env::var_os("JOURNAL_STREAM").is_some();
     if job.root == Path::new("/") && !is_heard && Path::new(JOURNAL).exists() {
-        let _ = command::run("logger", &["-t", "diskmirror", "-p", "daemon.err"], lines.as_bytes());
+        let _ = command::ask("logger", &["-t", "diskmirror", "-p", "daemon.err"], lines.as_bytes());
     }
 }

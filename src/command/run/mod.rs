@@ -21,7 +21,7 @@ use crate::monitor::Monitor;
 use crate::record::{RunRecord, State, Waited};
 use crate::refusal::{Failure, Refusal, stated};
 use crate::render;
-use crate::sys::lock::{Holder, Lock};
+use crate::sys::lock::{Attempt, Holder, Lock};
 use crate::sys::{mount, private, signal};
 use crate::tree::{self, Pace};
 use anyhow::{Context, Result};
@@ -68,8 +68,8 @@ pub fn run(root: &Path, config_file: Option<&Path>, args: &RunArgs, monitor: &dy
     };
     let mut record = RunRecord::begun(&mirror.name, job.now());
     match job.lock()? {
-        Ok(held) => recorded(&job, &mut record, held),
-        Err(holder) => locked_out(&job, &mut record, holder),
+        Attempt::Taken(held) => recorded(&job, &mut record, held),
+        Attempt::Busy(holder) => locked_out(&job, &mut record, holder),
     }
     tell(&job, &mut record);
     Ok(record.exit())
@@ -389,7 +389,7 @@ impl<'a> Job<'a> {
     }
 
     /// Takes the mirror's lock.
-    fn lock(&self) -> Result<Result<Lock, Option<Holder>>> {
+    fn lock(&self) -> Result<Attempt> {
         let holder = Holder { pid: std::process::id(), since: self.now(), what: self.command_line() };
         mirror::lock(&self.runtime_dir, self.mirror, &holder)
     }

@@ -17,7 +17,7 @@ use crate::mirror::{Checked, Mounted, Source};
 use crate::record::{RunRecord, VolumeRecord};
 use crate::refusal::{Failure, Refusal};
 use crate::sys::node::DeviceNumber;
-use crate::sys::read;
+use crate::sys::proc;
 use crate::sys::stat::Timestamp;
 use crate::tree::{self, Changes, Counts, Options, RelPath, Remembered, View, Wanted};
 use anyhow::{Context, Result};
@@ -67,7 +67,7 @@ impl<'a> Work<'a> {
         sources: Vec<Result<Source, Refusal>>,
         damage: &DamageFile,
     ) -> Result<Vec<Work<'a>>> {
-        let swaps = read::kernel_text("/proc/swaps").unwrap_or_default();
+        let swaps = proc::swaps();
         let patterns = Arc::new(excludes::patterns(job.config, job.mirror, job.root, &swaps));
         let swap_files = excludes::swap_files(&swaps, job.root);
         let one = |(volume, source): (&'a Volume, Result<Source, Refusal>)| {

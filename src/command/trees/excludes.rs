@@ -2,12 +2,13 @@
 
 use crate::config::{Config, Mirror};
 use crate::refusal::Refusal;
+use crate::sys::proc::Swap;
 use crate::tree::Excludes;
 use std::path::Path;
 
 /// The patterns of every mirror file system of `mirror`: the configured ones, this program's runtime directory, and
-/// the active swap files of /proc/swaps, whose text is `swaps`. `root` is where the primary is mounted.
-pub fn patterns(config: &Config, mirror: &Mirror, root: &Path, swaps: &str) -> Vec<String> {
+/// the swap files among the active `swaps`. `root` is where the primary is mounted.
+pub fn patterns(config: &Config, mirror: &Mirror, root: &Path, swaps: &[Swap]) -> Vec<String> {
     let mut patterns = mirror.all_excludes();
     let own = [config.runtime_dir.clone(), config.state_dir.join("*")];
     patterns.extend(own.iter().map(|path| path.to_string_lossy().into_owned()));
@@ -42,14 +43,9 @@ fn localised(pattern: &str, mount: &str) -> Option<String> {
 }
 
 /// The active swap files below `root`, as the primary names them: they hold memory, and are made anew.
-pub fn swap_files(swaps: &str, root: &Path) -> Vec<String> {
-    let file = |line: &str| {
-        let mut fields = line.split_whitespace();
-        let path = fields.next().filter(|_| fields.next() == Some("file"))?.replace("\\040", " ");
-        let path = Path::new(&path).strip_prefix(root).ok()?;
-        Some(format!("/{}", path.display()))
-    };
-    swaps.lines().skip(1).filter_map(file).collect()
+pub fn swap_files(swaps: &[Swap], root: &Path) -> Vec<String> {
+    let files = swaps.iter().filter(|swap| swap.is_file);
+    files.filter_map(|swap| Some(format!("/{}", swap.path.strip_prefix(root).ok()?.display()))).collect()
 }
 
 #[cfg(test)]
@@ -70,8 +66,9 @@ mod tests {
 
     #[test]
     fn active_swap_files_are_left_out_and_partitions_are_not_named() {
-        let swaps = "Filename\tType\tSize\tUsed\tPriority\n/dev/dm-1 partition 1 0 -2\n/mnt/p/my\\040swap file 1 0 -3\n";
-        assert_eq!(swap_files(swaps, Path::new("/mnt/p")), ["/my swap"]);
-        assert_eq!(swap_files(swaps, Path::new("/")), ["/mnt/p/my swap"]);
+        let swap = |path: &str, is_file| Swap { path: path.into(), is_file };
+        let swaps = [swap("/dev/dm-1", false), swap("/mnt/p/my swap", true)];
+        assert_eq!(swap_files(&swaps, Path::new("/mnt/p")), ["/my swap"]);
+        assert_eq!(swap_files(&swaps, Path::new("/")), ["/mnt/p/my swap"]);
     }
 }
