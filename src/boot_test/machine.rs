@@ -74,7 +74,7 @@ impl Machine {
             fs::copy(vars, dir.join(VARIABLES)).context("cannot copy the firmware's variables")?;
             confined.give(&dir.join(VARIABLES))?;
         }
-        let mut arguments: Vec<String> = accelerator.arguments().iter().map(|&one| one.to_owned()).collect();
+        let mut arguments = accelerator.arguments().map(String::from).to_vec();
         arguments.extend(["-smp".to_owned(), accelerator.processors().to_string()]);
         arguments.extend(self::arguments(disk, firmware, memory));
         let node = File::open(&disk.node).with_context(|| format!("cannot open {}", disk.node))?;
