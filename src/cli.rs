@@ -268,7 +268,7 @@ pub struct BootTestArgs {
     #[arg(long)]
     pub wait: bool,
     /// Give up after this many seconds [default: 300 with KVM, 900 without]. What the virtual machine waits for a
-    /// processor does not count, up to three times as long.
+    /// processor does not count, until it has taken four times as long.
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..))]
     pub time_limit: Option<u64>,
 }

@@ -182,8 +182,9 @@ fn watched(
     loop {
         std::thread::sleep(TICK);
         stop_if_asked(overlay)?;
-        if let Some(decided) = machine.qmp.events().into_iter().find_map(|event| watch.event(event)) {
-            return Ok(decided);
+        let decided = machine.qmp.events().into_iter().find_map(|event| watch.event(event));
+        if let Some((verdict, sign)) = decided {
+            return stillness.time.believed(verdict, sign);
         }
         machine.must_run()?;
         let (read_bytes, requests) = machine.qmp.disk_figures()?;

@@ -481,6 +481,12 @@ impl<'a> Comparing<'a> {
         self.found.changes.iter_mut().for_each(|change| change.slot = slot_of(change.slot));
         self.hashes.drain(..).for_each(|(place, hash)| self.pass.put_hash(slot_of(place), Some(hash)));
     }
+    /// The changes that were found since the last part, and what the directory itself needs.
+    fn part(&mut self, own: Aspects) -> DirChange {
+        let changes = std::mem::take(&mut self.found.changes);
+        let removals = std::mem::take(&mut self.found.removals);
+        DirChange { path: (*self.dir.path).clone(), ino: self.dir.ino, own, changes, removals }
+    }
     fn close(mut self, own: Aspects) -> (DirChange, Found) {
         let found = &mut self.found;
         found.tally.to_adjust += u64::from(!own.is_empty() && !own.needs_making());
@@ -489,14 +495,11 @@ impl<'a> Comparing<'a> {
             counts.entries_scanned += found.tally.entries_scanned;
         });
         self.pass.monitor.advance(found.tally.entries_scanned);
-        let changes = std::mem::take(&mut found.changes);
-        let removals = std::mem::take(&mut found.removals);
-        let (path, ino) = ((*self.dir.path).clone(), self.dir.ino);
-        let change = DirChange { path, ino, own, changes, removals };
+        let change = self.part(own);
         let mut entries = self.left;
         entries.append(&mut self.left_unknown);
         entries.retain(|former| former.goes != Goes::Nowhere);
-        found.left = (!entries.is_empty()).then_some(Left { dir: self.dir, entries });
+        self.found.left = (!entries.is_empty()).then_some(Left { dir: self.dir, entries });
         (change, self.found)
     }
 }

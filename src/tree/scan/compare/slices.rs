@@ -163,12 +163,6 @@ impl Comparing<'_> {
             }
         }
     }
-    /// A part of this directory's changes.
-    fn part(&mut self, own: Aspects) -> DirChange {
-        let changes = std::mem::take(&mut self.found.changes);
-        let removals = std::mem::take(&mut self.found.removals);
-        DirChange { path: (*self.dir.path).clone(), ino: self.dir.ino, own, changes, removals }
-    }
     /// Gives the changes that were found so far to the sink.
     fn hand_over(&mut self, slots: Slots, sink: &dyn ChangeSink) -> Result<(), Error> {
         self.give_slots(slots);
