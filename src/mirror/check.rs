@@ -133,6 +133,12 @@ pub(super) fn xfs_failure(node: &Path, error: &str) -> Failure {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_superblock_that_cannot_be_read_is_no_clean_one() {
+        let error = needs_replay(Path::new("/dev/null"), FsKind::Ext4).expect_err("it holds nothing");
+        assert!(format!("{error:#}").contains("dumpe2fs -h /dev/null"), "{error:#}");
+    }
+
     const CLEAN: &str = "Filesystem features:      has_journal ext_attr\nFilesystem state:         clean\n\
                          Mount count:              3\nMaximum mount count:      -1\nCheck interval:           0 (<none>)\n";
 

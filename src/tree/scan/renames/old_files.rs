@@ -5,6 +5,7 @@ use crate::tree::base::fault::{Error, Fault};
 use crate::tree::base::relpath::RelPath;
 use crate::tree::changes::change::{Aspects, Change, DirChange, How, Removal};
 use crate::tree::changes::links::{Bearer, DirAt, MirrorSide, OldName};
+use crate::tree::changes::recent::{put_bytes, take_bytes};
 use crate::tree::changes::tally::Tally;
 use crate::tree::memory::catalog::HASH;
 use crate::tree::pass::Pass;
@@ -48,13 +49,11 @@ type NameAt = u32;
 impl Names {
     fn add(&mut self, name: &[u8]) -> NameAt {
         let at = self.0.len() as NameAt;
-        self.0.extend((name.len() as u16).to_le_bytes());
-        self.0.extend(name);
+        put_bytes(&mut self.0, name);
         at
     }
     fn get(&self, at: NameAt) -> &[u8] {
-        let (length, rest) = self.0[at as usize..].split_first_chunk().unwrap_or((&[0; 2], &[]));
-        &rest[..usize::from(u16::from_le_bytes(*length))]
+        take_bytes(&mut &self.0[at as usize..]).expect("a name was put there")
     }
 }
 
